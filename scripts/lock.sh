@@ -12,6 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 npm --prefix clients/typescript install --package-lock-only --no-audit --no-fund --loglevel=error
 # npm copies each package's donation address into its lock.
+# shellcheck disable=SC2016 # the backquotes are JavaScript's
 node -e '
     const fs = require("node:fs");
     const path = "clients/typescript/package-lock.json";

@@ -1,0 +1,1 @@
+"""Python client of InfraFabric: sessions, tasks and status over gRPC."""

@@ -1,0 +1,1 @@
+"""Generated from the contract in proto/infrafabric/v1 (make generate)."""

@@ -1,0 +1,1 @@
+"""The InfraFabric server: coordination, governance and evidence for swarms of agents."""
