@@ -1,0 +1,88 @@
+# One command for each thing a developer does here; `make help` lists them.
+#
+# Variables on the command line reach the program as environment variables (`make run PLANT=1`),
+# and ARGS as its arguments (`make bench ARGS=--quick`).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+bin := .venv/bin
+typescript := clients/typescript
+node_bin := node_modules/.bin
+python_sources := $(wildcard server clients/python tests demo)
+shell_sources := .ci/run $(wildcard scripts/*.sh)
+
+checks := check-python check-types check-imports check-contract check-generated \
+	check-typescript check-shell check-duplicates
+
+.PHONY: help setup run serve test lint format generate baseline bench lock clean $(checks)
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what the lock files say into .venv and node_modules; nothing when it is there
+	@scripts/setup.sh
+
+run: setup ## Run the demonstration: a server and a fleet of agents at work
+	@$(bin)/python -m demo $(ARGS)
+
+serve: setup ## Start the server on its default ports
+	@$(bin)/infrafabric serve $(ARGS)
+
+test: setup check-imports ## Run all tests: TypeScript, then Python (ARGS go to pytest)
+	cd $(typescript) && $(node_bin)/vitest run
+	$(bin)/pytest $(ARGS)
+
+lint: setup $(checks) ## Run every static check (make -k lint: do not stop at the first failure)
+
+format: setup ## Format the sources and repair what the linters can repair
+	$(bin)/ruff check --fix-only $(python_sources)
+	$(bin)/ruff format $(python_sources)
+	$(typescript)/$(node_bin)/buf format --write proto
+	cd $(typescript) && $(node_bin)/biome check --write .
+
+generate: setup ## Generate the Python and TypeScript code of the contract in proto/
+	scripts/generate.sh
+
+baseline: setup ## Take the present contract as published; refused when it breaks the last one
+	scripts/baseline.sh
+
+bench: setup ## Measure the server on this machine (ARGS go to the benchmarks)
+	@$(bin)/python -m tests.benchmarks $(ARGS)
+
+lock: setup ## Resolve the dependencies anew (ARGS=--upgrade: newest versions)
+	scripts/lock.sh $(ARGS)
+
+clean: ## Remove everything that setup and the tools have made
+	rm -rf .venv $(typescript)/node_modules $(typescript)/dist build dist
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find $(wildcard server clients tests demo) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+check-python: setup
+	$(bin)/ruff check $(python_sources)
+	$(bin)/ruff format --check $(python_sources)
+
+check-types: setup
+	$(bin)/mypy $(python_sources)
+
+check-imports: setup
+	$(bin)/lint-imports
+
+check-contract: setup
+	$(typescript)/$(node_bin)/buf lint
+	$(typescript)/$(node_bin)/buf format --diff --exit-code proto
+	scripts/baseline.sh --check
+
+check-generated: setup
+	scripts/generate.sh --check
+
+check-typescript: setup
+	cd $(typescript) && $(node_bin)/tsc --noEmit
+	cd $(typescript) && $(node_bin)/biome check --error-on-warnings .
+
+check-shell: setup
+	$(bin)/shellcheck $(shell_sources)
+
+check-duplicates: setup
+	$(bin)/jscpd $(python_sources) $(typescript) scripts .ci
