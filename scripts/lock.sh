@@ -4,11 +4,15 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# One universal resolution covers every Python from 3.11 on. Extra arguments go to uv:
-# `scripts/lock.sh --upgrade` takes the newest versions that pyproject.toml allows.
-.venv/bin/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 \
-    --generate-hashes --no-emit-index-url --no-emit-find-links --quiet \
-    --custom-compile-command "make lock" --output-file requirements.lock "$@"
+# Locks the dependency groups that the arguments name, for every Python from 3.11 on.
+compile_lock() {
+    .venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
+        --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" "$@"
+}
+
+# Arguments of this script go to uv: --upgrade takes the newest versions that pyproject.toml allows.
+compile_lock pyproject.toml --group dev --output-file requirements.lock "$@"
+compile_lock --group build --constraints requirements.lock --output-file requirements-build.lock
 
 npm --prefix clients/typescript install --package-lock-only --no-audit --no-fund --loglevel=error
 # npm copies each package's donation address into its lock.
@@ -21,7 +25,7 @@ node -e '
     fs.writeFileSync(path, `${JSON.stringify(lock, null, 2)}\n`);
 '
 
-if grep --line-number '://' requirements.lock clients/typescript/package-lock.json; then
+if grep --line-number '://' requirements*.lock clients/typescript/package-lock.json; then
     echo "lock: the lines above name an address; a lock names packages and hashes only." >&2
     exit 1
 fi

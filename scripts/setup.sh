@@ -47,9 +47,14 @@ require_ensurepip() {
     fail "$python cannot make a virtual environment: install the package $package and try again."
 }
 
+pip_install() {
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
+        --no-build-isolation --use-pep517 "$@"
+}
+
 setup_python() {
     local wanted python
-    wanted=$(digest requirements.lock pyproject.toml)
+    wanted=$(digest requirements.lock requirements-build.lock pyproject.toml)
     stamped "$venv_stamp" "$wanted" && [[ -x $venv/bin/python ]] && return
     rm -f "$venv_stamp"
     # An environment without pip is the rest of an interrupted attempt.
@@ -60,10 +65,10 @@ setup_python() {
         "$python" -m venv --clear "$venv"
     fi
     echo "setup: installing the locked Python packages"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
-        --require-hashes --requirement requirements.lock
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input \
-        --no-deps --no-build-isolation --editable .
+    # The build tools come first: nothing is built in isolation, with tools that no lock names.
+    pip_install --require-hashes --requirement requirements-build.lock
+    pip_install --require-hashes --requirement requirements.lock
+    pip_install --no-deps --editable .
     echo "$wanted" >"$venv_stamp"
 }
 
