@@ -67,7 +67,7 @@ check-types: setup
 	$(bin)/mypy $(python_sources)
 
 check-imports: setup
-	$(bin)/lint-imports
+	$(bin)/lint-imports --no-logo
 
 check-contract: setup
 	$(typescript)/$(node_bin)/buf lint
@@ -85,4 +85,4 @@ check-shell: setup
 	$(bin)/shellcheck $(shell_sources)
 
 check-duplicates: setup
-	$(bin)/jscpd $(python_sources) $(typescript) scripts .ci
+	$(bin)/jscpd --no-colors --no-tips $(python_sources) $(typescript) scripts .ci
