@@ -21,8 +21,9 @@ MAX_BATCH_BYTES = 256 * 1024
 MAX_SWARMS = 100_000
 MAX_LIVE_TASKS = 1_000_000
 
-ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:\-]{0,127}\Z"
-CAPABILITY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:\-/]{0,127}\Z"
+# For pydantic's engine, where `$` is the very end; `re` needs fullmatch to mean the same.
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:\-]{0,127}$"
+CAPABILITY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:\-/]{0,127}$"
 
 ID_RULE = "must be 1 to 128 characters of A-Z a-z 0-9 . _ : - and begin with a letter or digit"
 CAPABILITY_RULE = (
