@@ -70,7 +70,11 @@ class AgentStatus(BaseModel):
     `declared` tells that the swarm said so of itself and not because of a task that it
     holds: a swarm that declares itself busy, blocked or in need of help is given no work.
     `reported_*` are the last running totals of the client process, from which the rise is
-    computed; `waiting_since` is set while the swarm is idle and reachable.
+    computed; `unreported_*` is what completions added since and that total may still come
+    to include. `counted_revision` is the newest completion that the totals include.
+    `waiting_since` is set while the swarm is idle and reachable; `connected` tells whether
+    the status takes account of an open session. `blocked_task` is the free text that a
+    blocker without a task id is about.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -84,8 +88,13 @@ class AgentStatus(BaseModel):
     cost_spent_micros: int = 0
     tasks_completed: int = 0
     waiting_since: datetime | None = None
+    connected: bool = False
+    blocked_task: Label | None = None
     reported_cost_micros: int = 0
     reported_tasks: int = 0
+    unreported_cost_micros: int = 0
+    unreported_tasks: int = 0
+    counted_revision: int = 0
 
 
 class Broadcast(BaseModel):
