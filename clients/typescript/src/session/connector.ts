@@ -1,0 +1,98 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Clients, createClients } from "../clients.js";
+import { type FabricError, SessionEndedError } from "../errors.js";
+import { ClosingAction, type ServerFrame } from "../gen/infrafabric/v1/session_server_pb.js";
+import { backoffMs } from "./backoff.js";
+import { afterStream } from "./endings.js";
+import { Link, type LinkEnd } from "./link.js";
+import { openFrame, type ResumeState, type SessionOptions } from "./options.js";
+import type { Outbox } from "./outbox.js";
+
+/** A stream that lived this long, in milliseconds, shows that connecting helps: backoff restarts. */
+const STABLE_MS = 1_000;
+
+/** Who handles what comes in, on whatever stream. */
+export interface ConnectorListener {
+  frame(frame: ServerFrame): void;
+  /** A stream ended and another one follows; `restart` says that the claims are void. */
+  disconnected(error: FabricError | undefined, restart: boolean, retryInMs: number): void;
+}
+
+/** Keeps one stream open: reconnects, and resumes where the last stream was. */
+export class Connector {
+  #link: Link | undefined;
+  #resume: ResumeState = { token: "", after: "" };
+  #failures = 0;
+  #openedAt = Number.POSITIVE_INFINITY;
+  #lastError: FabricError | undefined;
+
+  constructor(
+    private readonly options: SessionOptions,
+    private readonly outbox: Outbox,
+    private readonly listener: ConnectorListener,
+    private readonly random: () => number,
+  ) {}
+
+  /** How the last stream failed. */
+  get lastError(): FabricError | undefined {
+    return this.#lastError;
+  }
+
+  /** Something waits in the outbox. */
+  wake(): void {
+    this.#link?.wake();
+  }
+
+  /**
+   * Serves stream after stream until the signal is aborted.
+   *
+   * @throws SessionEndedError when the server says that another stream is of no use
+   */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const end = await this.#serve(createClients(this.options), signal);
+      if (signal.aborted) return;
+      const step = afterStream(end.closing?.action, end.error);
+      if (step === "stop") throw stopped(end);
+      if (step === "restart") this.#resume = { ...this.#resume, token: "" };
+      const delay = backoffMs(this.#failures, this.random, end.error?.retryAfterMs);
+      this.#failures += 1;
+      this.#lastError = end.error ?? this.#lastError;
+      const restart = end.closing?.action === ClosingAction.RESTART;
+      this.listener.disconnected(end.error, restart, delay);
+      await sleep(delay, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  async #serve(clients: Clients, signal: AbortSignal): Promise<LinkEnd> {
+    const listener = {
+      frame: (frame: ServerFrame) => this.#frame(frame),
+      cursor: (after: string) => {
+        this.#resume = { ...this.#resume, after };
+      },
+    };
+    this.#openedAt = Number.POSITIVE_INFINITY;
+    this.#link = new Link(clients, this.outbox, listener, this.random);
+    try {
+      return await this.#link.run(openFrame(this.options, this.#resume), signal);
+    } finally {
+      this.#link = undefined;
+      if (performance.now() - this.#openedAt > STABLE_MS) this.#failures = 0;
+    }
+  }
+
+  #frame(message: ServerFrame): void {
+    if (message.frame.case === "opened") {
+      this.#openedAt = performance.now();
+      this.#resume = { ...this.#resume, token: message.frame.value.resumeToken };
+    }
+    this.listener.frame(message);
+  }
+}
+
+function stopped({ error, closing }: LinkEnd): SessionEndedError {
+  const why = error?.message ?? closing?.reason;
+  return new SessionEndedError(`the fabric ended the session: ${why || "it gave no reason"}`, {
+    cause: error,
+  });
+}
