@@ -1,0 +1,147 @@
+"""The one table from refusals to gRPC codes, and the statuses that carry them."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc import StatusCode
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from infrafabric_server.errors import FabricError, FieldViolation, InvalidField, Reason
+from infrafabric_server.limits import CAPABILITY_PATTERN, CAPABILITY_RULE, ID_PATTERN, ID_RULE
+from infrafabric_server.store.protocol import StoreClosed, StoreFull, StoreUnavailable
+
+DOMAIN = "infrafabric"
+
+CODES: Mapping[Reason, StatusCode] = MappingProxyType(
+    {
+        Reason.INVALID_FIELD: StatusCode.INVALID_ARGUMENT,
+        Reason.INVALID_PAGE_TOKEN: StatusCode.INVALID_ARGUMENT,
+        Reason.INVALID_CURSOR: StatusCode.INVALID_ARGUMENT,
+        Reason.DEPENDENCY_CYCLE: StatusCode.INVALID_ARGUMENT,
+        Reason.DEPENDENCY_UNKNOWN: StatusCode.INVALID_ARGUMENT,
+        Reason.SWARM_NOT_FOUND: StatusCode.NOT_FOUND,
+        Reason.TASK_NOT_FOUND: StatusCode.NOT_FOUND,
+        Reason.BLOCKER_NOT_FOUND: StatusCode.NOT_FOUND,
+        Reason.TASK_EXISTS: StatusCode.ALREADY_EXISTS,
+        Reason.REQUEST_ID_REUSED: StatusCode.ALREADY_EXISTS,
+        Reason.STALE_ATTEMPT: StatusCode.FAILED_PRECONDITION,
+        Reason.NOT_OWNER: StatusCode.FAILED_PRECONDITION,
+        Reason.TASK_NOT_CLAIMED: StatusCode.FAILED_PRECONDITION,
+        Reason.TASK_ENDED: StatusCode.FAILED_PRECONDITION,
+        Reason.TASK_NOT_AVAILABLE: StatusCode.FAILED_PRECONDITION,
+        Reason.NO_SESSION: StatusCode.FAILED_PRECONDITION,
+        Reason.SESSION_PROTOCOL: StatusCode.FAILED_PRECONDITION,
+        Reason.SESSION_EXPIRED: StatusCode.ABORTED,
+        Reason.SESSION_FENCED: StatusCode.ABORTED,
+        Reason.QUEUE_OVERFLOW: StatusCode.RESOURCE_EXHAUSTED,
+        Reason.LIMIT_REACHED: StatusCode.RESOURCE_EXHAUSTED,
+        Reason.OUTBOX_FULL: StatusCode.RESOURCE_EXHAUSTED,
+        Reason.DRAINING: StatusCode.UNAVAILABLE,
+        Reason.STORE_UNAVAILABLE: StatusCode.UNAVAILABLE,
+        Reason.CONTENTION: StatusCode.ABORTED,
+    }
+)
+
+# Reasons whose contract promises RetryInfo, and the seconds when the refusal names none.
+RETRY_SECONDS: Mapping[Reason, float] = MappingProxyType(
+    {
+        Reason.OUTBOX_FULL: 1.0,
+        Reason.DRAINING: 1.0,
+        Reason.STORE_UNAVAILABLE: 1.0,
+        Reason.CONTENTION: 0.1,
+    }
+)
+
+INTERNAL_MESSAGE = "the server met an error that it did not expect; its log has the details"
+
+_RULES = {ID_PATTERN: ID_RULE, CAPABILITY_PATTERN: CAPABILITY_RULE}
+
+
+def as_refusal(error: BaseException) -> FabricError | None:
+    """Return what a caller may be told of `error`, or None if it was not expected.
+
+    A refusal is returned as it is; the store's outages and the violations of a model are
+    translated. Whatever is left is the server's own fault, and its text is for the log.
+    """
+    match error:
+        case FabricError():
+            return error
+        case ValidationError():
+            return InvalidField(*(_violation(each) for each in error.errors(include_url=False)))
+        case StoreFull():
+            return FabricError(
+                Reason.LIMIT_REACHED, "the disk or quota of the store is full; nothing was written"
+            )
+        case StoreUnavailable() | StoreClosed():
+            return FabricError(
+                Reason.STORE_UNAVAILABLE,
+                "the store did not answer, and the call may have taken effect;"
+                " read the state, or repeat a call that is safe to repeat",
+            )
+        case _:
+            return None
+
+
+def code_number(code: StatusCode) -> int:
+    """Return the number of `code` on the wire, as `google.rpc.Status.code` wants it."""
+    number, _ = code.value
+    return int(number)
+
+
+def retry_seconds(refusal: FabricError) -> float | None:
+    """Return after how many seconds a retry may help, or None when it cannot."""
+    if refusal.retry_after is not None:
+        return refusal.retry_after
+    return RETRY_SECONDS.get(refusal.reason)
+
+
+def status_of(error: BaseException) -> Status:
+    """Return the status for `error`: code, text, and the details that programs match on."""
+    refusal = as_refusal(error)
+    if refusal is None:
+        return Status(code=code_number(StatusCode.INTERNAL), message=INTERNAL_MESSAGE)
+    status = Status(code=code_number(CODES[refusal.reason]), message=refusal.message)
+    _pack(status, ErrorInfo(domain=DOMAIN, reason=f"ERROR_REASON_{refusal.reason.name}"))
+    if refusal.fields:
+        _pack(
+            status,
+            BadRequest(
+                field_violations=[
+                    BadRequest.FieldViolation(field=each.field, description=each.rule)
+                    for each in refusal.fields
+                ]
+            ),
+        )
+    seconds = retry_seconds(refusal)
+    if seconds is not None:
+        delay = Duration(seconds=int(seconds), nanos=round(seconds % 1 * 1_000_000_000))
+        _pack(status, RetryInfo(retry_delay=delay))
+    return status
+
+
+def _pack(status: Status, detail: Message) -> None:
+    packed = AnyMessage()
+    packed.Pack(detail)
+    status.details.append(packed)
+
+
+def _violation(error: ErrorDetails) -> FieldViolation:
+    pattern = error.get("ctx", {}).get("pattern")
+    rule = _RULES.get(pattern) if isinstance(pattern, str) else None
+    return FieldViolation(_path(error["loc"]), rule or error["msg"])
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    path = ""
+    for step in location:
+        if isinstance(step, int):
+            path += f"[{step}]"
+        else:
+            path += f".{step}" if path else step
+    return path

@@ -1,0 +1,67 @@
+"""Page tokens: opaque to callers, and good only for the call and filters that issued them."""
+
+import base64
+import binascii
+import copy
+import hashlib
+import json
+from typing import Protocol, TypeVar
+
+from infrafabric_server.errors import FabricError, FieldViolation, Reason
+
+_RULE = "must be the next_page_token of an answer to this call with the same filters"
+
+
+class Paged(Protocol):
+    """A request for a page of a list: any generated message with these two fields."""
+
+    page_size: int
+    page_token: str
+
+    def SerializeToString(self, *, deterministic: bool = ...) -> bytes:  # noqa: N802 - protobuf
+        """Return the message in binary form."""
+        ...
+
+
+Request = TypeVar("Request", bound=Paged)
+
+
+def next_page_token(request: Request, position: str) -> str:
+    """Return the token of the page that begins after `position`; empty if that is empty."""
+    if not position:
+        return ""
+    text = json.dumps({"after": position, "filters": _digest(request)}, separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def page_position(request: Request) -> str:
+    """Return the position after which the page begins; empty for the first page.
+
+    Raises INVALID_PAGE_TOKEN for a token that this call did not issue with these filters.
+    """
+    if not request.page_token:
+        return ""
+    padded = request.page_token + "=" * (-len(request.page_token) % 4)
+    try:
+        token = json.loads(base64.b64decode(padded.encode(), altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError):
+        token = None
+    match token:
+        case {"after": str(position), "filters": str(filters)} if filters == _digest(request):
+            return position
+        case _:
+            raise FabricError(
+                Reason.INVALID_PAGE_TOKEN,
+                f"page_token: {_RULE}",
+                fields=[FieldViolation("page_token", _RULE)],
+            )
+
+
+def _digest(request: Request) -> str:
+    filters = copy.deepcopy(request)
+    filters.page_token = ""
+    # The size of the pages may change on the way.
+    filters.page_size = 0
+    content = type(request).__name__.encode() + b"\n"
+    content += filters.SerializeToString(deterministic=True)
+    return hashlib.sha256(content).hexdigest()[:16]
