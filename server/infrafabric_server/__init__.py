@@ -1,1 +1,1 @@
-"""The InfraFabric server: coordination, governance and evidence for swarms of agents."""
+"""The InfraFabric server: the control plane for a fleet of parallel agent sessions."""

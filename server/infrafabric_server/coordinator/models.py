@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,6 +12,7 @@ from infrafabric_server.limits import (
     MAX_MODEL,
     MAX_MONEY_MICROS,
     MAX_PAYLOAD_BYTES,
+    MAX_TEXT,
     Capabilities,
     Identifier,
     Label,
@@ -119,6 +120,18 @@ class EndKind(StrEnum):
     RELEASED = "released"
 
 
+class LossKind(StrEnum):
+    """Why a claim was taken from its holder."""
+
+    SESSION_LOST = "session_lost"
+    SESSION_CLOSED = "session_closed"
+    DEREGISTERED = "deregistered"
+    EXPIRED = "claim_expired"
+    NO_PROGRESS = "no_progress"
+    NOT_ACKNOWLEDGED = "not_acknowledged"
+    DECLINED = "declined"
+
+
 class ClaimEnd(BaseModel):
     """The last claim that its holder ended, so that a repeat of that call is recognised."""
 
@@ -141,6 +154,7 @@ class Task(BaseModel):
     claim: TaskClaim | None = None
     last_end: ClaimEnd | None = None
     last_owner: str = ""
+    last_loss: LossKind | None = None
     offered_to: str = ""
     available_time: datetime | None = None
     failures: int = 0
@@ -218,6 +232,17 @@ class TaskBroadcast(BaseModel):
 
     task: Task
     offered: int
+
+
+class BlockerReport(BaseModel):
+    """What a swarm says when it cannot go on; attempt 0 without a task."""
+
+    model_config = _FROZEN
+
+    task_id: Identifier | Literal[""] = ""
+    attempt: Annotated[int, Field(ge=0)] = 0
+    description: Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
+    needs: Capabilities = frozenset()
 
 
 class RequestRecord(BaseModel):

@@ -1,0 +1,1 @@
+"""Work is claimed once and pushed at once."""

@@ -1,0 +1,51 @@
+"""Work that nobody waits for: owned by one task group, its refusals logged."""
+
+import asyncio
+from collections.abc import Coroutine
+
+import structlog
+
+from infrafabric_server.errors import FabricError
+from infrafabric_server.store.protocol import StoreError
+
+_log = structlog.get_logger(__name__)
+
+
+class Background:
+    """Runs consequences of changes until it is cancelled.
+
+    A consequence that is refused or not written is logged and left to the next change or
+    the next start, which compute it again; any other error ends `run`, and the server.
+    """
+
+    def __init__(self) -> None:
+        self._group: asyncio.TaskGroup | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether work is taken."""
+        return self._group is not None
+
+    async def run(self) -> None:
+        """Own the work that is spawned, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._group = None
+
+    def spawn(self, name: str, work: Coroutine[object, object, object]) -> None:
+        """Start `work`; before the start and after the end it is dropped."""
+        if self._group is None:
+            work.close()
+            return
+        self._group.create_task(self._guard(name, work), name=name)
+
+    async def _guard(self, name: str, work: Coroutine[object, object, object]) -> None:
+        try:
+            await work
+        except FabricError as error:
+            _log.info("consequence_refused", name=name, reason=error.reason, error=str(error))
+        except StoreError as error:
+            _log.warning("consequence_not_written", name=name, error=str(error))

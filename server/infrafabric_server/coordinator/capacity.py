@@ -1,0 +1,123 @@
+"""Who can take work now: slots, sessions and what swarms say of themselves."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from enum import Enum, auto
+
+from infrafabric_server.clock import Clock
+from infrafabric_server.coordinator.link import Links
+from infrafabric_server.coordinator.models import Task
+from infrafabric_server.fleet.fleet import Fleet
+from infrafabric_server.fleet.models import Status, SwarmProfile
+from infrafabric_server.governor.roster import Roster
+
+
+class Availability(Enum):
+    """What a swarm may be given."""
+
+    NONE = auto()
+    FILLERS = auto()
+    ANY = auto()
+
+
+class Capacity:
+    """Slots taken and free of each swarm, kept up to date in two rosters.
+
+    `roster` marks the swarms that may take any task, `filler_roster` those that may take a
+    filler: the same ones and those that are blocked. A reservation holds a slot while a
+    decision about it is being written.
+    """
+
+    def __init__(
+        self, fleet: Fleet, links: Links, clock: Clock, roster: Roster, filler_roster: Roster
+    ) -> None:
+        self._fleet = fleet
+        self._links = links
+        self._clock = clock
+        self.roster = roster
+        self.filler_roster = filler_roster
+        self._held: defaultdict[str, dict[str, bool]] = defaultdict(dict)
+        self._reserved: defaultdict[str, set[str]] = defaultdict(set)
+        self._free_since: dict[str, float] = {}
+
+    def profile_changed(self, swarm_id: str, profile: SwarmProfile | None) -> None:
+        """Note a registration in the filler roster; the governor keeps the other one."""
+        if profile is None:
+            self.filler_roster.remove(swarm_id)
+            return
+        self.filler_roster.put(
+            swarm_id, profile.capabilities, profile.cost_per_hour_micros, profile.model
+        )
+        self.refresh(swarm_id)
+
+    def task_changed(self, old: Task | None, new: Task | None) -> set[str]:
+        """Note who holds a task now; return the swarms whose slots changed."""
+        touched: set[str] = set()
+        if old is not None and old.claim is not None:
+            holder = old.claim.swarm_id
+            self._held[holder].pop(old.task_id, None)
+            touched.add(holder)
+        if new is not None and new.claim is not None:
+            holder = new.claim.swarm_id
+            self._held[holder][new.task_id] = new.claim.parked
+            touched.add(holder)
+        for swarm_id in touched:
+            if not self._held[swarm_id]:
+                del self._held[swarm_id]
+            self.refresh(swarm_id)
+        return touched
+
+    def holdings(self, swarm_id: str) -> Mapping[str, bool]:
+        """Return the ids of the tasks that a swarm holds, with whether each is parked."""
+        return self._held.get(swarm_id, {})
+
+    def free_slots(self, swarm_id: str) -> int:
+        """Return how many more tasks the swarm may work on; parked ones take no slot."""
+        profile = self._fleet.swarms.get(swarm_id)
+        if profile is None:
+            return 0
+        held = self._held.get(swarm_id, {})
+        reserved = self._reserved.get(swarm_id, set())
+        working = sum(1 for parked in held.values() if not parked)
+        return profile.max_concurrent_tasks - working - sum(1 for t in reserved if t not in held)
+
+    def reserve(self, swarm_id: str, task_id: str) -> None:
+        """Hold a slot for a task whose claim is being written."""
+        self._reserved[swarm_id].add(task_id)
+        self.refresh(swarm_id)
+
+    def unreserve(self, swarm_id: str, task_id: str) -> None:
+        """Give the slot up, or leave it to the claim that was written."""
+        waiting = self._reserved.get(swarm_id)
+        if waiting is not None:
+            waiting.discard(task_id)
+            if not waiting:
+                del self._reserved[swarm_id]
+        self.refresh(swarm_id)
+
+    def availability(self, swarm_id: str) -> Availability:
+        """Return what the swarm may be given now."""
+        link = self._links.get(swarm_id)
+        if link is None or not link.takes_work or self.free_slots(swarm_id) <= 0:
+            return Availability.NONE
+        reserved = len(self._reserved.get(swarm_id, ()))
+        if link.credit is not None and link.credit <= reserved:
+            return Availability.NONE
+        if any(self._held.get(swarm_id, {}).values()):
+            return Availability.FILLERS
+        status = self._fleet.statuses.get(swarm_id)
+        if status is None or not status.declared or status.status is Status.IDLE:
+            return Availability.ANY
+        return Availability.FILLERS if status.status is Status.BLOCKED else Availability.NONE
+
+    def refresh(self, swarm_id: str) -> Availability:
+        """Bring both rosters up to date for one swarm and return what it may be given."""
+        available = self.availability(swarm_id)
+        if available is Availability.NONE:
+            self._free_since.pop(swarm_id, None)
+            since = None
+        else:
+            since = self._free_since.setdefault(swarm_id, self._clock.monotonic())
+        self.roster.set_free(swarm_id, since if available is Availability.ANY else None)
+        self.filler_roster.set_free(swarm_id, since)
+        return available

@@ -1,0 +1,293 @@
+"""Claims: won by one, kept by leases, ended by their holder."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from infrafabric_server.coordinator import rules
+from infrafabric_server.coordinator.capacity import Capacity
+from infrafabric_server.coordinator.models import (
+    ClaimOutcome,
+    EndKind,
+    FailureKind,
+    LossKind,
+    Refusal,
+    Task,
+    TaskClaim,
+)
+from infrafabric_server.coordinator.records import MAX_TRIES, Decision, Fact, Records
+from infrafabric_server.errors import FabricError, Reason
+from infrafabric_server.fleet.models import SwarmProfile
+from infrafabric_server.store.mirror import Write
+from infrafabric_server.store.protocol import Compare, present, unchanged
+from infrafabric_server.witness.flood import Flood
+
+
+class Claims:
+    """Use cases about one claim; each takes effect in one transaction with its witness entry.
+
+    `epoch` is the session that a call came through, None for a call outside a session. A
+    claim made in a session lives with it, another one for `ttl`.
+    """
+
+    def __init__(
+        self, records: Records, capacity: Capacity, flood: Flood, ttl: timedelta
+    ) -> None:
+        self._records = records
+        self._capacity = capacity
+        self._flood = flood
+        self._ttl = ttl
+
+    async def claim(self, swarm_id: str, task_id: str, epoch: int | None = None) -> ClaimOutcome:
+        """Claim a task: won by exactly one, lost with the reason and the owner.
+
+        A repeat by the owner is won again under the same attempt.
+        Raises SESSION_FENCED when the session was taken over, CONTENTION.
+        """
+        tried = False
+        for _ in range(MAX_TRIES):
+            profile = self._records.fleet.swarms.get(swarm_id)
+            if profile is None:
+                return self._lost(swarm_id, task_id, Refusal.SWARM_UNKNOWN)
+            entry = self._records.tasks.entry(task_id)
+            if entry is None:
+                return self._lost(swarm_id, task_id, Refusal.TASK_NOT_FOUND)
+            task = entry.value
+            if task.claim is not None and task.claim.swarm_id == swarm_id:
+                return ClaimOutcome(refusal=None, owner=swarm_id, task=task)
+            now = self._records.clock.now()
+            refusal = rules.refusal(task, swarm_id, now)
+            if refusal is Refusal.ALREADY_CLAIMED and tried:
+                refusal = Refusal.LOST_RACE
+            if refusal is None and self._capacity.free_slots(swarm_id) <= 0:
+                refusal = Refusal.NO_SLOT
+            if refusal is not None:
+                return self._lost(swarm_id, task_id, refusal, task)
+            won = rules.claim(task, swarm_id, now, ttl=self._ttl if epoch is None else None)
+            if await self._write_claim(won, profile, entry.mod_revision, epoch):
+                return ClaimOutcome(refusal=None, owner=swarm_id, task=won)
+            tried = True
+            self._check_epoch(swarm_id, epoch)
+        raise FabricError(
+            Reason.CONTENTION, f"task {task_id} changes too fast to be claimed", retry_after=0.1
+        )
+
+    async def _write_claim(
+        self, won: Task, profile: SwarmProfile, seen: int, epoch: int | None
+    ) -> bool:
+        swarm_id = profile.swarm_id
+        self._capacity.reserve(swarm_id, won.task_id)
+        try:
+            result = await self._records.commit(
+                [
+                    unchanged(self._records.tasks.key(won.task_id), seen),
+                    present(self._records.fleet.swarms.key(swarm_id)),
+                    *self._same_session(swarm_id, epoch),
+                ],
+                [self._records.tasks.put(won.task_id, won)],
+                [Fact("claim_won", swarm_id, won.task_id, won.attempt)],
+            )
+        finally:
+            self._capacity.unreserve(swarm_id, won.task_id)
+        return result.succeeded
+
+    async def release(
+        self, swarm_id: str, task_id: str, attempt: int, reason: str, epoch: int | None = None
+    ) -> Task:
+        """Give a task back. A repeat is accepted. Raises as `rules.holder_claim`."""
+
+        def rule(task: Task, _now: datetime) -> tuple[Task, dict[str, object]]:
+            return rules.release(task), {"reason": reason}
+
+        return await self._end(swarm_id, task_id, attempt, epoch, EndKind.RELEASED, rule)
+
+    async def complete(
+        self,
+        swarm_id: str,
+        task_id: str,
+        attempt: int,
+        *,
+        result_json: str,
+        cost_micros: int,
+        epoch: int | None = None,
+    ) -> Task:
+        """Complete a task for good. A repeat is accepted. Raises as `rules.holder_claim`."""
+
+        def rule(task: Task, now: datetime) -> tuple[Task, dict[str, object]]:
+            done = rules.complete(task, now, result_json=result_json, cost_micros=cost_micros)
+            return done, {"cost_micros": cost_micros}
+
+        return await self._end(swarm_id, task_id, attempt, epoch, EndKind.COMPLETED, rule)
+
+    async def fail(
+        self,
+        swarm_id: str,
+        task_id: str,
+        attempt: int,
+        *,
+        reason: str,
+        kind: FailureKind,
+        retry_time: datetime | None,
+        epoch: int | None = None,
+    ) -> Task:
+        """End an attempt without success; the retry policy decides what follows.
+
+        A repeat is accepted. Raises as `rules.holder_claim`.
+        """
+
+        def rule(task: Task, now: datetime) -> tuple[Task, dict[str, object]]:
+            failed = rules.fail(task, now, reason=reason, kind=kind, retry_time=retry_time)
+            details: dict[str, object] = {"reason": reason, "state": failed.state.value}
+            return failed, details | {"failures": failed.failures}
+
+        return await self._end(swarm_id, task_id, attempt, epoch, EndKind.FAILED, rule)
+
+    async def extend(
+        self, swarm_id: str, task_id: str, attempt: int, epoch: int | None = None
+    ) -> Task:
+        """Give a claim made outside a session its whole time to live again."""
+
+        def rule(task: Task) -> Decision | None:
+            held = self._held(task, swarm_id, attempt)
+            if held.expire_time is None:
+                return None
+            extended = rules.extend(task, self._records.clock.now(), self._ttl)
+            fact = Fact("claim_extended", swarm_id, task_id, attempt)
+            return Decision(extended, [fact], self._same_session(swarm_id, epoch))
+
+        return await self._change(task_id, rule, swarm_id, epoch)
+
+    async def progress(
+        self,
+        swarm_id: str,
+        task_id: str,
+        attempt: int,
+        *,
+        percent: int,
+        note: str,
+        blocked_on: tuple[str, ...],
+        next_action: str,
+        epoch: int | None = None,
+    ) -> Task:
+        """Record a milestone and extend the claim. Raises as `rules.holder_claim`."""
+
+        def rule(task: Task) -> Decision | None:
+            self._held(task, swarm_id, attempt)
+            reported = rules.progress(
+                task,
+                self._records.clock.now(),
+                self._ttl,
+                percent=percent,
+                note=note,
+                blocked_on=blocked_on,
+                next_action=next_action,
+            )
+            details = {"milestone_percent": percent, "note": note}
+            fact = Fact("progress_reported", swarm_id, task_id, attempt, details)
+            return Decision(reported, [fact], self._same_session(swarm_id, epoch))
+
+        return await self._change(task_id, rule, swarm_id, epoch)
+
+    async def lose(
+        self, swarm_id: str, task_id: str, attempt: int, kind: LossKind, *compares: Compare
+    ) -> Task | None:
+        """Take a task from its holder, if it still holds it under `attempt` and `compares` hold.
+
+        Returns the task as it is then, None when there was nothing to take.
+        """
+        entry = self._records.tasks.entry(task_id)
+        while entry is not None:
+            held = entry.value.claim
+            if held is None or held.swarm_id != swarm_id or held.attempt != attempt:
+                return None
+            lost = rules.lose(entry.value, kind)
+            result = await self._records.commit(
+                [unchanged(entry.key, entry.mod_revision), *compares],
+                [
+                    self._records.tasks.put(task_id, lost),
+                    *self.resolved_blocker(swarm_id, task_id, f"the claim was lost: {kind}"),
+                ],
+                [Fact("claim_lost", swarm_id, task_id, attempt, {"kind": kind.value})],
+            )
+            if result.succeeded:
+                return lost
+            following = self._records.tasks.entry(task_id)
+            if following == entry:
+                return None  # one of `compares` failed: the reason to take it is gone
+            entry = following
+        return None
+
+    async def _end(
+        self,
+        swarm_id: str,
+        task_id: str,
+        attempt: int,
+        epoch: int | None,
+        kind: EndKind,
+        rule: Callable[[Task, datetime], tuple[Task, dict[str, object]]],
+    ) -> Task:
+        def decide(task: Task) -> Decision | None:
+            if rules.repeats(task, swarm_id, attempt, kind):
+                return None
+            self._held(task, swarm_id, attempt)
+            ended, details = rule(task, self._records.clock.now())
+            return Decision(
+                ended,
+                [Fact(f"task_{kind}", swarm_id, task_id, attempt, details)],
+                self._same_session(swarm_id, epoch),
+                self.resolved_blocker(swarm_id, task_id, f"the task was {kind}"),
+            )
+
+        return await self._change(task_id, decide, swarm_id, epoch)
+
+    async def _change(
+        self,
+        task_id: str,
+        rule: Callable[[Task], Decision | None],
+        swarm_id: str,
+        epoch: int | None,
+    ) -> Task:
+        def in_session(task: Task) -> Decision | None:
+            self._check_epoch(swarm_id, epoch)
+            return rule(task)
+
+        return await self._records.change(task_id, in_session)
+
+    def _held(self, task: Task, swarm_id: str, attempt: int) -> TaskClaim:
+        try:
+            return rules.holder_claim(task, swarm_id, attempt)
+        except FabricError as error:
+            self._flood.count("message_fenced", swarm_id, task.task_id, error.reason.value)
+            raise
+
+    def resolved_blocker(self, swarm_id: str, task_id: str, resolution: str) -> list[Write]:
+        """Return the write that closes the open blocker of a claim that ends, if there is one."""
+        alert = self._records.open_blocker(swarm_id, task_id)
+        if alert is None:
+            return []
+        now = self._records.clock.now()
+        closed = alert.model_copy(
+            update={"resolve_time": now, "update_time": now, "resolution": resolution}
+        )
+        return [self._records.blockers.put(alert.blocker_id, closed)]
+
+    def _same_session(self, swarm_id: str, epoch: int | None) -> list[Compare]:
+        if epoch is None:
+            return []
+        return [unchanged(self._records.fleet.sessions.key(swarm_id), epoch)]
+
+    def _check_epoch(self, swarm_id: str, epoch: int | None) -> None:
+        if epoch is None:
+            return
+        entry = self._records.fleet.sessions.entry(swarm_id)
+        if entry is None or entry.mod_revision != epoch:
+            raise FabricError(
+                Reason.SESSION_FENCED if entry is not None else Reason.SESSION_EXPIRED,
+                f"this session of {swarm_id} is over; nothing was done",
+            )
+
+    def _lost(
+        self, swarm_id: str, task_id: str, refusal: Refusal, task: Task | None = None
+    ) -> ClaimOutcome:
+        self._flood.count("claim_refused", swarm_id, task_id, refusal.value)
+        owner = task.claim.swarm_id if task is not None and task.claim is not None else ""
+        return ClaimOutcome(refusal=refusal, owner=owner, task=task)

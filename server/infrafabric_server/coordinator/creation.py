@@ -1,0 +1,172 @@
+"""Creating tasks: a whole board or nothing, assigned at once where a swarm is free."""
+
+import hashlib
+import secrets
+from collections.abc import Iterable, Sequence
+
+from infrafabric_server.coordinator import rules
+from infrafabric_server.coordinator.boards import check_dependencies
+from infrafabric_server.coordinator.dispatcher import Dispatcher
+from infrafabric_server.coordinator.models import (
+    Dispatch,
+    RequestRecord,
+    Task,
+    TaskSpec,
+    TaskState,
+)
+from infrafabric_server.coordinator.records import MAX_TRIES, Fact, Records
+from infrafabric_server.coordinator.scheduler import Assignment
+from infrafabric_server.errors import FabricError, FieldViolation, InvalidField, Reason
+from infrafabric_server.limits import MAX_BOARD_BYTES, MAX_BOARD_TASKS, MAX_LIVE_TASKS
+from infrafabric_server.store.protocol import Compare, absent
+
+NewTask = tuple[TaskSpec, Dispatch]
+
+
+def new_task_id() -> str:
+    """Return an id for a task whose creator chose none."""
+    return f"task-{secrets.token_hex(8)}"
+
+
+class Creation:
+    """The use case of creating tasks."""
+
+    def __init__(self, records: Records, dispatcher: Dispatcher) -> None:
+        self._records = records
+        self._dispatcher = dispatcher
+
+    async def create(self, new: Sequence[NewTask], request_id: str = "") -> tuple[Task, ...]:
+        """Create all of `new` or nothing, and return them as they are then.
+
+        A task that is ready and finds a free swarm is created claimed, in the same
+        transaction. A repeat of `request_id` within 24 hours returns the tasks of the first
+        call. Raises InvalidField, TASK_EXISTS, DEPENDENCY_UNKNOWN, DEPENDENCY_CYCLE,
+        REQUEST_ID_REUSED, LIMIT_REACHED, CONTENTION.
+        """
+        self._check_size(new)
+        digest = _digest(new) if request_id else ""
+        for _ in range(MAX_TRIES):
+            earlier = await self._earlier(request_id, digest)
+            if earlier is not None:
+                return earlier
+            await self._check_board(new)
+            created = await self._write(new, request_id, digest)
+            if created is not None:
+                return created
+        raise FabricError(
+            Reason.CONTENTION, "the board changed while it was created; try again", retry_after=0.1
+        )
+
+    def _check_size(self, new: Sequence[NewTask]) -> None:
+        if not 1 <= len(new) <= MAX_BOARD_TASKS:
+            raise InvalidField(
+                FieldViolation("tasks", f"must have 1 to {MAX_BOARD_TASKS} entries")
+            )
+        if sum(len(spec.input_json) for spec, _ in new) > MAX_BOARD_BYTES:
+            raise InvalidField(
+                FieldViolation("tasks", f"inputs must be at most {MAX_BOARD_BYTES} bytes together")
+            )
+        if len(self._records.tasks) + len(new) > MAX_LIVE_TASKS:
+            raise FabricError(
+                Reason.LIMIT_REACHED, f"the fabric holds at most {MAX_LIVE_TASKS} live tasks"
+            )
+
+    async def _earlier(self, request_id: str, digest: str) -> tuple[Task, ...] | None:
+        record = self._records.requests.get(request_id) if request_id else None
+        if record is None:
+            return None
+        if record.digest != digest:
+            raise FabricError(
+                Reason.REQUEST_ID_REUSED,
+                f"request id {request_id} was used before with another content",
+                fields=[FieldViolation("request_id", "must be new for a new request")],
+            )
+        found = [await self._records.find(task_id) for task_id in record.task_ids]
+        return tuple(task for task in found if task is not None)
+
+    async def _check_board(self, new: Sequence[NewTask]) -> None:
+        board: dict[str, tuple[str, ...]] = {}
+        for index, (spec, _) in enumerate(new):
+            if spec.task_id in board:
+                raise InvalidField(
+                    FieldViolation(f"tasks[{index}].task_id", "must be unique on the board")
+                )
+            if await self._records.find(spec.task_id) is not None:
+                raise FabricError(
+                    Reason.TASK_EXISTS,
+                    f"a task {spec.task_id} exists already",
+                    fields=[FieldViolation(f"tasks[{index}].task_id", "must be new")],
+                )
+            board[spec.task_id] = spec.dependencies
+        outside = {d for deps in board.values() for d in deps if d not in board}
+        known = {d for d in outside if await self._records.find(d) is not None}
+        check_dependencies(board, known.__contains__)
+
+    async def _write(
+        self, new: Sequence[NewTask], request_id: str, digest: str
+    ) -> tuple[Task, ...] | None:
+        tasks = {spec.task_id: await self._initial(spec, dispatch) for spec, dispatch in new}
+        assignments = self._assign(tasks.values())
+        try:
+            return await self._commit(tasks, assignments, request_id, digest)
+        finally:
+            for assignment in assignments:
+                self._dispatcher.done(assignment)
+
+    def _assign(self, tasks: Iterable[Task]) -> list[Assignment]:
+        ready = [
+            task
+            for task in tasks
+            if task.state is TaskState.AVAILABLE and task.dispatch is Dispatch.AUTO
+        ]
+        ready.sort(key=lambda task: (task.spec.filler, -task.spec.priority, task.spec.position))
+        self._dispatcher.settle()
+        found = (self._dispatcher.reserve_for(task) for task in ready)
+        return [assignment for assignment in found if assignment is not None]
+
+    async def _commit(
+        self,
+        tasks: dict[str, Task],
+        assignments: Sequence[Assignment],
+        request_id: str,
+        digest: str,
+    ) -> tuple[Task, ...] | None:
+        compares: list[Compare] = [absent(self._records.tasks.key(task_id)) for task_id in tasks]
+        facts = [Fact("task_created", task_id=task_id) for task_id in tasks]
+        for assignment in assignments:
+            claimed = self._dispatcher.assigned(tasks[assignment.task_id], assignment)
+            if claimed is None:
+                continue
+            tasks[assignment.task_id] = claimed.task
+            compares.extend(claimed.compares)
+            facts.extend(claimed.facts)
+        writes = [self._records.tasks.put(task_id, task) for task_id, task in tasks.items()]
+        if request_id:
+            compares.append(absent(self._records.requests.key(request_id)))
+            record = RequestRecord(
+                digest=digest, task_ids=tuple(tasks), time=self._records.clock.now()
+            )
+            writes.append(self._records.requests.put(request_id, record))
+        result = await self._records.commit(compares, writes, facts)
+        if not result.succeeded:
+            return None
+        for assignment in assignments:
+            self._dispatcher.deliver(tasks[assignment.task_id])
+        return tuple(tasks.values())
+
+    async def _initial(self, spec: TaskSpec, dispatch: Dispatch) -> Task:
+        ready = True
+        for dependency in spec.dependencies:
+            found = await self._records.find(dependency)
+            if found is None or found.state is not TaskState.COMPLETED:
+                ready = False
+        return rules.create(spec, dispatch, ready=ready)
+
+
+def _digest(new: Sequence[NewTask]) -> str:
+    """Return a hash of what the caller asked for, without what the server filled in."""
+    digest = hashlib.sha256()
+    for spec, dispatch in new:
+        text = spec.model_dump_json(exclude={"create_time"})
+        digest.update(f"{dispatch.value}\n{text}\n".encode())
+    return digest.hexdigest()

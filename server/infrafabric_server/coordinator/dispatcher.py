@@ -1,0 +1,215 @@
+"""Brings tasks to swarms: writes the scheduler's pairs and speaks to the sessions."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from infrafabric_server.coordinator import rules
+from infrafabric_server.coordinator.background import Background
+from infrafabric_server.coordinator.claims import Claims
+from infrafabric_server.coordinator.frames import Delivery, TaskFrame
+from infrafabric_server.coordinator.link import Links, SessionLink
+from infrafabric_server.coordinator.models import Dispatch, LossKind, Task, TaskState
+from infrafabric_server.coordinator.records import Decision, Fact, Records
+from infrafabric_server.coordinator.scheduler import Assignment, Scheduler
+from infrafabric_server.coordinator.timers import Timers
+from infrafabric_server.errors import FabricError
+from infrafabric_server.store.protocol import StoreError, unchanged
+
+# Wait before an assignment that the store refused is tried again.
+RETRY_SECONDS = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Dispatcher:
+    """Assigns waiting tasks to free swarms as soon as either appears.
+
+    `settle` decides at once and in memory; what it decides is written in the background. An assignment is pushed when it is written, never before.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        scheduler: Scheduler,
+        links: Links,
+        timers: Timers,
+        background: Background,
+        claims: Claims,
+        ack_seconds: float,
+    ) -> None:
+        self._records = records
+        self._scheduler = scheduler
+        self._links = links
+        self._timers = timers
+        self._ack_seconds = ack_seconds
+        self._background = background
+        self._claims = claims
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Note that something changed that may lead to an assignment."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Settle whenever something changed, until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            self.settle()
+
+    def settle(self) -> None:
+        """Match everything that changed and start writing what was found."""
+        if not self._background.running:
+            return
+        for assignment in self._scheduler.settle():
+            self._background.spawn(f"assign:{assignment.task_id}", self._write(assignment))
+
+    def reserve_for(self, task: Task) -> Assignment | None:
+        """Reserve the best free swarm for a task that the caller will write, or None."""
+        return self._scheduler.reserve_for(task)
+
+    def done(self, assignment: Assignment) -> None:
+        """Give up a reservation after its claim was written or failed."""
+        self._scheduler.done(assignment)
+        self.wake()
+
+    def assigned(self, task: Task, assignment: Assignment) -> Decision | None:
+        """Return the claim of an assignment, bound to the session it is for; None if that is gone.
+
+        A blocked task counts as ready: the caller has seen its dependencies completed.
+        """
+        link = self._links.get(assignment.swarm_id)
+        if link is None:
+            return None
+        if task.state is TaskState.BLOCKED:
+            task = rules.unblock(task)
+        claimed = rules.claim(task, assignment.swarm_id, self._records.clock.now(), ttl=None)
+        match = assignment.match
+        details = {} if match is None else {"match": match.match, "score": match.score}
+        return Decision(
+            claimed,
+            [Fact("task_assigned", link.swarm_id, task.task_id, claimed.attempt, details)],
+            [unchanged(self._records.fleet.sessions.key(link.swarm_id), link.epoch)],
+        )
+
+    async def make_ready(self, task_id: str) -> None:
+        """Make a blocked task whose dependencies are completed available, or assign it at once."""
+        entry = self._records.tasks.entry(task_id)
+        if entry is None or entry.value.state is not TaskState.BLOCKED:
+            return
+        ready = rules.unblock(entry.value)
+        assignment = None
+        if ready.dispatch is Dispatch.AUTO:
+            self.settle()
+            assignment = self.reserve_for(ready)
+        decision = Decision(ready, [Fact("task_unblocked", task_id=task_id)])
+        if assignment is not None:
+            decision = self.assigned(ready, assignment) or decision
+        await self._commit(task_id, entry.mod_revision, decision, assignment)
+
+    async def assign(self, task: Task, mod_revision: int) -> Assignment | None:
+        """Assign one task by hand; None when no free swarm fits or the task changed meanwhile."""
+        self.settle()
+        assignment = self.reserve_for(task)
+        if assignment is None:
+            return None
+        decision = self.assigned(task, assignment)
+        written = decision is not None and await self._commit(
+            task.task_id, mod_revision, decision, assignment
+        )
+        if decision is None:
+            self.done(assignment)
+        return assignment if written else None
+
+    async def _write(self, assignment: Assignment) -> None:
+        entry = self._records.tasks.entry(assignment.task_id)
+        decision = None
+        if entry is not None and rules.on_offer(entry.value, self._records.clock.now()):
+            decision = self.assigned(entry.value, assignment)
+        if entry is None or decision is None:
+            self.done(assignment)
+            self._again(assignment.task_id)
+            return
+        try:
+            written = await self._commit(
+                assignment.task_id, entry.mod_revision, decision, assignment
+            )
+        except (FabricError, StoreError) as error:
+            _log.warning("assignment_not_written", task_id=assignment.task_id, error=str(error))
+            name = f"assign:{assignment.task_id}"
+            self._timers.set(name, RETRY_SECONDS, lambda: self._again(assignment.task_id))
+            return
+        if not written:
+            self._again(assignment.task_id)
+
+    async def _commit(
+        self, task_id: str, seen: int, decision: Decision, assignment: Assignment | None
+    ) -> bool:
+        try:
+            result = await self._records.commit(
+                [unchanged(self._records.tasks.key(task_id), seen), *decision.compares],
+                [self._records.tasks.put(task_id, decision.task), *decision.writes],
+                decision.facts,
+            )
+            if result.succeeded and decision.task.claim is not None:
+                self.deliver(decision.task)
+            return result.succeeded
+        finally:
+            if assignment is not None:
+                self.done(assignment)
+
+    def _again(self, task_id: str) -> None:
+        entry = self._records.tasks.entry(task_id)
+        if entry is None or entry.value.dispatch is not Dispatch.AUTO or entry.value.offered_to:
+            return
+        if rules.on_offer(entry.value, self._records.clock.now()):
+            self._scheduler.task_waits(entry.value, age(entry.create_revision, entry.value))
+            self.wake()
+
+    def deliver(self, task: Task, delivery: Delivery = Delivery.ASSIGNED) -> None:
+        """Push a claimed task to its holder's session, if it is here; it must be acknowledged."""
+        if task.claim is None:
+            return
+        link = self._links.get(task.claim.swarm_id)
+        if link is None:
+            return
+        attempt = task.claim.attempt
+        link.working[task.task_id] = attempt
+        link.unacknowledged[task.task_id] = attempt
+        self._timers.set(
+            ack_timer(link, task.task_id),
+            self._ack_seconds,
+            lambda: self._not_acknowledged(link, task.task_id, attempt),
+        )
+        send_tasks(link, [task], delivery)
+
+    def _not_acknowledged(self, link: SessionLink, task_id: str, attempt: int) -> None:
+        """Take back an assignment that its session did not confirm in time."""
+        current = self._links.get(link.swarm_id)
+        if link.unacknowledged.get(task_id) != attempt or current not in (link, None):
+            return
+        link.suspended = True
+        self._scheduler.refuse(link.swarm_id, task_id)
+        self._background.spawn(
+            f"unacknowledged:{task_id}",
+            self._claims.lose(link.swarm_id, task_id, attempt, LossKind.NOT_ACKNOWLEDGED),
+        )
+
+
+def age(create_revision: int, task: Task) -> tuple[int, int]:
+    """Return what the age of a task is compared by: when it was created, and its place there."""
+    return create_revision, task.spec.position
+
+
+def ack_timer(link: SessionLink, task_id: str) -> str:
+    """Return the name of the timer that waits for an acknowledgement."""
+    return f"ack:{link.epoch}:{task_id}"
+
+
+def send_tasks(link: SessionLink, tasks: Sequence[Task], delivery: Delivery) -> None:
+    """Send task frames and take their credit."""
+    if link.credit is not None:
+        link.credit = max(0, link.credit - len(tasks))
+    link.send(*(TaskFrame(task, delivery) for task in tasks))

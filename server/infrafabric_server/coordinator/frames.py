@@ -1,0 +1,145 @@
+"""What the fabric says to a session, as values without a wire format."""
+
+from dataclasses import dataclass
+from enum import Enum, StrEnum, auto
+from typing import Protocol
+
+from infrafabric_server.coordinator.models import BlockerAlert, ClaimOutcome, Task
+from infrafabric_server.errors import FabricError
+from infrafabric_server.fleet.models import Broadcast
+
+
+class Delivery(Enum):
+    """Why a task is sent."""
+
+    OFFERED = auto()
+    ASSIGNED = auto()
+    RETURNED = auto()
+
+
+class RevokeReason(Enum):
+    """Why a claim was ended from outside."""
+
+    CANCELLED = auto()
+    DEADLINE = auto()
+    NO_PROGRESS = auto()
+    NOT_ACKNOWLEDGED = auto()
+    EXPIRED = auto()
+    ENDED_ELSEWHERE = auto()
+
+
+class ClosingAction(StrEnum):
+    """What a client does after the end of its stream."""
+
+    RESUME = "resume"
+    RESTART = "restart"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """One claim of a swarm."""
+
+    task_id: str
+    attempt: int
+    parked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The welcome of a session; `lease` is in seconds."""
+
+    epoch: int
+    resume_token: str
+    lease: float
+    resumed: bool
+    owned: tuple[Holding, ...]
+    offered: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFrame:
+    """A task for the swarm."""
+
+    task: Task
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """A claim that ended without the swarm's doing."""
+
+    task_id: str
+    attempt: int
+    reason: RevokeReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A text for everyone."""
+
+    broadcast: Broadcast
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """An incident for the orchestrator."""
+
+    blocker: BlockerAlert
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The answer to a heartbeat: all that the swarm holds through its session."""
+
+    owned: tuple[Holding, ...]
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The end of the stream, announced."""
+
+    action: ClosingAction
+    reason: str
+
+
+class StatusAnswer(Protocol):
+    """What a status report is answered with; the notify component fills it."""
+
+    @property
+    def queue_position(self) -> int:
+        """Place in the idle queue from 1, 0 when not in it."""
+        ...
+
+    @property
+    def escalated(self) -> bool:
+        """Whether an incident was recorded for the orchestrator."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """Ids of the tasks that a frame created, in its order."""
+
+    task_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A frame took effect and there is nothing more to say."""
+
+
+Answer = FabricError | StatusAnswer | Created | ClaimOutcome | Task | BlockerAlert | Accepted
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to one client frame."""
+
+    request_id: str
+    answer: Answer
+
+
+Frame = Opened | TaskFrame | Reply | Revoked | Said | Alert | Beat | Closing

@@ -1,0 +1,113 @@
+"""Tasks on offer: shown to one swarm or to all that qualify, taken by the first claim."""
+
+from infrafabric_server.coordinator import rules
+from infrafabric_server.coordinator.backlog import Backlog
+from infrafabric_server.coordinator.capacity import Availability, Capacity
+from infrafabric_server.coordinator.dispatcher import send_tasks
+from infrafabric_server.coordinator.frames import Delivery
+from infrafabric_server.coordinator.link import Links, SessionLink
+from infrafabric_server.coordinator.models import Dispatch, Task
+from infrafabric_server.coordinator.records import Records
+from infrafabric_server.governor.matching import hourly_cap
+
+MAX_OFFERS = 64
+
+
+class Offers:
+    """Which session sees which offer; derived from the tasks, never stored.
+
+    A broadcast is shown to each session that qualifies and has a free slot, at most
+    `MAX_OFFERS` at a time; a push to one swarm is shown at once.
+    """
+
+    def __init__(self, records: Records, capacity: Capacity, links: Links) -> None:
+        self._records = records
+        self._capacity = capacity
+        self._links = links
+        self._broadcast = Backlog()
+        self._pushed: dict[str, set[str]] = {}
+
+    def task_changed(self, old: Task | None, new: Task | None, age: tuple[int, int]) -> None:
+        """Note a task that came on offer or left."""
+        if old is not None and old.offered_to and (new is None or new.offered_to != old.offered_to):
+            self._pushed.get(old.offered_to, set()).discard(old.task_id)
+            self._withdraw(old.task_id, old.offered_to)
+        now = self._records.clock.now()
+        if new is None or not rules.on_offer(new, now):
+            if old is not None and old.dispatch is Dispatch.BROADCAST:
+                self._broadcast.remove(old.task_id)
+                for link in self._links.live():
+                    link.offered.discard(old.task_id)
+            return
+        if new.offered_to:
+            self._pushed.setdefault(new.offered_to, set()).add(new.task_id)
+            self._broadcast.remove(new.task_id)
+            link = self._links.get(new.offered_to)
+            if link is not None:
+                self._show(link, new)
+        elif new.dispatch is Dispatch.BROADCAST:
+            self._broadcast.put(
+                new.task_id,
+                new.spec.required_capabilities,
+                priority=new.spec.priority,
+                age=age,
+                max_cost_per_hour_micros=hourly_cap(
+                    new.spec.max_cost_micros, new.spec.estimated_duration
+                ),
+            )
+            for link in self._links.live():
+                if self.sees(link, new):
+                    self._show(link, new)
+
+    def sees(self, link: SessionLink, task: Task) -> bool:
+        """Tell whether a broadcast task is for this session now."""
+        if task.task_id in link.declined or len(link.offered) >= MAX_OFFERS:
+            return False
+        available = self._capacity.availability(link.swarm_id)
+        wanted = (Availability.ANY, Availability.FILLERS) if task.spec.filler else (Availability.ANY,)
+        return available in wanted and self.qualifies(link.swarm_id, task)
+
+    def qualifies(self, swarm_id: str, task: Task) -> bool:
+        """Tell whether a swarm has what a task requires at a price that it may cost."""
+        return self._capacity.roster.qualifies(
+            swarm_id,
+            task.spec.required_capabilities,
+            max_cost_per_hour_micros=hourly_cap(
+                task.spec.max_cost_micros, task.spec.estimated_duration
+            ),
+        )
+
+    def on_offer_to(self, swarm_id: str) -> list[str]:
+        """Return the ids of the tasks pushed to a swarm that it has not claimed."""
+        return sorted(self._pushed.get(swarm_id, ()))
+
+    def show_all(self, link: SessionLink) -> None:
+        """Show a session the offers that it has not seen and could take."""
+        for task_id in self.on_offer_to(link.swarm_id):
+            task = self._records.tasks.get(task_id)
+            if task is not None and task_id not in link.offered:
+                self._show(link, task)
+        profile = self._records.fleet.swarms.get(link.swarm_id)
+        if profile is None or len(self._broadcast) == 0:
+            return
+        while len(link.offered) < MAX_OFFERS:
+            task_id = self._broadcast.best_for(
+                profile.capabilities,
+                profile.cost_per_hour_micros,
+                excluding=link.offered | link.declined,
+            )
+            task = None if task_id is None else self._records.tasks.get(task_id)
+            if task is None or not self.sees(link, task):
+                return
+            self._show(link, task)
+
+    def _show(self, link: SessionLink, task: Task) -> None:
+        if link.credit is not None and link.credit <= 0:
+            return
+        link.offered.add(task.task_id)
+        send_tasks(link, [task], Delivery.OFFERED)
+
+    def _withdraw(self, task_id: str, swarm_id: str) -> None:
+        link = self._links.get(swarm_id)
+        if link is not None:
+            link.offered.discard(task_id)

@@ -1,0 +1,144 @@
+"""Placing a task by hand: to one swarm, to all that qualify, or to the best one."""
+
+from dataclasses import dataclass
+
+from infrafabric_server.coordinator import rules
+from infrafabric_server.coordinator.dispatcher import Dispatcher
+from infrafabric_server.coordinator.endings import Endings
+from infrafabric_server.coordinator.link import Links, SessionLink
+from infrafabric_server.coordinator.models import LossKind, Task, TaskBroadcast
+from infrafabric_server.coordinator.claims import Claims
+from infrafabric_server.coordinator.offers import Offers
+from infrafabric_server.coordinator.records import MAX_TRIES, Decision, Fact, Records
+from infrafabric_server.coordinator.scheduler import Scheduler
+from infrafabric_server.errors import FabricError, Reason
+from infrafabric_server.fleet.models import SessionRole
+from infrafabric_server.governor.models import CapabilityMatch
+from infrafabric_server.store.protocol import present
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """How an assignment by hand ended; `match` is None when no free swarm fits."""
+
+    task: Task
+    match: CapabilityMatch | None
+
+
+class Placing:
+    """The use cases of pushing, broadcasting, assigning and declining."""
+
+    def __init__(
+        self,
+        records: Records,
+        scheduler: Scheduler,
+        dispatcher: Dispatcher,
+        offers: Offers,
+        endings: Endings,
+        claims: Claims,
+        links: Links,
+    ) -> None:
+        self._records = records
+        self._scheduler = scheduler
+        self._dispatcher = dispatcher
+        self._offers = offers
+        self._endings = endings
+        self._claims = claims
+        self._links = links
+
+    async def push(self, swarm_id: str, task_id: str) -> Task:
+        """Offer an available task to one swarm; only that swarm may claim it.
+
+        Raises TASK_NOT_FOUND, TASK_ENDED, TASK_NOT_AVAILABLE, SWARM_NOT_FOUND, NO_SESSION.
+        """
+        session = self._records.fleet.sessions.key(swarm_id)
+
+        def rule(task: Task) -> Decision | None:
+            self._placeable(task)
+            if self._records.fleet.swarms.get(swarm_id) is None:
+                raise FabricError(Reason.SWARM_NOT_FOUND, f"no swarm has the id {swarm_id}")
+            record = self._records.fleet.sessions.get(swarm_id)
+            if record is None or record.role is not SessionRole.WORKER:
+                raise FabricError(
+                    Reason.NO_SESSION, f"swarm {swarm_id} has no open session that takes tasks"
+                )
+            if task.offered_to == swarm_id:
+                return None
+            fact = Fact("task_pushed", swarm_id, task_id, task.attempt)
+            return Decision(rules.offer(task, swarm_id), [fact], [present(session)])
+
+        return await self._records.change(task_id, rule)
+
+    async def broadcast(self, task_id: str) -> TaskBroadcast:
+        """Offer an available task to every swarm that qualifies; the first claim wins.
+
+        Raises TASK_NOT_FOUND, TASK_ENDED, TASK_NOT_AVAILABLE.
+        """
+
+        def rule(task: Task) -> Decision | None:
+            self._placeable(task)
+            offered = rules.broadcast(task)
+            if offered == task:
+                return None
+            return Decision(
+                offered, [Fact("task_broadcast", task_id=task_id, attempt=task.attempt)]
+            )
+
+        task = await self._records.change(task_id, rule)
+        workers = [link for link in self._links.live() if link.role is SessionRole.WORKER]
+        seen = sum(1 for link in workers if self._offers.qualifies(link.swarm_id, task))
+        return TaskBroadcast(task=task, offered=seen)
+
+    async def assign(self, task_id: str) -> Placed:
+        """Claim an available task for the best free swarm that has a session, and push it.
+
+        Raises TASK_NOT_FOUND, TASK_ENDED, TASK_NOT_AVAILABLE, CONTENTION.
+        """
+        for _ in range(MAX_TRIES):
+            entry = self._records.tasks.entry(task_id)
+            if entry is None:
+                raise FabricError(Reason.TASK_NOT_FOUND, f"no task has the id {task_id}")
+            self._placeable(entry.value)
+            assignment = await self._dispatcher.assign(entry.value, entry.mod_revision)
+            after = self._records.tasks.entry(task_id) or entry
+            if assignment is not None or after == entry:
+                return Placed(after.value, assignment.match if assignment else None)
+        raise FabricError(
+            Reason.CONTENTION, f"task {task_id} changes too fast; try again", retry_after=0.1
+        )
+
+    def _placeable(self, task: Task) -> None:
+        if task.state.ended:
+            raise FabricError(
+                Reason.TASK_ENDED, f"task {task.task_id} is {task.state}, which cannot change"
+            )
+        if not rules.on_offer(task, self._records.clock.now()):
+            why = (
+                f"waits until {task.available_time:%Y-%m-%dT%H:%M:%SZ} after a failure"
+                if task.available_time is not None
+                else f"is {task.state}"
+            )
+            raise FabricError(
+                Reason.TASK_NOT_AVAILABLE,
+                f"task {task.task_id} {why}; it must be available",
+            )
+
+    async def decline(self, link: SessionLink, task_id: str, attempt: int) -> Task:
+        """Refuse an offer (attempt 0) or give an assignment back that was not begun.
+
+        The session is not given the task again. Raises TASK_NOT_FOUND and, with an attempt,
+        as `rules.holder_claim`.
+        """
+        task = self._records.tasks.get(task_id)
+        if task is None:
+            raise FabricError(Reason.TASK_NOT_FOUND, f"no task has the id {task_id}")
+        link.declined.add(task_id)
+        link.offered.discard(task_id)
+        self._scheduler.refuse(link.swarm_id, task_id)
+        if attempt == 0:
+            if task.offered_to == link.swarm_id:
+                await self._endings.withdraw_offer(task_id, link.swarm_id)
+        else:
+            rules.holder_claim(task, link.swarm_id, attempt)
+            await self._claims.lose(link.swarm_id, task_id, attempt, LossKind.DECLINED)
+        return self._records.tasks.get(task_id) or task

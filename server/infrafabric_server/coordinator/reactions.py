@@ -1,0 +1,218 @@
+"""What follows from a change in the store, listed in one place.
+
+Everything here is derived and idempotent: it is computed again from the store at each
+start, so that a crash between a change and its consequence loses nothing.
+"""
+
+from datetime import timedelta
+
+from infrafabric_server.coordinator import rules
+from infrafabric_server.coordinator.background import Background
+from infrafabric_server.coordinator.capacity import Availability, Capacity
+from infrafabric_server.coordinator.dependencies import Dependencies, Verdict
+from infrafabric_server.coordinator.dispatcher import Dispatcher, age
+from infrafabric_server.coordinator.endings import Endings
+from infrafabric_server.coordinator.frames import Alert
+from infrafabric_server.coordinator.link import Links
+from infrafabric_server.coordinator.models import BlockerAlert, Dispatch, Task, TaskState
+from infrafabric_server.coordinator.offers import Offers
+from infrafabric_server.coordinator.records import Records
+from infrafabric_server.coordinator.revocations import Revocations
+from infrafabric_server.coordinator.scheduler import Scheduler
+from infrafabric_server.coordinator.timers import Timers
+from infrafabric_server.fleet.models import AgentStatus, SessionRecord, SessionRole, SwarmProfile
+from infrafabric_server.store.mirror import Change
+
+# How long an ended task or a resolved blocker stays in the views.
+KEEP_ENDED = timedelta(hours=1)
+
+
+class Reactions:
+    """Listens to the views and sets off what follows."""
+
+    def __init__(
+        self,
+        records: Records,
+        capacity: Capacity,
+        scheduler: Scheduler,
+        dispatcher: Dispatcher,
+        offers: Offers,
+        endings: Endings,
+        revocations: Revocations,
+        links: Links,
+        timers: Timers,
+        background: Background,
+    ) -> None:
+        self._records = records
+        self._capacity = capacity
+        self._scheduler = scheduler
+        self._dispatcher = dispatcher
+        self._offers = offers
+        self._endings = endings
+        self._revocations = revocations
+        self._links = links
+        self._timers = timers
+        self._dependencies = Dependencies(records.tasks)
+        self._background = background
+
+    def connect(self) -> None:
+        """Listen to the views; call once, before the mirror starts."""
+        self._records.tasks.subscribe(self._task_changed)
+        self._records.blockers.subscribe(self._blocker_changed)
+        self._records.fleet.swarms.subscribe(self._profile_changed)
+        self._records.fleet.sessions.subscribe(self._session_changed)
+        self._records.fleet.statuses.subscribe(self._status_changed)
+
+    def begin(self) -> None:
+        """Set off what a crash may have left undone; call once, after the mirror started."""
+        for entry in list(self._records.tasks.entries()):
+            self._examine(entry.value)
+            self._lost_with_its_session(entry.value)
+        self._dispatcher.wake()
+
+    def refresh(self, swarm_id: str) -> None:
+        """Look again at what a swarm may be given: its session, credit or slots changed."""
+        link = self._links.get(swarm_id)
+        if self._capacity.refresh(swarm_id) is not Availability.NONE:
+            self._scheduler.swarm_changed(swarm_id)
+            self._dispatcher.wake()
+        if link is not None and link.takes_work:
+            self._offers.show_all(link)
+
+    def _task_changed(self, change: Change[Task]) -> None:
+        old, new = change.old, change.new
+        touched = self._capacity.task_changed(old, new)
+        self._dependencies.task_changed(old, new)
+        self._revocations.task_changed(old, new)
+        task_id = change.id
+        entry = self._records.tasks.entry(task_id)
+        born = age(entry.create_revision, entry.value) if entry is not None else (0, 0)
+        self._offers.task_changed(old, new, born)
+        self._set_timer(task_id, new)
+        if new is not None and self._waits_for_assignment(new):
+            self._scheduler.task_waits(new, born)
+        elif new is None or new.state.ended:
+            self._scheduler.task_ended(task_id)
+        else:
+            self._scheduler.task_left(task_id)
+        if new is not None:
+            self._examine(new)
+            if new.state is TaskState.COMPLETED and new.last_end is not None:
+                self._scheduler.forgive(new.last_end.swarm_id)
+        for swarm_id in touched:
+            self.refresh(swarm_id)
+        self._dispatcher.wake()
+
+    def _waits_for_assignment(self, task: Task) -> bool:
+        return (
+            task.dispatch is Dispatch.AUTO
+            and not task.offered_to
+            and rules.on_offer(task, self._records.clock.now())
+        )
+
+    def _examine(self, task: Task) -> None:
+        """Set off what the dependencies of a task, or of those that depend on it, demand."""
+        if task.state is TaskState.BLOCKED:
+            self._follow(task)
+        elif task.state.ended:
+            for dependent in self._dependencies.dependents(task.task_id):
+                if dependent.state is TaskState.BLOCKED:
+                    self._follow(dependent)
+
+    def _follow(self, task: Task) -> None:
+        verdict, culprit = self._dependencies.verdict(task)
+        if verdict is Verdict.READY:
+            self._background.spawn(f"ready:{task.task_id}", self._dispatcher.make_ready(task.task_id))
+        elif verdict is Verdict.DOOMED:
+            found = self._records.tasks.get(culprit)
+            state = "gone" if found is None else found.state.value
+            reason = f"dependency {culprit} is {state}"
+            self._background.spawn(f"doom:{task.task_id}", self._endings.doom(task.task_id, reason))
+
+    def _set_timer(self, task_id: str, task: Task | None) -> None:
+        name = f"task:{task_id}"
+        if task is None:
+            self._timers.clear(name)
+            return
+        now = self._records.clock.now()
+        if task.state.ended:
+            ended = task.end_time or now
+            delay = (ended + KEEP_ENDED - now).total_seconds()
+            self._timers.set(name, delay, lambda: self._archive(task_id))
+            return
+        moment = rules.next_due(task, now)
+        if moment is None:
+            self._timers.clear(name)
+            return
+        time, due = moment
+        self._timers.set(name, (time - now).total_seconds(), lambda: self._due(task, due))
+
+    def _due(self, task: Task, due: rules.Due) -> None:
+        if due is rules.Due.AVAILABLE:
+            entry = self._records.tasks.entry(task.task_id)
+            if entry is not None and entry.value == task:
+                ready = task.model_copy(update={"available_time": None})
+                self._background.spawn(
+                    f"due:{task.task_id}",
+                    self._endings.offer_again(task.task_id, entry.mod_revision, ready),
+                )
+            return
+        self._background.spawn(f"due:{task.task_id}", self._endings.overdue(task, due))
+
+    def _archive(self, task_id: str) -> None:
+        if self._dependencies.dependents(task_id):
+            delay = KEEP_ENDED.total_seconds()
+            self._timers.set(f"task:{task_id}", delay, lambda: self._archive(task_id))
+            return
+        self._background.spawn(f"archive:{task_id}", self._endings.archive(task_id))
+
+    def _lost_with_its_session(self, task: Task) -> None:
+        held = task.claim
+        if held is None or held.expire_time is not None:
+            return
+        if self._records.fleet.sessions.get(held.swarm_id) is None:
+            self._background.spawn(
+                f"lost:{task.task_id}",
+                self._endings.session_lost(held.swarm_id, task.task_id, held.attempt),
+            )
+
+    def _session_changed(self, change: Change[SessionRecord]) -> None:
+        swarm_id = change.id
+        if change.new is None:
+            self._revocations.session_lost(swarm_id)
+            self._scheduler.forgive(swarm_id)
+            for task_id in list(self._capacity.holdings(swarm_id)):
+                task = self._records.tasks.get(task_id)
+                if task is not None:
+                    self._lost_with_its_session(task)
+            for task_id in self._offers.on_offer_to(swarm_id):
+                self._background.spawn(f"unoffer:{task_id}", self._endings.withdraw_offer(task_id, swarm_id))
+        self.refresh(swarm_id)
+
+    def _profile_changed(self, change: Change[SwarmProfile]) -> None:
+        self._capacity.profile_changed(change.id, change.new)
+        self.refresh(change.id)
+
+    def _status_changed(self, change: Change[AgentStatus]) -> None:
+        before = change.old is not None and change.old.declared
+        after = change.new is not None and change.new.declared
+        if before or after:
+            self.refresh(change.id)
+
+    def _blocker_changed(self, change: Change[BlockerAlert]) -> None:
+        alert = change.new
+        if alert is None:
+            self._timers.clear(f"blocker:{change.id}")
+            return
+        for link in self._links.live():
+            if link.role is SessionRole.ORCHESTRATOR:
+                link.send(Alert(alert))
+        if alert.resolve_time is not None:
+            left = alert.resolve_time + KEEP_ENDED - self._records.clock.now()
+            forget = self._endings.forget_blocker
+            self._timers.set(
+                f"blocker:{change.id}",
+                left.total_seconds(),
+                lambda: self._background.spawn(f"forget:{change.id}", forget(change.id)),
+            )
+        self.refresh(alert.swarm_id)

@@ -1,0 +1,132 @@
+"""What the coordinator keeps in the store, and how it changes it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from infrafabric_server.clock import Clock
+from infrafabric_server.coordinator.models import BlockerAlert, RequestRecord, Task
+from infrafabric_server.errors import FabricError, Reason
+from infrafabric_server.fleet.fleet import Fleet
+from infrafabric_server.fleet.models import Broadcast
+from infrafabric_server.store.mirror import Mirror, Write
+from infrafabric_server.store.protocol import Compare, Store, TxnResult, unchanged
+from infrafabric_server.witness.outbox import Outbox
+
+# Ended tasks leave the views for this prefix, where they can still be found.
+ARCHIVE = "archive/"
+
+# A decision that lost this many races in a row is given up: with one winner per race,
+# that many losses mean that something feeds on the same key without end.
+MAX_TRIES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One entry for the witness log, before it has an id and a time."""
+
+    operation: str
+    swarm_id: str = ""
+    task_id: str = ""
+    attempt: int = 0
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a rule decided about a task: its next state, why, and what changes with it."""
+
+    task: Task
+    facts: Sequence[Fact] = ()
+    compares: Sequence[Compare] = ()
+    writes: Sequence[Write] = ()
+
+
+class Records:
+    """The coordinator's views, and transactions that carry their witness entries."""
+
+    def __init__(
+        self, store: Store, mirror: Mirror, fleet: Fleet, outbox: Outbox, clock: Clock
+    ) -> None:
+        self.store = store
+        self.mirror = mirror
+        self.fleet = fleet
+        self.clock = clock
+        self.tasks = mirror.view("tasks/", Task)
+        self.blockers = mirror.view("blockers/", BlockerAlert)
+        self.requests = mirror.view("requests/", RequestRecord)
+        self.broadcasts = mirror.view("broadcasts/", Broadcast)
+        self._outbox = outbox
+
+    async def commit(
+        self, compares: Sequence[Compare], writes: Sequence[Write], facts: Sequence[Fact]
+    ) -> TxnResult:
+        """Write everything or nothing, with one witness entry for each fact.
+
+        After a refusal by the compares, the views have caught up with what refused it.
+        Raises OUTBOX_FULL before anything is written, and the store's own errors.
+        """
+        self._outbox.check()
+        drafts = [
+            self._outbox.draft(
+                "coordinator",
+                fact.operation,
+                swarm_id=fact.swarm_id,
+                task_id=fact.task_id,
+                attempt=fact.attempt,
+                details=dict(fact.details),
+            )
+            for fact in facts
+        ]
+        result = await self.mirror.commit(compares, [*writes, *drafts])
+        if not result.succeeded:
+            await self.mirror.caught_up(result.revision)
+        return result
+
+    async def change(self, task_id: str, rule: Callable[[Task], Decision | None]) -> Task:
+        """Apply `rule` to a task until it is written on the state that the rule saw.
+
+        A rule that returns None leaves the task as it is. Returns the task as it is then.
+        Raises TASK_NOT_FOUND, whatever the rule raises, and CONTENTION.
+        """
+        for _ in range(MAX_TRIES):
+            entry = self.tasks.entry(task_id)
+            if entry is None:
+                raise FabricError(Reason.TASK_NOT_FOUND, f"no task has the id {task_id}")
+            decision = rule(entry.value)
+            if decision is None:
+                return entry.value
+            result = await self.commit(
+                [unchanged(entry.key, entry.mod_revision), *decision.compares],
+                [self.tasks.put(task_id, decision.task), *decision.writes],
+                decision.facts,
+            )
+            if result.succeeded:
+                return decision.task
+        raise FabricError(
+            Reason.CONTENTION,
+            f"task {task_id} changed {MAX_TRIES} times while the decision was written; try again",
+            retry_after=0.1,
+        )
+
+    async def find(self, task_id: str) -> Task | None:
+        """Return a live or an archived task, or None."""
+        task = self.tasks.get(task_id)
+        if task is not None:
+            return task
+        kv = await self.store.get(ARCHIVE + task_id)
+        return None if kv is None else Task.model_validate_json(kv.value)
+
+    def broadcasts_after(self, revision: int) -> list[tuple[int, Broadcast]]:
+        """Return the texts sent after a revision that are still kept, oldest first."""
+        sent = [(entry.mod_revision, entry.value) for entry in self.broadcasts.entries()]
+        return sorted((item for item in sent if item[0] > revision), key=lambda item: item[0])
+
+    def blocker_id(self, swarm_id: str, task_id: str) -> str:
+        """Return the id under which the blocker of a swarm and task is stored."""
+        return f"{swarm_id}/{task_id or '-'}"
+
+    def open_blocker(self, swarm_id: str, task_id: str) -> BlockerAlert | None:
+        """Return the open blocker of a swarm and task, or None."""
+        alert = self.blockers.get(self.blocker_id(swarm_id, task_id))
+        return alert if alert is not None and alert.open else None

@@ -1,0 +1,147 @@
+"""Registrations: how a swarm becomes known, changes and is forgotten."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from infrafabric_server.coordinator.capacity import Capacity
+from infrafabric_server.coordinator.claims import Claims
+from infrafabric_server.coordinator.frames import ClosingAction
+from infrafabric_server.coordinator.link import Links
+from infrafabric_server.coordinator.models import LossKind
+from infrafabric_server.coordinator.records import MAX_TRIES, Fact, Records
+from infrafabric_server.errors import FabricError, Reason
+from infrafabric_server.fleet.models import SwarmProfile
+from infrafabric_server.limits import MAX_SWARMS
+from infrafabric_server.store.mirror import Entry
+from infrafabric_server.store.protocol import Delete, unchanged
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """What a swarm says of itself; None leaves what is known."""
+
+    swarm_id: str
+    capabilities: frozenset[str] | None = None
+    cost_per_hour_micros: int | None = None
+    model: str | None = None
+    max_concurrent_tasks: int | None = None
+
+
+def registered(
+    known: Entry[SwarmProfile] | None, joining: Joining, now: datetime
+) -> SwarmProfile:
+    """Return the registration that follows from what is known and what the swarm says.
+
+    Raises pydantic.ValidationError when what it says breaks a rule.
+    """
+    fields = ("capabilities", "cost_per_hour_micros", "model", "max_concurrent_tasks")
+    named = {name: getattr(joining, name) for name in fields}
+    said = {name: value for name, value in named.items() if value is not None}
+    if known is None:
+        return SwarmProfile.model_validate(
+            said | {"swarm_id": joining.swarm_id, "create_time": now, "update_time": now}
+        )
+    profile = known.value
+    if all(getattr(profile, name) == value for name, value in said.items()):
+        return profile
+    return SwarmProfile.model_validate(dict(profile) | said | {"update_time": now})
+
+
+def registration_fact(profile: SwarmProfile) -> Fact:
+    """Return the witness entry of a registration."""
+    details = {
+        "capabilities": sorted(profile.capabilities),
+        "cost_per_hour_micros": profile.cost_per_hour_micros,
+        "max_concurrent_tasks": profile.max_concurrent_tasks,
+    }
+    return Fact("swarm_registered", profile.swarm_id, details=details)
+
+
+class Registration:
+    """The use cases of joining and leaving the fleet."""
+
+    def __init__(
+        self, records: Records, capacity: Capacity, claims: Claims, links: Links
+    ) -> None:
+        self._records = records
+        self._capacity = capacity
+        self._claims = claims
+        self._links = links
+
+    async def register(self, joining: Joining) -> SwarmProfile:
+        """Make a swarm known or bring its registration up to date; a repeat changes nothing.
+
+        Raises LIMIT_REACHED, CONTENTION.
+        """
+        swarms = self._records.fleet.swarms
+        for _ in range(MAX_TRIES):
+            known = swarms.entry(joining.swarm_id)
+            if known is None and len(swarms) >= MAX_SWARMS:
+                raise FabricError(
+                    Reason.LIMIT_REACHED, f"the fabric holds at most {MAX_SWARMS} swarms"
+                )
+            profile = registered(known, joining, self._records.clock.now())
+            if known is not None and profile == known.value:
+                return profile
+            seen = known.mod_revision if known is not None else 0
+            result = await self._records.commit(
+                [unchanged(swarms.key(joining.swarm_id), seen)],
+                [swarms.put(joining.swarm_id, profile)],
+                [registration_fact(profile)],
+            )
+            if result.succeeded:
+                return profile
+        raise _contention(joining.swarm_id)
+
+    async def deregister(self, swarm_id: str) -> list[str]:
+        """Forget a swarm: its session ends and its tasks go back; return their ids, sorted.
+
+        Raises SWARM_NOT_FOUND, CONTENTION.
+        """
+        fleet = self._records.fleet
+        for _ in range(MAX_TRIES):
+            known = fleet.swarms.entry(swarm_id)
+            if known is None:
+                raise FabricError(Reason.SWARM_NOT_FOUND, f"no swarm has the id {swarm_id}")
+            result = await self._records.commit(
+                [unchanged(known.key, known.mod_revision)],
+                [fleet.swarms.delete(swarm_id), fleet.sessions.delete(swarm_id)],
+                [Fact("swarm_deregistered", swarm_id)],
+            )
+            if result.succeeded:
+                self._end_session(swarm_id)
+                await self._close_blockers(swarm_id)
+                return await self._give_back(swarm_id)
+        raise _contention(swarm_id)
+
+    def _end_session(self, swarm_id: str) -> None:
+        link = self._links.get(swarm_id)
+        if link is not None:
+            message = f"{swarm_id} was deregistered"
+            error = FabricError(Reason.SESSION_EXPIRED, message)
+            link.end(ClosingAction.STOP, message, error)
+
+    async def _give_back(self, swarm_id: str) -> list[str]:
+        released = []
+        for task_id in sorted(self._capacity.holdings(swarm_id)):
+            task = self._records.tasks.get(task_id)
+            if task is not None:
+                lost = await self._claims.lose(
+                    swarm_id, task_id, task.attempt, LossKind.DEREGISTERED
+                )
+                if lost is not None:
+                    released.append(task_id)
+        return released
+
+    async def _close_blockers(self, swarm_id: str) -> None:
+        for entry in list(self._records.blockers.entries()):
+            if entry.value.swarm_id == swarm_id and not entry.value.task_id:
+                await self._records.commit(
+                    [unchanged(entry.key, entry.mod_revision)], [Delete(entry.key)], []
+                )
+
+
+def _contention(swarm_id: str) -> FabricError:
+    return FabricError(
+        Reason.CONTENTION, f"swarm {swarm_id} changes too fast; try again", retry_after=0.1
+    )

@@ -1,0 +1,186 @@
+"""Which free swarm gets which waiting task: decisions in memory, without I/O.
+
+A task that arrives looks for the best free swarm; a swarm that becomes free looks for the
+first task that it qualifies for. Whoever finds nothing waits in an index, so that each
+event costs about the same however many wait. A pair that was found is reserved until its
+claim is written, and given back if that fails.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from infrafabric_server.coordinator.backlog import Backlog
+from infrafabric_server.coordinator.capacity import Availability, Capacity
+from infrafabric_server.coordinator.models import Task
+from infrafabric_server.fleet.fleet import Fleet
+from infrafabric_server.governor.matching import hourly_cap
+from infrafabric_server.governor.models import CapabilityMatch
+from infrafabric_server.governor.roster import Roster
+
+Age = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A reserved pair; `match` explains the choice when a swarm was chosen for a task."""
+
+    task_id: str
+    swarm_id: str
+    match: CapabilityMatch | None
+
+
+class Scheduler:
+    """The waiting tasks, the free swarms, and the pairs that are being written."""
+
+    def __init__(self, fleet: Fleet, capacity: Capacity) -> None:
+        self._fleet = fleet
+        self._capacity = capacity
+        self._regular = Backlog()
+        self._fillers = Backlog()
+        self._in_flight: set[str] = set()
+        self._dirty: dict[str, None] = {}
+        self._arrived: dict[str, tuple[Task, Age]] = {}
+        self._refused: defaultdict[str, set[str]] = defaultdict(set)
+        self._refusers: defaultdict[str, set[str]] = defaultdict(set)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing has happened that could lead to an assignment."""
+        return not self._dirty and not self._arrived
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks wait for a swarm."""
+        return len(self._regular) + len(self._fillers)
+
+    def swarm_changed(self, swarm_id: str) -> None:
+        """Note that a swarm may have become free."""
+        self._dirty[swarm_id] = None
+
+    def task_waits(self, task: Task, age: Age) -> None:
+        """Note a task that looks for a swarm; it is matched at the next `settle`."""
+        if task.task_id not in self._in_flight:
+            self._arrived[task.task_id] = (task, age)
+
+    def task_left(self, task_id: str) -> None:
+        """Note that a task looks for a swarm no longer."""
+        self._arrived.pop(task_id, None)
+        self._regular.remove(task_id)
+        self._fillers.remove(task_id)
+
+    def task_ended(self, task_id: str) -> None:
+        """Forget all about a task that has ended."""
+        self.task_left(task_id)
+        for swarm_id in self._refusers.pop(task_id, ()):
+            self._refused[swarm_id].discard(task_id)
+
+    def refuse(self, swarm_id: str, task_id: str) -> None:
+        """Note that a swarm gave a task back: it is not given the same one again for now."""
+        self._refused[swarm_id].add(task_id)
+        self._refusers[task_id].add(swarm_id)
+
+    def forgive(self, swarm_id: str) -> None:
+        """Forget what a swarm gave back: its session ended, or it made progress since."""
+        for task_id in self._refused.pop(swarm_id, ()):
+            self._refusers[task_id].discard(swarm_id)
+            if not self._refusers[task_id]:
+                del self._refusers[task_id]
+        self.swarm_changed(swarm_id)
+
+    def reserve_for(self, task: Task) -> Assignment | None:
+        """Reserve the best free swarm for a task, or return None.
+
+        The caller settles first, so that no free swarm has an older task to take.
+        """
+        if task.task_id in self._in_flight:
+            return None
+        match = self._roster(task).best(
+            task.spec.required_capabilities,
+            max_cost_per_hour_micros=hourly_cap(
+                task.spec.max_cost_micros, task.spec.estimated_duration
+            ),
+            preferred_model=task.spec.preferred_model,
+            excluding=self._refusers.get(task.task_id, ()),
+        )
+        if match is None:
+            return None
+        return self._reserve(task.task_id, match.swarm_id, match)
+
+    def done(self, assignment: Assignment) -> None:
+        """Give a reservation up, whether its claim was written or not."""
+        self._in_flight.discard(assignment.task_id)
+        self._capacity.unreserve(assignment.swarm_id, assignment.task_id)
+        self.swarm_changed(assignment.swarm_id)
+
+    def settle(self) -> list[Assignment]:
+        """Match what has changed; return the pairs that are reserved and must be written.
+
+        Swarms choose first, among the tasks that waited already; then the new tasks choose,
+        fillers last, higher priority and age first. So no task is passed by a younger one.
+        """
+        found: list[Assignment] = []
+        while self._dirty:
+            swarm_id = next(iter(self._dirty))
+            del self._dirty[swarm_id]
+            found.extend(self._fill(swarm_id))
+        arrived = sorted(
+            self._arrived.values(),
+            key=lambda item: (item[0].spec.filler, -item[0].spec.priority, item[1]),
+        )
+        self._arrived.clear()
+        for task, age in arrived:
+            assignment = self.reserve_for(task)
+            if assignment is not None:
+                found.append(assignment)
+            else:
+                self._wait(task, age)
+        return found
+
+    def _wait(self, task: Task, age: Age) -> None:
+        backlog = self._fillers if task.spec.filler else self._regular
+        backlog.put(
+            task.task_id,
+            task.spec.required_capabilities,
+            priority=task.spec.priority,
+            age=age,
+            max_cost_per_hour_micros=hourly_cap(
+                task.spec.max_cost_micros, task.spec.estimated_duration
+            ),
+        )
+
+    def _fill(self, swarm_id: str) -> Iterable[Assignment]:
+        while True:
+            available = self._capacity.refresh(swarm_id)
+            if available is Availability.NONE:
+                return
+            task_id = self._first_task(swarm_id, available)
+            if task_id is None:
+                return
+            self.task_left(task_id)
+            yield self._reserve(task_id, swarm_id, None)
+
+    def _first_task(self, swarm_id: str, available: Availability) -> str | None:
+        profile = self._fleet.swarms.get(swarm_id)
+        if profile is None:
+            return None
+        backlogs = [self._regular] if available is Availability.ANY else []
+        for backlog in (*backlogs, self._fillers):
+            task_id = backlog.best_for(
+                profile.capabilities,
+                profile.cost_per_hour_micros,
+                excluding=self._refused.get(swarm_id, ()),
+            )
+            if task_id is not None:
+                return task_id
+        return None
+
+    def _roster(self, task: Task) -> Roster:
+        return self._capacity.filler_roster if task.spec.filler else self._capacity.roster
+
+    def _reserve(
+        self, task_id: str, swarm_id: str, match: CapabilityMatch | None
+    ) -> Assignment:
+        self._in_flight.add(task_id)
+        self._capacity.reserve(swarm_id, task_id)
+        return Assignment(task_id, swarm_id, match)

@@ -1,0 +1,268 @@
+"""Sessions: opened, resumed, taken over, kept alive and closed."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+
+from infrafabric_server.coordinator import rules
+from infrafabric_server.coordinator.capacity import Capacity
+from infrafabric_server.coordinator.claims import Claims
+from infrafabric_server.coordinator.frames import (
+    Alert,
+    Beat,
+    ClosingAction,
+    Delivery,
+    Holding,
+    Opened,
+    Said,
+)
+from infrafabric_server.coordinator.dispatcher import Dispatcher
+from infrafabric_server.coordinator.link import Links, SessionLink
+from infrafabric_server.coordinator.models import LossKind, Task
+from infrafabric_server.coordinator.offers import Offers
+from infrafabric_server.coordinator.reactions import Reactions
+from infrafabric_server.coordinator.records import MAX_TRIES, Fact, Records
+from infrafabric_server.coordinator.revocations import Revocations
+from infrafabric_server.errors import FabricError, Reason
+from infrafabric_server.fleet.models import SessionRecord, SessionRole
+from infrafabric_server.coordinator.registration import Joining, registered, registration_fact
+from infrafabric_server.store.mirror import Entry, Write
+from infrafabric_server.store.protocol import Compare, LeaseNotFound, unchanged
+
+# A lease is renewed at most this many times within its length, however much a client says.
+_RENEWALS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a client says when it opens a stream; see OpenFrame in the contract."""
+
+    joining: Joining
+    role: SessionRole
+    resume_token: str
+    after_broadcast: int | None
+    credit: int | None
+
+
+def token_hash(token: str) -> str:
+    """Return what is kept of a resume token."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class Sessions:
+    """Use cases about the sessions of this replica. `lease_seconds` is how long silence lasts."""
+
+    def __init__(
+        self,
+        records: Records,
+        capacity: Capacity,
+        claims: Claims,
+        dispatcher: Dispatcher,
+        offers: Offers,
+        reactions: Reactions,
+        revocations: Revocations,
+        links: Links,
+        *,
+        replica: str,
+        lease_seconds: float,
+    ) -> None:
+        self._records = records
+        self._capacity = capacity
+        self._claims = claims
+        self._dispatcher = dispatcher
+        self._offers = offers
+        self._reactions = reactions
+        self._revocations = revocations
+        self._links = links
+        self._replica = replica
+        self._lease_seconds = lease_seconds
+        self._renewed: dict[int, float] = {}
+        self.draining = False
+
+    async def open(self, opening: Opening) -> SessionLink:
+        """Open a session, fence an older one of the same swarm, and send what it needs to know.
+
+        With the right token the claims are kept as they are, otherwise under new attempts.
+        Raises CONTENTION.
+        """
+        swarm_id = opening.joining.swarm_id
+        lease = await self._records.store.grant(self._lease_seconds)
+        token = secrets.token_urlsafe(24)
+        for _ in range(MAX_TRIES):
+            earlier = self._records.fleet.sessions.entry(swarm_id)
+            resumed = earlier is not None and _is_token(earlier.value, opening.resume_token)
+            profile = self._records.fleet.swarms.entry(swarm_id)
+            compares, writes, facts = self._takeover(swarm_id, earlier, resumed=resumed)
+            joined = registered(profile, opening.joining, self._records.clock.now())
+            compares.append(
+                unchanged(
+                    self._records.fleet.swarms.key(swarm_id),
+                    profile.mod_revision if profile is not None else 0,
+                )
+            )
+            if profile is None or joined != profile.value:
+                writes.append(self._records.fleet.swarms.put(swarm_id, joined))
+                facts.append(registration_fact(joined))
+            writes.append(self._session_write(opening, token, lease))
+            operation = "session_resumed" if resumed else "session_opened"
+            facts.append(Fact(operation, swarm_id, details={"replica": self._replica}))
+            result = await self._records.commit(compares, writes, facts)
+            if result.succeeded:
+                link = SessionLink(swarm_id, result.revision, lease, opening.role, opening.credit)
+                self._replace(link)
+                self._welcome(link, token, opening, resumed=resumed)
+                return link
+        await self._records.store.revoke(lease)
+        raise FabricError(
+            Reason.CONTENTION, f"too many streams of {swarm_id} open at once", retry_after=1.0
+        )
+
+    def _session_write(self, opening: Opening, token: str, lease: int) -> Write:
+        swarm_id = opening.joining.swarm_id
+        record = SessionRecord(
+            swarm_id=swarm_id,
+            role=opening.role,
+            replica=self._replica,
+            resume_token_hash=token_hash(token),
+            open_time=self._records.clock.now(),
+        )
+        return self._records.fleet.sessions.put(swarm_id, record, lease=lease)
+
+    def _takeover(
+        self, swarm_id: str, earlier: Entry[SessionRecord] | None, *, resumed: bool
+    ) -> tuple[list[Compare], list[Write], list[Fact]]:
+        """Return what a new stream changes of what an earlier one left."""
+        seen = earlier.mod_revision if earlier is not None else 0
+        compares = [unchanged(self._records.fleet.sessions.key(swarm_id), seen)]
+        writes: list[Write] = []
+        facts: list[Fact] = []
+        if earlier is None or resumed:
+            return compares, writes, facts
+        for task_id in self._capacity.holdings(swarm_id):
+            entry = self._records.tasks.entry(task_id)
+            if entry is None or entry.value.claim is None:
+                continue
+            taken = rules.take_over(entry.value, self._records.clock.now())
+            compares.append(unchanged(entry.key, entry.mod_revision))
+            writes.append(self._records.tasks.put(task_id, taken))
+            facts.append(Fact("claim_taken_over", swarm_id, task_id, taken.attempt))
+        return compares, writes, facts
+
+    def _replace(self, link: SessionLink) -> None:
+        older = self._links.get(link.swarm_id)
+        if older is not None:
+            message = f"a newer stream of {link.swarm_id} took over"
+            older.end(
+                ClosingAction.STOP, message, FabricError(Reason.SESSION_FENCED, message)
+            )
+        self._links.add(link)
+
+    def _welcome(
+        self, link: SessionLink, token: str, opening: Opening, *, resumed: bool
+    ) -> None:
+        owned = self._owned(link.swarm_id)
+        offered = self._offers.on_offer_to(link.swarm_id)
+        holdings = tuple(_holding(task) for task in owned)
+        link.send(
+            Opened(link.epoch, token, self._lease_seconds, resumed, holdings, tuple(offered))
+        )
+        for task in owned:
+            self._dispatcher.deliver(task, Delivery.RETURNED)
+        if link.role is SessionRole.ORCHESTRATOR:
+            alerts = [entry.value for entry in self._records.blockers.entries()]
+            link.send(*(Alert(alert) for alert in alerts if alert.open))
+        if opening.after_broadcast is not None:
+            missed = self._records.broadcasts_after(opening.after_broadcast)
+            link.send(*(Said(broadcast) for _, broadcast in missed))
+        self._reactions.refresh(link.swarm_id)
+
+    def _owned(self, swarm_id: str) -> list[Task]:
+        held = [self._records.tasks.get(name) for name in self._capacity.holdings(swarm_id)]
+        owned = [
+            task
+            for task in held
+            if task is not None and task.claim is not None and task.claim.expire_time is None
+        ]
+        owned.sort(key=lambda task: task.task_id)
+        return owned
+
+    async def keep_alive(self, link: SessionLink) -> None:
+        """Renew the lease: something was heard of the session. Raises SESSION_EXPIRED."""
+        now = self._records.clock.monotonic()
+        if now - self._renewed.get(link.lease, -1e9) < self._lease_seconds / _RENEWALS:
+            return
+        self._renewed[link.lease] = now
+        try:
+            await self._records.store.keepalive(link.lease)
+        except LeaseNotFound:
+            raise FabricError(
+                Reason.SESSION_EXPIRED,
+                f"nothing was heard of {link.swarm_id} for longer than its lease",
+            ) from None
+
+    def beat(self, link: SessionLink) -> None:
+        """Answer a heartbeat with all that the session holds, and send again what it misses."""
+        owned = self._owned(link.swarm_id)
+        for task in owned:
+            if link.working.get(task.task_id) != task.attempt:
+                self._dispatcher.deliver(task, Delivery.RETURNED)
+        link.send(Beat(tuple(_holding(task) for task in owned), self.draining))
+
+    def acknowledge(self, link: SessionLink, task_id: str, attempt: int) -> None:
+        """Note that a session has an assignment. Raises STALE_ATTEMPT for another attempt."""
+        if link.working.get(task_id) != attempt:
+            raise FabricError(
+                Reason.STALE_ATTEMPT,
+                f"task {task_id} is not assigned to {link.swarm_id} under attempt {attempt}",
+            )
+        self._revocations.acknowledged(link, task_id)
+        self._reactions.refresh(link.swarm_id)
+
+    def add_credit(self, link: SessionLink, tasks: int) -> None:
+        """Allow so many task frames more."""
+        link.credit = (link.credit or 0) + tasks
+        self._reactions.refresh(link.swarm_id)
+
+    async def close(self, link: SessionLink, reason: str) -> None:
+        """End a session by its own word: what it holds goes back at once."""
+        swarm_id = link.swarm_id
+        for task in self._owned(swarm_id):
+            await self._claims.lose(
+                swarm_id,
+                task.task_id,
+                task.attempt,
+                LossKind.SESSION_CLOSED,
+                unchanged(self._records.fleet.sessions.key(swarm_id), link.epoch),
+            )
+        self._detach(link)
+        fact = Fact("session_closed", swarm_id, details={"reason": reason})
+        key = self._records.fleet.sessions.key(swarm_id)
+        await self._records.commit(
+            [unchanged(key, link.epoch)], [self._records.fleet.sessions.delete(swarm_id)], [fact]
+        )
+        await self._records.store.revoke(link.lease)
+
+    def detach(self, link: SessionLink) -> None:
+        """Note that a stream is gone; its lease goes on, so that it can be resumed."""
+        self._detach(link)
+
+    def _detach(self, link: SessionLink) -> None:
+        link.drop()
+        self._renewed.pop(link.lease, None)
+        self._links.remove(link)
+        self._reactions.refresh(link.swarm_id)
+
+    def drain(self, reason: str) -> None:
+        """Ask every session to resume elsewhere, and end the streams."""
+        self.draining = True
+        for link in self._links.live():
+            link.end(ClosingAction.RESUME, reason)
+
+
+def _is_token(record: SessionRecord, token: str) -> bool:
+    return bool(token) and secrets.compare_digest(record.resume_token_hash, token_hash(token))
+
+
+def _holding(task: Task) -> Holding:
+    parked = task.claim is not None and task.claim.parked
+    return Holding(task.task_id, task.attempt, parked)
