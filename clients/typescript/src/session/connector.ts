@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Clients, createClients } from "../clients.js";
+import { type Clients, type ConnectionOptions, createClients } from "../clients.js";
 import { type FabricError, SessionEndedError } from "../errors.js";
+import type { OpenFrame } from "../gen/infrafabric/v1/session_client_pb.js";
 import { ClosingAction, type ServerFrame } from "../gen/infrafabric/v1/session_server_pb.js";
 import { backoffMs } from "./backoff.js";
 import { afterStream } from "./endings.js";
 import { Link, type LinkEnd } from "./link.js";
-import { openFrame, type ResumeState, type SessionOptions } from "./options.js";
+import type { ResumeState } from "./options.js";
 import type { Outbox } from "./outbox.js";
 
 /** A stream that lived this long, in milliseconds, shows that connecting helps: backoff restarts. */
@@ -13,6 +14,8 @@ const STABLE_MS = 1_000;
 
 /** Who handles what comes in, on whatever stream. */
 export interface ConnectorListener {
+  /** A stream is about to open: returns what to open it with. */
+  greet(resume: ResumeState): OpenFrame;
   frame(frame: ServerFrame): void;
   /** A stream ended and another one follows; `restart` says that the claims are void. */
   disconnected(error: FabricError | undefined, restart: boolean, retryInMs: number): void;
@@ -27,7 +30,7 @@ export class Connector {
   #lastError: FabricError | undefined;
 
   constructor(
-    private readonly options: SessionOptions,
+    private readonly options: ConnectionOptions,
     private readonly outbox: Outbox,
     private readonly listener: ConnectorListener,
     private readonly random: () => number,
@@ -74,7 +77,7 @@ export class Connector {
     this.#openedAt = Number.POSITIVE_INFINITY;
     this.#link = new Link(clients, this.outbox, listener, this.random);
     try {
-      return await this.#link.run(openFrame(this.options, this.#resume), signal);
+      return await this.#link.run(this.listener.greet(this.#resume), signal);
     } finally {
       this.#link = undefined;
       if (performance.now() - this.#openedAt > STABLE_MS) this.#failures = 0;

@@ -9,11 +9,12 @@ import {
   type TaskFrame,
 } from "../gen/infrafabric/v1/session_server_pb.js";
 import { ClaimRefusal, type Task } from "../gen/infrafabric/v1/task_pb.js";
-import { ClaimLedger } from "./claims.js";
+import { type ClaimKey, ClaimLedger } from "./claims.js";
+import { Credit, type Demand } from "./credit.js";
 import { answerOf } from "./frames.js";
 import { TaskHandle } from "./handle.js";
 import { Offers } from "./offers.js";
-import type { SessionOptions } from "./options.js";
+import { type SessionOptions, windowOf } from "./options.js";
 import type { Outbox } from "./outbox.js";
 import type { Requests } from "./requests.js";
 import { TaskQueue } from "./task-queue.js";
@@ -22,32 +23,43 @@ import { TaskQueue } from "./task-queue.js";
 export class Intake {
   readonly #ledger = new ClaimLedger<TaskHandle>();
   readonly #offers = new Offers();
-  /** The stream whose credit a waiting task uses up; a new stream begins with its whole credit. */
-  readonly #creditOf = new WeakMap<TaskHandle, number>();
-  #stream = 0;
+  readonly #credit = new Credit();
+  /** Claims from an earlier stream that this one has not delivered again yet. */
+  #returning = new Set<TaskHandle>();
+  #remaining: number;
   #claiming = 0;
 
   /** Tasks that wait for their consumer. */
-  readonly queue = new TaskQueue<TaskHandle>((handle) => this.#returnCredit(handle));
+  readonly queue = new TaskQueue<TaskHandle>(() => this.#topUp());
 
   /** @param onBug - called with what a hook throws */
   constructor(
     private readonly outbox: Outbox,
     private readonly requests: Requests,
-    private readonly options: Pick<SessionOptions, "slots" | "onOffer">,
+    private readonly options: Pick<SessionOptions, "slots" | "window" | "maxTasks" | "onOffer">,
     private readonly onBug: (error: unknown) => void,
-  ) {}
+  ) {
+    this.#remaining = options.maxTasks ?? Number.POSITIVE_INFINITY;
+  }
 
   /** All claims that are held, oldest first. */
   get held(): readonly TaskHandle[] {
     return this.#ledger.held;
   }
 
+  /** A stream is about to open: returns the credit to open it with. */
+  opening(): number {
+    this.#returning = new Set(this.held);
+    return this.#credit.open(this.#demand);
+  }
+
   /** A stream opened: it says what is owned, and sends what is on offer anew. */
   opened(owned: readonly Holding[]): void {
-    this.#stream += 1;
     this.#offers.clear();
     this.reconcile(owned);
+    // Not all is delivered again while there is no room for it, and the first delivery's
+    // acknowledgement may have been lost with its stream.
+    for (const handle of this.held) this.#acknowledge(handle);
   }
 
   /** The fabric gave its account of what is held. */
@@ -64,13 +76,14 @@ export class Intake {
   /** A task came in. */
   task({ task, delivery }: TaskFrame): void {
     if (task === undefined) return;
+    this.#credit.used();
     if (delivery === TaskDelivery.OFFERED) {
-      this.outbox.addCredit(1);
       this.#offered(task).catch(this.onBug);
-      return;
+    } else {
+      this.#acknowledge(task);
+      this.#admit(task);
     }
-    this.outbox.note({ case: "ack", value: { taskId: task.taskId, attempt: task.attempt } });
-    if (!this.#admit(task, this.#stream)) this.outbox.addCredit(1);
+    this.#topUp();
   }
 
   /** A claim was ended from outside. */
@@ -98,8 +111,7 @@ export class Intake {
     try {
       const reply = await this.requests.call({ case: "claim", value: { taskId } }, (answer) => {
         const { claimed, task } = answerOf(answer, "claim");
-        // No credit: the task came with an answer, not in a frame of its own.
-        if (claimed && task !== undefined) this.#admit(task, 0);
+        if (claimed && task !== undefined) this.#admit(task);
       });
       return answerOf(reply, "claim");
     } finally {
@@ -120,7 +132,8 @@ export class Intake {
 
   /** Claims as many offers as there are free slots. */
   #claimOffers(): void {
-    while (this.#ledger.busy + this.#claiming < (this.options.slots ?? 1)) {
+    const slots = this.options.slots ?? 1;
+    while (this.#ledger.busy + this.#claiming < slots && this.#claiming < this.#remaining) {
       const offer = this.#offers.takeBest();
       if (offer === undefined) return;
       this.#claimOffer(offer).catch((error: unknown) => {
@@ -135,11 +148,14 @@ export class Intake {
     if (refusal === ClaimRefusal.NO_SLOT) this.#offers.add(offer);
   }
 
-  /** Takes in a claimed task; tells whether it was new. */
-  #admit(task: Task, stream: number): boolean {
+  /** Takes in a claimed task, if it is new. */
+  #admit(task: Task): void {
     const verdict = this.#ledger.judge(task);
-    if (verdict.kind === "known") verdict.claim.setParked(task.parked);
-    if (verdict.kind !== "new") return false;
+    if (verdict.kind === "known") {
+      this.#returning.delete(verdict.claim);
+      verdict.claim.setParked(task.parked);
+    }
+    if (verdict.kind !== "new") return;
     if (verdict.replaces !== undefined) {
       const detail = `it is attempt ${task.attempt} now`;
       this.#revoke(verdict.replaces, RevokeReason.UNSPECIFIED, detail);
@@ -155,9 +171,8 @@ export class Intake {
       slotChanged: () => this.#claimOffers(),
     });
     this.#ledger.add(handle);
-    this.#creditOf.set(handle, stream);
+    this.#remaining -= 1;
     this.queue.push(handle);
-    return true;
   }
 
   #revoke(handle: TaskHandle, reason: RevokeReason, detail: string): void {
@@ -166,12 +181,28 @@ export class Intake {
 
   #lost(handle: TaskHandle, error: Error): void {
     if (!this.#ledger.drop(handle)) return;
-    if (this.queue.remove(handle)) this.#returnCredit(handle);
+    this.#returning.delete(handle);
+    this.queue.remove(handle);
+    this.#topUp();
     handle.abort(error);
     this.#claimOffers();
   }
 
-  #returnCredit(handle: TaskHandle): void {
-    if (this.#creditOf.get(handle) === this.#stream) this.outbox.addCredit(1);
+  #acknowledge({ taskId, attempt }: ClaimKey): void {
+    this.outbox.note({ case: "ack", value: { taskId, attempt } });
+  }
+
+  #topUp(): void {
+    const missing = this.outbox.online ? this.#credit.topUp(this.#demand) : 0;
+    if (missing > 0) this.outbox.addCredit(missing);
+  }
+
+  get #demand(): Demand {
+    return {
+      window: windowOf(this.options),
+      waiting: this.queue.size,
+      remaining: this.#remaining,
+      returning: this.#returning.size,
+    };
   }
 }

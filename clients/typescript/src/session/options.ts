@@ -39,6 +39,8 @@ export interface SessionOptions extends ConnectionOptions {
   readonly role?: RoleName;
   /** Task frames that may wait here for their consumer, 1 to 1000; default 2 per slot, at least 8. */
   readonly window?: number;
+  /** Tasks to take in all: after them nothing more is asked for; by default there is no end. */
+  readonly maxTasks?: number;
   /** Frames that may wait for an answer; default 1000. */
   readonly maxUnanswered?: number;
   /** Milliseconds that `Session.open` waits for the fabric; default 10,000. */
@@ -66,12 +68,12 @@ export interface ResumeState {
 }
 
 /** Tells how many task frames may wait for their consumer. */
-export function windowOf({ window, slots = 1 }: SessionOptions): number {
+export function windowOf({ window, slots = 1 }: Pick<SessionOptions, "window" | "slots">): number {
   return window ?? Math.max(8, 2 * slots);
 }
 
 /** Builds what a stream opens with. */
-export function openFrame(options: SessionOptions, resume: ResumeState): OpenFrame {
+export function openFrame(options: SessionOptions, resume: ResumeState, credit: number): OpenFrame {
   const frame = create(OpenFrameSchema, {
     swarmId: options.swarmId,
     capabilities: [...(options.capabilities ?? [])],
@@ -79,7 +81,7 @@ export function openFrame(options: SessionOptions, resume: ResumeState): OpenFra
     role: ROLE_BY_NAME[options.role ?? "worker"],
     resumeToken: resume.token,
     resumeAfter: resume.after,
-    credit: windowOf(options),
+    credit,
     model: options.model ?? "",
   });
   if (options.costPerHourMicros !== undefined) {

@@ -13,7 +13,7 @@ import { Connector } from "./connector.js";
 import { answerOf } from "./frames.js";
 import type { TaskHandle } from "./handle.js";
 import { Intake } from "./intake.js";
-import type { SessionOptions } from "./options.js";
+import { openFrame, type SessionOptions } from "./options.js";
 import { Outbox } from "./outbox.js";
 import { callHook, Deferred, optional, throwLater } from "./promises.js";
 import { Requests } from "./requests.js";
@@ -70,6 +70,7 @@ export class Session implements AsyncIterable<TaskHandle>, AsyncDisposable {
       options,
       this.#outbox,
       {
+        greet: (resume) => openFrame(options, resume, this.#intake.opening()),
         frame: (frame) => this.#receive(frame),
         disconnected: (...how) => this.#disconnected(...how),
       },

@@ -13,8 +13,13 @@ export class TaskQueue<T> {
   readonly #waiters: Waiter<T>[] = [];
   #end: { readonly error: Error | undefined } | undefined;
 
-  /** @param onTaken - called with each item that a consumer takes */
-  constructor(private readonly onTaken: (item: T) => void) {}
+  /** @param onTaken - called after a consumer took an item */
+  constructor(private readonly onTaken: () => void) {}
+
+  /** How many items wait. */
+  get size(): number {
+    return this.#items.length;
+  }
 
   push(item: T): void {
     if (this.#end !== undefined) return;
@@ -23,8 +28,8 @@ export class TaskQueue<T> {
       this.#items.push(item);
       return;
     }
-    this.onTaken(item);
     waiter.resolve({ done: false, value: item });
+    this.onTaken();
   }
 
   /** Takes an item back before a consumer got it; tells whether that was possible. */
@@ -41,7 +46,7 @@ export class TaskQueue<T> {
   next(): Promise<IteratorResult<T, undefined>> {
     const [item] = this.#items.splice(0, 1);
     if (item !== undefined) {
-      this.onTaken(item);
+      this.onTaken();
       return Promise.resolve({ done: false, value: item });
     }
     if (this.#end === undefined) {
