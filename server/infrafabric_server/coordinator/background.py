@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import structlog
 
-from infrafabric_server.errors import FabricError
+from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.store.protocol import StoreError
+
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
@@ -36,11 +39,42 @@ class Background:
                 self._group = None
 
     def spawn(self, name: str, work: Coroutine[object, object, object]) -> None:
-        """Start `work`; before the start and after the end it is dropped."""
+        """Start a consequence; before the start and after the end it is dropped."""
         if self._group is None:
             work.close()
             return
         self._group.create_task(self._guard(name, work), name=name)
+
+    def start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        """Start work that answers for its own errors, and outlives the call that brought it."""
+        if self._group is None:
+            work.close()
+            raise FabricError(Reason.DRAINING, "the server is stopping; try another one")
+        return self._group.create_task(work)
+
+    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a decision to its end, also when the caller is cancelled meanwhile.
+
+        A decision that is cut in the middle could leave a slot reserved or free that is not.
+        """
+        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        async def run() -> None:
+            try:
+                value = await work
+            except Exception as error:
+                if not result.cancelled():
+                    result.set_exception(error)
+            else:
+                if not result.cancelled():
+                    result.set_result(value)
+
+        try:
+            self.start(run())
+        except FabricError:
+            work.close()
+            raise
+        return await result
 
     async def _guard(self, name: str, work: Coroutine[object, object, object]) -> None:
         try:

@@ -1,9 +1,7 @@
 """Blockers: an incident opens, is brought before the orchestrator, and is resolved."""
 
 from infrafabric_server.coordinator import rules
-from infrafabric_server.coordinator.dispatcher import Dispatcher
-from infrafabric_server.coordinator.frames import Delivery
-from infrafabric_server.coordinator.models import BlockerAlert, BlockerReport, Task
+from infrafabric_server.coordinator.models import BlockerAlert, BlockerReport
 from infrafabric_server.coordinator.records import MAX_TRIES, Fact, Records
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.store.mirror import Write
@@ -13,9 +11,8 @@ from infrafabric_server.store.protocol import Compare, unchanged
 class Blockers:
     """Use cases about blockers; one incident is open for each swarm and task."""
 
-    def __init__(self, records: Records, dispatcher: Dispatcher) -> None:
+    def __init__(self, records: Records) -> None:
         self._records = records
-        self._dispatcher = dispatcher
 
     async def report(
         self, swarm_id: str, report: BlockerReport, epoch: int | None = None
@@ -100,7 +97,7 @@ class Blockers:
             closed = entry.value.model_copy(
                 update={"resolve_time": now, "update_time": now, "resolution": resolution}
             )
-            compares, writes, returned = self._unpark(swarm_id, task_id)
+            compares, writes = self._unpark(swarm_id, task_id)
             fact = Fact(
                 "blocker_resolved", swarm_id, task_id, closed.attempt, {"resolution": resolution}
             )
@@ -110,22 +107,17 @@ class Blockers:
                 [fact],
             )
             if result.succeeded:
-                if returned is not None:
-                    self._dispatcher.deliver(returned, Delivery.RETURNED)
                 return closed
         raise _contention(blocker_id)
 
-    def _unpark(
-        self, swarm_id: str, task_id: str
-    ) -> tuple[list[Compare], list[Write], Task | None]:
+    def _unpark(self, swarm_id: str, task_id: str) -> tuple[list[Compare], list[Write]]:
         entry = self._records.tasks.entry(task_id) if task_id else None
         held = entry.value.claim if entry is not None else None
         if entry is None or held is None or held.swarm_id != swarm_id or not held.parked:
-            return [], [], None
+            return [], []
         returned = rules.park(entry.value, parked=False, now=self._records.clock.now())
         compare = unchanged(entry.key, entry.mod_revision)
-        in_session = returned if held.expire_time is None else None
-        return [compare], [self._records.tasks.put(task_id, returned)], in_session
+        return [compare], [self._records.tasks.put(task_id, returned)]
 
     async def escalate(self, alert: BlockerAlert) -> None:
         """Bring an incident that lasts before the orchestrator once more; not a resolved one."""

@@ -2,7 +2,9 @@
 
 from typing import Protocol
 
+from infrafabric_server.coordinator.background import Background
 from infrafabric_server.coordinator.blockers import Blockers
+from infrafabric_server.coordinator.capacity import Capacity
 from infrafabric_server.coordinator.claims import Claims
 from infrafabric_server.coordinator.creation import Creation
 from infrafabric_server.coordinator.endings import Endings
@@ -59,6 +61,8 @@ class Coordinator:
         blockers: Blockers,
         endings: Endings,
         sessions: Sessions,
+        background: Background,
+        capacity: Capacity,
     ) -> None:
         self.records = records
         self.registration = registration
@@ -68,8 +72,14 @@ class Coordinator:
         self.blocking = blockers
         self.endings = endings
         self.sessions = sessions
+        self.background = background
+        self._capacity = capacity
         self.tasks = records.tasks
         self.blockers = records.blockers
+
+    def held_by(self, swarm_id: str) -> list[str]:
+        """Return the ids of the tasks that a swarm holds, sorted."""
+        return sorted(self._capacity.holdings(swarm_id))
 
     async def register_swarm(
         self, swarm_id: str, capabilities: frozenset[str] | None = None

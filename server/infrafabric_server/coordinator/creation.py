@@ -23,9 +23,12 @@ from infrafabric_server.store.protocol import Compare, absent
 NewTask = tuple[TaskSpec, Dispatch]
 
 
-def new_task_id() -> str:
-    """Return an id for a task whose creator chose none."""
-    return f"task-{secrets.token_hex(8)}"
+def new_task_id(request_id: str, position: int) -> str:
+    """Return an id for a task whose creator chose none: the same one for the same request."""
+    if not request_id:
+        return f"task-{secrets.token_hex(8)}"
+    digest = hashlib.sha256(f"{request_id}/{position}".encode()).hexdigest()
+    return f"task-{digest[:16]}"
 
 
 class Creation:
@@ -99,8 +102,14 @@ class Creation:
                 )
             board[spec.task_id] = spec.dependencies
         outside = {d for deps in board.values() for d in deps if d not in board}
-        known = {d for d in outside if await self._records.find(d) is not None}
-        check_dependencies(board, known.__contains__)
+        found = {name: await self._records.find(name) for name in outside}
+        check_dependencies(board, lambda name: found.get(name) is not None)
+        for name, task in found.items():
+            if task is not None and task.state in (TaskState.FAILED, TaskState.CANCELLED):
+                at = next(i for i, deps in enumerate(board.values()) if name in deps)
+                rule = f"dependency {name} is {task.state} and will never be completed"
+                field = f"tasks[{at}].dependencies"
+                raise FabricError(Reason.TASK_ENDED, rule, fields=[FieldViolation(field, rule)])
 
     async def _write(
         self, new: Sequence[NewTask], request_id: str, digest: str
@@ -148,11 +157,7 @@ class Creation:
             )
             writes.append(self._records.requests.put(request_id, record))
         result = await self._records.commit(compares, writes, facts)
-        if not result.succeeded:
-            return None
-        for assignment in assignments:
-            self._dispatcher.deliver(tasks[assignment.task_id])
-        return tuple(tasks.values())
+        return tuple(tasks.values()) if result.succeeded else None
 
     async def _initial(self, spec: TaskSpec, dispatch: Dispatch) -> Task:
         ready = True

@@ -26,7 +26,8 @@ _log = structlog.get_logger(__name__)
 class Dispatcher:
     """Assigns waiting tasks to free swarms as soon as either appears.
 
-    `settle` decides at once and in memory; what it decides is written in the background. An assignment is pushed when it is written, never before.
+    `settle` decides at once and in memory; what it decides is written in the background. An assignment is pushed when it is
+    seen to be written, never before, whoever wrote it.
     """
 
     def __init__(
@@ -153,8 +154,6 @@ class Dispatcher:
                 [self._records.tasks.put(task_id, decision.task), *decision.writes],
                 decision.facts,
             )
-            if result.succeeded and decision.task.claim is not None:
-                self.deliver(decision.task)
             return result.succeeded
         finally:
             if assignment is not None:
@@ -168,14 +167,26 @@ class Dispatcher:
             self._scheduler.task_waits(entry.value, age(entry.create_revision, entry.value))
             self.wake()
 
-    def deliver(self, task: Task, delivery: Delivery = Delivery.ASSIGNED) -> None:
-        """Push a claimed task to its holder's session, if it is here; it must be acknowledged."""
-        if task.claim is None:
+    def task_changed(self, old: Task | None, new: Task | None) -> None:
+        """Push a task that was claimed for a session of this replica, or taken up again."""
+        held = new.claim if new is not None else None
+        if new is None or held is None or held.expire_time is not None or held.parked:
             return
-        link = self._links.get(task.claim.swarm_id)
-        if link is None:
+        link = self._links.get(held.swarm_id)
+        session = self._records.fleet.sessions.entry(held.swarm_id)
+        if link is None or session is None or session.mod_revision != link.epoch:
             return
-        attempt = task.claim.attempt
+        if link.working.get(new.task_id) != held.attempt:
+            if new.task_id in link.claiming:
+                link.working[new.task_id] = held.attempt
+            else:
+                self.deliver(link, new, Delivery.ASSIGNED)
+        elif old is not None and old.claim is not None and old.claim.parked:
+            self.deliver(link, new, Delivery.RETURNED)
+
+    def deliver(self, link: SessionLink, task: Task, delivery: Delivery) -> None:
+        """Push a task to the session that holds it; it must be acknowledged."""
+        attempt = task.attempt
         link.working[task.task_id] = attempt
         link.unacknowledged[task.task_id] = attempt
         self._timers.set(

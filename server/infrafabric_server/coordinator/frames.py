@@ -1,11 +1,11 @@
 """What the fabric says to a session, as values without a wire format."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from typing import Protocol
 
 from infrafabric_server.coordinator.models import BlockerAlert, ClaimOutcome, Task
-from infrafabric_server.errors import FabricError
 from infrafabric_server.fleet.models import Broadcast
 
 
@@ -105,6 +105,25 @@ class Closing:
     reason: str
 
 
+class HelperAnswer(Protocol):
+    """An idle swarm that could help."""
+
+    @property
+    def swarm_id(self) -> str:
+        """The swarm."""
+        ...
+
+    @property
+    def coverage(self) -> float:
+        """Share of the needs that it covers."""
+        ...
+
+    @property
+    def capabilities(self) -> Sequence[str]:
+        """The needs that it covers, sorted."""
+        ...
+
+
 class StatusAnswer(Protocol):
     """What a status report is answered with; the notify component fills it."""
 
@@ -116,6 +135,11 @@ class StatusAnswer(Protocol):
     @property
     def escalated(self) -> bool:
         """Whether an incident was recorded for the orchestrator."""
+        ...
+
+    @property
+    def helpers(self) -> Sequence[HelperAnswer]:
+        """Idle swarms that could help, best first."""
         ...
 
 
@@ -131,7 +155,7 @@ class Accepted:
     """A frame took effect and there is nothing more to say."""
 
 
-Answer = FabricError | StatusAnswer | Created | ClaimOutcome | Task | BlockerAlert | Accepted
+Answer = Exception | StatusAnswer | Created | ClaimOutcome | Task | BlockerAlert | Accepted
 
 
 @dataclass(frozen=True, slots=True)

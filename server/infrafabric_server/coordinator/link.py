@@ -1,8 +1,9 @@
 """The server's end of one open session: what it still has to say, and what was said."""
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from infrafabric_server.coordinator.frames import Closing, ClosingAction, Frame
@@ -26,7 +27,8 @@ class SessionLink:
     reader too slow for `MAX_WAITING_FRAMES` loses its stream and resumes. `credit` is the
     number of task frames that may still be sent, None without limit. `working` maps each
     task that the session was given or claimed to its attempt, `unacknowledged` those it
-    has not confirmed; `declined` and `offered` are ids of tasks it refused or was shown.
+    has not confirmed; `declined` and `offered` are ids of
+    tasks it refused or was shown. `ended` is set when nothing more will be queued. `ended` is set when nothing more will be queued.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class SessionLink:
         self.credit = credit
         self.suspended = False
         self.working: dict[str, int] = {}
+        self.claiming: set[str] = set()
         self.ending_tasks: set[str] = set()
         self.unacknowledged: dict[str, int] = {}
         self.declined: set[str] = set()
@@ -46,6 +49,7 @@ class SessionLink:
         self._waiting: deque[Frame] = deque()
         self._wake = asyncio.Event()
         self._ending: Ending | None = None
+        self.ended = asyncio.Event()
 
     @property
     def live(self) -> bool:
@@ -93,8 +97,31 @@ class SessionLink:
             self._waiting.clear()
             self._finish(None)
 
+    @contextlib.contextmanager
+    def claims(self, task_id: str) -> Iterator[None]:
+        """While the session itself claims a task, do not push it: the answer brings it."""
+        self.claiming.add(task_id)
+        try:
+            yield
+        finally:
+            self.claiming.discard(task_id)
+
+    @contextlib.contextmanager
+    def ending(self, task_id: str) -> Iterator[None]:
+        """While the session itself ends a claim, do not tell it that the claim has ended."""
+        self.ending_tasks.add(task_id)
+        try:
+            yield
+        finally:
+            self.ending_tasks.discard(task_id)
+
+    def ending_of(self) -> Ending:
+        """Return why the stream ends; well, if it has not been said."""
+        return self._ending or Ending(None)
+
     def _finish(self, error: FabricError | None) -> None:
         self._ending = Ending(error)
+        self.ended.set()
         self._wake.set()
 
     async def take(self, most: int) -> tuple[list[Frame], Ending | None]:

@@ -123,6 +123,16 @@ class Placing:
                 f"task {task.task_id} {why}; it must be available",
             )
 
+    async def release(
+        self, swarm_id: str, task_id: str, attempt: int, reason: str, epoch: int | None = None
+    ) -> Task:
+        """Give a task back; the swarm is not given it again until it has completed another.
+
+        A repeat is accepted. Raises as `rules.holder_claim`.
+        """
+        self._scheduler.refuse(swarm_id, task_id)
+        return await self._claims.release(swarm_id, task_id, attempt, reason, epoch)
+
     async def decline(self, link: SessionLink, task_id: str, attempt: int) -> Task:
         """Refuse an offer (attempt 0) or give an assignment back that was not begun.
 

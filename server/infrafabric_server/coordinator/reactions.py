@@ -84,6 +84,7 @@ class Reactions:
         touched = self._capacity.task_changed(old, new)
         self._dependencies.task_changed(old, new)
         self._revocations.task_changed(old, new)
+        self._dispatcher.task_changed(old, new)
         task_id = change.id
         entry = self._records.tasks.entry(task_id)
         born = age(entry.create_revision, entry.value) if entry is not None else (0, 0)

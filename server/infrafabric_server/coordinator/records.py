@@ -1,6 +1,6 @@
 """What the coordinator keeps in the store, and how it changes it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,9 @@ from infrafabric_server.witness.outbox import Outbox
 
 # Ended tasks leave the views for this prefix, where they can still be found.
 ARCHIVE = "archive/"
+
+# Tasks read at once while they are listed.
+_PAGE = 256
 
 # A decision that lost this many races in a row is given up: with one winner per race,
 # that many losses mean that something feeds on the same key without end.
@@ -116,6 +119,34 @@ class Records:
             return task
         kv = await self.store.get(ARCHIVE + task_id)
         return None if kv is None else Task.model_validate_json(kv.value)
+
+    async def all_tasks(self, after: str) -> AsyncIterator[Task]:
+        """Yield live and archived tasks by id, from the first id after `after` on."""
+        archived = self._archived(after)
+        waiting = await anext(archived, None)
+        position = after
+        while page := self.tasks.page(position, _PAGE):
+            for entry in page:
+                while waiting is not None and waiting.task_id < entry.id:
+                    yield waiting
+                    waiting = await anext(archived, None)
+                if waiting is not None and waiting.task_id == entry.id:
+                    waiting = await anext(archived, None)
+                yield entry.value
+            position = page[-1].id
+        while waiting is not None:
+            yield waiting
+            waiting = await anext(archived, None)
+
+    async def _archived(self, after: str) -> AsyncIterator[Task]:
+        position = ARCHIVE + after
+        more = True
+        while more:
+            page = await self.store.range(ARCHIVE, limit=_PAGE, after=position)
+            for kv in page.kvs:
+                yield Task.model_validate_json(kv.value)
+                position = kv.key
+            more = page.more
 
     def broadcasts_after(self, revision: int) -> list[tuple[int, Broadcast]]:
         """Return the texts sent after a revision that are still kept, oldest first."""

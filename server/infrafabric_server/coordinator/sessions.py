@@ -167,7 +167,7 @@ class Sessions:
             Opened(link.epoch, token, self._lease_seconds, resumed, holdings, tuple(offered))
         )
         for task in owned:
-            self._dispatcher.deliver(task, Delivery.RETURNED)
+            self._dispatcher.deliver(link, task, Delivery.RETURNED)
         if link.role is SessionRole.ORCHESTRATOR:
             alerts = [entry.value for entry in self._records.blockers.entries()]
             link.send(*(Alert(alert) for alert in alerts if alert.open))
@@ -205,7 +205,7 @@ class Sessions:
         owned = self._owned(link.swarm_id)
         for task in owned:
             if link.working.get(task.task_id) != task.attempt:
-                self._dispatcher.deliver(task, Delivery.RETURNED)
+                self._dispatcher.deliver(link, task, Delivery.RETURNED)
         link.send(Beat(tuple(_holding(task) for task in owned), self.draining))
 
     def acknowledge(self, link: SessionLink, task_id: str, attempt: int) -> None:

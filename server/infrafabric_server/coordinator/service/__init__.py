@@ -1,0 +1,1 @@
+"""The coordinator on the wire: protobuf in, one call, protobuf out."""
