@@ -62,7 +62,7 @@ class Background:
         async def run() -> None:
             try:
                 value = await work
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # handed on to the caller
                 if not result.cancelled():
                     result.set_exception(error)
             else:

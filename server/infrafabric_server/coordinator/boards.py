@@ -5,9 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from infrafabric_server.errors import FabricError, FieldViolation, Reason
 
 
-def check_dependencies(
-    board: Mapping[str, Sequence[str]], exists: Callable[[str], bool]
-) -> None:
+def check_dependencies(board: Mapping[str, Sequence[str]], exists: Callable[[str], bool]) -> None:
     """Refuse a board whose dependencies are unknown or run in a circle.
 
     `board` maps each new task id to the ids it depends on, `exists` tells whether a task

@@ -29,9 +29,7 @@ class Claims:
     claim made in a session lives with it, another one for `ttl`.
     """
 
-    def __init__(
-        self, records: Records, capacity: Capacity, flood: Flood, ttl: timedelta
-    ) -> None:
+    def __init__(self, records: Records, capacity: Capacity, flood: Flood, ttl: timedelta) -> None:
         self._records = records
         self._capacity = capacity
         self._flood = flood

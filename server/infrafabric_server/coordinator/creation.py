@@ -62,9 +62,7 @@ class Creation:
 
     def _check_size(self, new: Sequence[NewTask]) -> None:
         if not 1 <= len(new) <= MAX_BOARD_TASKS:
-            raise InvalidField(
-                FieldViolation("tasks", f"must have 1 to {MAX_BOARD_TASKS} entries")
-            )
+            raise InvalidField(FieldViolation("tasks", f"must have 1 to {MAX_BOARD_TASKS} entries"))
         if sum(len(spec.input_json) for spec, _ in new) > MAX_BOARD_BYTES:
             raise InvalidField(
                 FieldViolation("tasks", f"inputs must be at most {MAX_BOARD_BYTES} bytes together")

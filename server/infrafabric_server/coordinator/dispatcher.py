@@ -26,8 +26,8 @@ _log = structlog.get_logger(__name__)
 class Dispatcher:
     """Assigns waiting tasks to free swarms as soon as either appears.
 
-    `settle` decides at once and in memory; what it decides is written in the background. An assignment is pushed when it is
-    seen to be written, never before, whoever wrote it.
+    `settle` decides at once and in memory; what it decides is written in the background.
+    An assignment is pushed when it is seen to be written, never before, whoever wrote it.
     """
 
     def __init__(

@@ -27,8 +27,8 @@ class SessionLink:
     reader too slow for `MAX_WAITING_FRAMES` loses its stream and resumes. `credit` is the
     number of task frames that may still be sent, None without limit. `working` maps each
     task that the session was given or claimed to its attempt, `unacknowledged` those it
-    has not confirmed; `declined` and `offered` are ids of
-    tasks it refused or was shown. `ended` is set when nothing more will be queued. `ended` is set when nothing more will be queued.
+    has not confirmed; `declined` and `offered` are ids of tasks it refused or was
+    shown. `ended` is set when nothing more will be queued.
     """
 
     def __init__(

@@ -64,7 +64,9 @@ class Offers:
         if task.task_id in link.declined or len(link.offered) >= MAX_OFFERS:
             return False
         available = self._capacity.availability(link.swarm_id)
-        wanted = (Availability.ANY, Availability.FILLERS) if task.spec.filler else (Availability.ANY,)
+        wanted = (
+            (Availability.ANY, Availability.FILLERS) if task.spec.filler else (Availability.ANY,)
+        )
         return available in wanted and self.qualifies(link.swarm_id, task)
 
     def qualifies(self, swarm_id: str, task: Task) -> bool:

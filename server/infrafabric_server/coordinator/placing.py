@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from infrafabric_server.coordinator import rules
+from infrafabric_server.coordinator.claims import Claims
 from infrafabric_server.coordinator.dispatcher import Dispatcher
 from infrafabric_server.coordinator.endings import Endings
 from infrafabric_server.coordinator.link import Links, SessionLink
 from infrafabric_server.coordinator.models import LossKind, Task, TaskBroadcast
-from infrafabric_server.coordinator.claims import Claims
 from infrafabric_server.coordinator.offers import Offers
 from infrafabric_server.coordinator.records import MAX_TRIES, Decision, Fact, Records
 from infrafabric_server.coordinator.scheduler import Scheduler

@@ -123,7 +123,9 @@ class Reactions:
     def _follow(self, task: Task) -> None:
         verdict, culprit = self._dependencies.verdict(task)
         if verdict is Verdict.READY:
-            self._background.spawn(f"ready:{task.task_id}", self._dispatcher.make_ready(task.task_id))
+            self._background.spawn(
+                f"ready:{task.task_id}", self._dispatcher.make_ready(task.task_id)
+            )
         elif verdict is Verdict.DOOMED:
             found = self._records.tasks.get(culprit)
             state = "gone" if found is None else found.state.value
@@ -187,7 +189,9 @@ class Reactions:
                 if task is not None:
                     self._lost_with_its_session(task)
             for task_id in self._offers.on_offer_to(swarm_id):
-                self._background.spawn(f"unoffer:{task_id}", self._endings.withdraw_offer(task_id, swarm_id))
+                self._background.spawn(
+                    f"unoffer:{task_id}", self._endings.withdraw_offer(task_id, swarm_id)
+                )
         self.refresh(swarm_id)
 
     def _profile_changed(self, change: Change[SwarmProfile]) -> None:

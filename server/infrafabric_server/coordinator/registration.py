@@ -27,9 +27,7 @@ class Joining:
     max_concurrent_tasks: int | None = None
 
 
-def registered(
-    known: Entry[SwarmProfile] | None, joining: Joining, now: datetime
-) -> SwarmProfile:
+def registered(known: Entry[SwarmProfile] | None, joining: Joining, now: datetime) -> SwarmProfile:
     """Return the registration that follows from what is known and what the swarm says.
 
     Raises pydantic.ValidationError when what it says breaks a rule.
@@ -60,9 +58,7 @@ def registration_fact(profile: SwarmProfile) -> Fact:
 class Registration:
     """The use cases of joining and leaving the fleet."""
 
-    def __init__(
-        self, records: Records, capacity: Capacity, claims: Claims, links: Links
-    ) -> None:
+    def __init__(self, records: Records, capacity: Capacity, claims: Claims, links: Links) -> None:
         self._records = records
         self._capacity = capacity
         self._claims = claims

@@ -109,9 +109,7 @@ def holder_claim(task: Task, swarm_id: str, attempt: int) -> TaskClaim:
             f"task {task.task_id} is {task.state} and held by nobody; claim it first",
         )
     if task.claim.swarm_id != swarm_id:
-        raise FabricError(
-            Reason.NOT_OWNER, f"task {task.task_id} is held by {task.claim.swarm_id}"
-        )
+        raise FabricError(Reason.NOT_OWNER, f"task {task.task_id} is held by {task.claim.swarm_id}")
     return task.claim
 
 
@@ -134,7 +132,7 @@ def release(task: Task) -> Task:
 
 
 def lose(task: Task, kind: LossKind) -> Task:
-    """Return the task available again because it was taken from its holder; no failure of its own."""
+    """Return the task available again because it was taken from its holder; no failure."""
     return _next(task, state=TaskState.AVAILABLE, claim=None, last_loss=kind)
 
 

@@ -178,9 +178,7 @@ class Scheduler:
     def _roster(self, task: Task) -> Roster:
         return self._capacity.filler_roster if task.spec.filler else self._capacity.roster
 
-    def _reserve(
-        self, task_id: str, swarm_id: str, match: CapabilityMatch | None
-    ) -> Assignment:
+    def _reserve(self, task_id: str, swarm_id: str, match: CapabilityMatch | None) -> Assignment:
         self._in_flight.add(task_id)
         self._capacity.reserve(swarm_id, task_id)
         return Assignment(task_id, swarm_id, match)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from infrafabric_server.coordinator import rules
 from infrafabric_server.coordinator.capacity import Capacity
 from infrafabric_server.coordinator.claims import Claims
+from infrafabric_server.coordinator.dispatcher import Dispatcher
 from infrafabric_server.coordinator.frames import (
     Alert,
     Beat,
@@ -16,16 +17,15 @@ from infrafabric_server.coordinator.frames import (
     Opened,
     Said,
 )
-from infrafabric_server.coordinator.dispatcher import Dispatcher
 from infrafabric_server.coordinator.link import Links, SessionLink
 from infrafabric_server.coordinator.models import LossKind, Task
 from infrafabric_server.coordinator.offers import Offers
 from infrafabric_server.coordinator.reactions import Reactions
 from infrafabric_server.coordinator.records import MAX_TRIES, Fact, Records
+from infrafabric_server.coordinator.registration import Joining, registered, registration_fact
 from infrafabric_server.coordinator.revocations import Revocations
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SessionRecord, SessionRole
-from infrafabric_server.coordinator.registration import Joining, registered, registration_fact
 from infrafabric_server.store.mirror import Entry, Write
 from infrafabric_server.store.protocol import Compare, LeaseNotFound, unchanged
 
@@ -152,20 +152,14 @@ class Sessions:
         older = self._links.get(link.swarm_id)
         if older is not None:
             message = f"a newer stream of {link.swarm_id} took over"
-            older.end(
-                ClosingAction.STOP, message, FabricError(Reason.SESSION_FENCED, message)
-            )
+            older.end(ClosingAction.STOP, message, FabricError(Reason.SESSION_FENCED, message))
         self._links.add(link)
 
-    def _welcome(
-        self, link: SessionLink, token: str, opening: Opening, *, resumed: bool
-    ) -> None:
+    def _welcome(self, link: SessionLink, token: str, opening: Opening, *, resumed: bool) -> None:
         owned = self._owned(link.swarm_id)
         offered = self._offers.on_offer_to(link.swarm_id)
         holdings = tuple(_holding(task) for task in owned)
-        link.send(
-            Opened(link.epoch, token, self._lease_seconds, resumed, holdings, tuple(offered))
-        )
+        link.send(Opened(link.epoch, token, self._lease_seconds, resumed, holdings, tuple(offered)))
         for task in owned:
             self._dispatcher.deliver(link, task, Delivery.RETURNED)
         if link.role is SessionRole.ORCHESTRATOR:

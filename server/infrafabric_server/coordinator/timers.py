@@ -7,6 +7,10 @@ from collections.abc import Callable
 
 from infrafabric_server.clock import Clock
 
+# Replaced moments stay in the heap until they are this many and outnumber the live ones.
+_SLACK = 64
+
+
 class Timers:
     """Calls back when a named moment of the time of day or a delay has come.
 
@@ -25,7 +29,7 @@ class Timers:
         moment = self._clock.monotonic() + max(0.0, delay)
         self._due[name] = (moment, callback)
         heapq.heappush(self._heap, (moment, name))
-        if len(self._heap) > 64 and len(self._heap) > 4 * len(self._due):
+        if len(self._heap) > _SLACK + 4 * len(self._due):
             self._heap = [(moment, name) for name, (moment, _) in self._due.items()]
             heapq.heapify(self._heap)
         if self._heap[0][1] == name:

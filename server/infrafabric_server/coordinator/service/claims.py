@@ -2,9 +2,7 @@
 
 from infrafabric.v1 import coordinator_claim_pb2 as pb
 from infrafabric.v1.coordinator_service_pb2_grpc import CoordinatorServiceServicer
-
 from infrafabric_server.coordinator.coordinator import Coordinator
-from infrafabric_server.coordinator.models import BlockerReport
 from infrafabric_server.coordinator.service import parse
 from infrafabric_server.coordinator.service.wire import (
     blocker_to_wire,
@@ -15,7 +13,6 @@ from infrafabric_server.edge import validate
 from infrafabric_server.edge.calls import Context
 from infrafabric_server.edge.struct_json import struct_to_json
 from infrafabric_server.edge.times import from_timestamp
-from infrafabric_server.errors import FieldViolation, InvalidField
 
 Held = (
     pb.ReleaseTaskRequest

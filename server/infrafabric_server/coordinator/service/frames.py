@@ -4,7 +4,6 @@ from datetime import timedelta
 
 from infrafabric.v1 import session_server_pb2 as pb
 from infrafabric.v1 import status_pb2
-
 from infrafabric_server.coordinator import frames
 from infrafabric_server.coordinator.models import BlockerAlert, ClaimOutcome, Task
 from infrafabric_server.coordinator.service.wire import (

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import structlog
-from infrafabric.v1 import session_client_pb2 as pb
 
+from infrafabric.v1 import session_client_pb2 as pb
 from infrafabric_server.coordinator.background import Background
 from infrafabric_server.coordinator.coordinator import Coordinator
 from infrafabric_server.coordinator.frames import Accepted, Answer, Created, Reply, StatusAnswer
@@ -118,7 +118,7 @@ class Inbox:
         try:
             validate.require_text("request_id", frame.request_id, most=MAX_MODEL)
             return await self._handlers[kind](frame)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # becomes the answer to the frame
             if as_refusal(error) is None:
                 _log.exception("frame_failed", kind=kind, swarm_id=self._link.swarm_id)
             return error

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from infrafabric.v1 import session_client_pb2, task_pb2
-
 from infrafabric_server.coordinator.creation import NewTask, new_task_id
 from infrafabric_server.coordinator.models import (
     BlockerReport,
@@ -29,6 +28,7 @@ from infrafabric_server.limits import (
     MAX_SLOTS,
 )
 
+MAX_GROWTH = 10
 _DAY = timedelta(days=1)
 _MONTH = timedelta(days=30)
 _DISPATCHES = {
@@ -49,9 +49,7 @@ _ROLES = {
 }
 
 
-def new_tasks(
-    messages: Sequence[task_pb2.Task], request_id: str, now: datetime
-) -> list[NewTask]:
+def new_tasks(messages: Sequence[task_pb2.Task], request_id: str, now: datetime) -> list[NewTask]:
     """Return the tasks of a board; a task without an id gets one."""
     return [
         new_task(f"tasks[{i}]", message, new_task_id(request_id, i), i, now)
@@ -121,10 +119,9 @@ def _length(
 
 def _retry(field: str, message: task_pb2.RetryPolicy) -> RetryPolicy:
     default = RetryPolicy()
-    if not 0 <= message.max_attempts <= 100:
-        raise InvalidField(FieldViolation(f"{field}.max_attempts", "must be 0 to 100"))
-    if message.multiplier != 0 and not 1 <= message.multiplier <= 10:
-        raise InvalidField(FieldViolation(f"{field}.multiplier", "must be 0, or 1 to 10"))
+    validate.require_int(f"{field}.max_attempts", message.max_attempts, 0, 100)
+    if message.multiplier != 0 and not 1 <= message.multiplier <= MAX_GROWTH:
+        raise InvalidField(FieldViolation(f"{field}.multiplier", f"must be 0, or 1 to {MAX_GROWTH}"))
     at = field + "."
     initial = _length(message, at, "initial_backoff", timedelta(0), _DAY)
     longest = _length(message, at, "max_backoff", timedelta(0), _DAY)

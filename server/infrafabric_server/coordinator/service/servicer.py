@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from infrafabric.v1.coordinator_service_pb2 import OpenSessionRequest, OpenSessionResponse
+from infrafabric.v1.coordinator_service_pb2 import OpenSessionRequest
 
 from infrafabric_server.coordinator.coordinator import Coordinator
 from infrafabric_server.coordinator.service.claims import ClaimCalls
@@ -29,7 +29,7 @@ class CoordinatorServicer(SwarmCalls, TaskCalls, ClaimCalls):
     async def OpenSession(  # type: ignore[override]  # see above
         self,
         request_iterator: AsyncIterator[OpenSessionRequest],
-        context: Context, AsyncIterator[OpenSessionResponse]],
+        context: Context,
     ) -> None:
         """Serve the one stream of a swarm."""
         await serve_session(

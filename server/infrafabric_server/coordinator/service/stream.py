@@ -6,7 +6,6 @@ from typing import Protocol
 
 from infrafabric.v1 import session_client_pb2, session_server_pb2
 from infrafabric.v1.coordinator_service_pb2 import OpenSessionRequest, OpenSessionResponse
-
 from infrafabric_server.coordinator.coordinator import Coordinator
 from infrafabric_server.coordinator.frames import ClosingAction
 from infrafabric_server.coordinator.link import Ending, SessionLink

@@ -3,7 +3,6 @@
 from infrafabric.v1 import coordinator_swarm_pb2 as pb
 from infrafabric.v1 import swarm_pb2
 from infrafabric.v1.coordinator_service_pb2_grpc import CoordinatorServiceServicer
-
 from infrafabric_server.coordinator.coordinator import Coordinator
 from infrafabric_server.coordinator.registration import Joining
 from infrafabric_server.coordinator.service.wire import profile_to_wire

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from infrafabric.v1 import coordinator_task_pb2 as pb
 from infrafabric.v1 import task_pb2, watch_pb2
 from infrafabric.v1.coordinator_service_pb2_grpc import CoordinatorServiceServicer
-
 from infrafabric_server.coordinator.coordinator import Coordinator
 from infrafabric_server.coordinator.models import Task
 from infrafabric_server.coordinator.service import parse
@@ -56,9 +55,7 @@ class TaskCalls(CoordinatorServiceServicer):
             self.coordinator.creation.create(new, request_id)
         )
 
-    async def GetTask(
-        self, request: pb.GetTaskRequest, context: Context
-    ) -> pb.GetTaskResponse:
+    async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.GetTaskResponse:
         """Return one task, archived ones included."""
         task_id = validate.require_id("task_id", request.task_id)
         task = await self.coordinator.records.find(task_id)
@@ -120,9 +117,7 @@ class TaskCalls(CoordinatorServiceServicer):
         )
         return pb.CancelTaskResponse(task=task_to_wire(task))
 
-    async def PushTask(
-        self, request: pb.PushTaskRequest, context: Context
-    ) -> pb.PushTaskResponse:
+    async def PushTask(self, request: pb.PushTaskRequest, context: Context) -> pb.PushTaskResponse:
         """Offer a task to one swarm."""
         swarm_id = validate.require_id("swarm_id", request.swarm_id)
         task_id = validate.require_id("task_id", request.task_id)
@@ -150,9 +145,7 @@ class TaskCalls(CoordinatorServiceServicer):
     ) -> pb.AssignTaskResponse:
         """Claim a task for the best swarm."""
         task_id = validate.require_id("task_id", request.task_id)
-        placed = await self.coordinator.background.finish(
-            self.coordinator.placing.assign(task_id)
-        )
+        placed = await self.coordinator.background.finish(self.coordinator.placing.assign(task_id))
         response = pb.AssignTaskResponse(task=task_to_wire(placed.task))
         if placed.match is not None:
             response.swarm_id = placed.match.swarm_id

@@ -1,7 +1,6 @@
 """Tasks, swarms and blockers as protobuf messages."""
 
 from infrafabric.v1 import blocker_pb2, coordinator_claim_pb2, swarm_pb2, task_pb2
-
 from infrafabric_server.coordinator.models import (
     BlockerAlert,
     ClaimOutcome,
@@ -117,9 +116,7 @@ def blocker_to_wire(alert: BlockerAlert) -> blocker_pb2.Blocker:
     return message
 
 
-def profile_to_wire(
-    profile: SwarmProfile, *, epoch: int, claimed: list[str]
-) -> swarm_pb2.Swarm:
+def profile_to_wire(profile: SwarmProfile, *, epoch: int, claimed: list[str]) -> swarm_pb2.Swarm:
     """Return a swarm as a message; `epoch` is that of its open session, 0 without one."""
     message = swarm_pb2.Swarm(
         swarm_id=profile.swarm_id,
