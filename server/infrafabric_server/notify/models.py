@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from infrafabric_server.coordinator.models import BlockerAlert, Money
-from infrafabric_server.fleet.models import SessionRole, Status
+from infrafabric_server.fleet.models import AgentStatus, SessionRole, Status
 from infrafabric_server.limits import Capabilities, Identifier, Label, Text
 
 # A running total stays below what a 64-bit counter holds after a million restarts.
@@ -72,6 +72,15 @@ class Notified:
     queue_position: int = 0
     helpers: tuple[Helper, ...] = ()
     escalated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A swarm as others see it: its status, what it can do, its place in the idle queue."""
+
+    status: AgentStatus
+    capabilities: frozenset[str]
+    queue_position: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The HTTP side: JSON API, live events, health, metrics. It translates and decides nothing."""

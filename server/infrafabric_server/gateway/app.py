@@ -1,0 +1,49 @@
+"""The HTTP application: routes, refusals and who may ask."""
+
+from collections.abc import Awaitable, Callable
+
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+from infrafabric_server.gateway.agents import Agents
+from infrafabric_server.gateway.events import Events
+from infrafabric_server.gateway.guard import Guard
+from infrafabric_server.gateway.measure import Measure
+from infrafabric_server.gateway.operations import Operations
+from infrafabric_server.gateway.refusals import HANDLERS
+from infrafabric_server.gateway.tasks import HandDispatch, Tasks
+from infrafabric_server.notify.notify import IFNotify
+
+
+def create_app(
+    notify: IFNotify,
+    events: Events,
+    dispatch: HandDispatch,
+    *,
+    health: Callable[[], Awaitable[None]],
+    registry: CollectorRegistry,
+    is_draining: Callable[[], bool],
+    loopback: bool,
+) -> Starlette:
+    """Return the application.
+
+    Args:
+        notify: the use cases of statuses.
+        events: the live events; whoever stops the server closes them.
+        dispatch: gives tasks to swarms by hand.
+        health: returns when the store can take a write, else raises StoreError.
+        registry: what `/metrics` shows; the application adds its own to it.
+        is_draining: whether nothing new is taken any more.
+        loopback: whether the server listens on the loopback interface only.
+    """
+    return Starlette(
+        routes=[
+            *Agents(notify, is_draining).routes(),
+            *Tasks(dispatch, is_draining).routes(),
+            *events.routes(),
+            *Operations(health, is_draining, registry).routes(),
+        ],
+        middleware=[Middleware(Measure, registry=registry), Middleware(Guard, loopback=loopback)],
+        exception_handlers=dict(HANDLERS),
+    )

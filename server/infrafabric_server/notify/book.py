@@ -1,0 +1,242 @@
+"""The one writer of statuses: folds what happened and what swarms report, and commits it.
+
+All changes of statuses pass through one loop, so that they never race each other: a round
+takes every swarm with something to tell, decides its next status by the rules, and writes
+them all in one transaction. While it is written, the next round gathers.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import structlog
+
+from infrafabric_server.clock import Clock
+from infrafabric_server.errors import FabricError, Reason
+from infrafabric_server.fleet.fleet import Fleet
+from infrafabric_server.fleet.models import AgentStatus, Status
+from infrafabric_server.notify import rules
+from infrafabric_server.notify.models import News, Situation
+from infrafabric_server.notify.situations import Happened, Situations
+from infrafabric_server.store.mirror import Entry, Mirror, Write
+from infrafabric_server.store.protocol import Compare, StoreError, absent, present, unchanged
+
+# A round of this size takes about 10 ms of the loop to decide and a few hundred KiB to write.
+MAX_ROUND = 256
+# With another replica as the only rival, so many lost rounds mean that it writes without end.
+MAX_TRIES = 32
+# Wait before what the store refused is tried again.
+RETRY_SECONDS = 0.5
+
+Rule = Callable[[AgentStatus, Situation, datetime], AgentStatus]
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """A change that somebody waits for."""
+
+    rule: Rule
+    answer: asyncio.Future[AgentStatus]
+    tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """The next status of one swarm, None to forget it, and what led to it."""
+
+    swarm_id: str
+    entry: Entry[AgentStatus] | None
+    after: AgentStatus | None
+    news: list[tuple[int, News]] = field(default_factory=list)
+    request: _Request | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is something to write."""
+        return self.after != (None if self.entry is None else self.entry.value)
+
+
+class StatusBook:
+    """Keeps the statuses of all swarms in the store.
+
+    `start` once the mirror is loaded and before anything else changes it; then `run`.
+    """
+
+    def __init__(self, mirror: Mirror, fleet: Fleet, situations: Situations, clock: Clock) -> None:
+        self._mirror = mirror
+        self._fleet = fleet
+        self._situations = situations
+        self._clock = clock
+        self._news: dict[str, list[tuple[int, News]]] = {}
+        self._requests: dict[str, deque[_Request]] = {}
+        self._dirty: dict[str, None] = {}
+        self._unrepaired: set[str] = set()
+        self._wake = asyncio.Event()
+        self._round_size = MAX_ROUND
+        self._closed = False
+
+    def start(self) -> None:
+        """Find what a crash may have left undone between a change and its effect on a status."""
+        self._situations.start(self.heard)
+        for happened in sorted(self._situations.missed(), key=lambda each: each.revision):
+            self.heard(happened)
+        for swarm_id in self._fleet.swarms:
+            if swarm_id not in self._fleet.statuses:
+                self._touch(swarm_id)
+        now = self._clock.now()
+        for swarm_id, status in self._fleet.statuses.items():
+            repaired = rules.repaired(status, self._situations.of(swarm_id), now)
+            if repaired is not status or swarm_id not in self._fleet.swarms:
+                self._unrepaired.add(swarm_id)
+                self._touch(swarm_id)
+            elif status.status is Status.COMPLETED:
+                self._touch(swarm_id)
+
+    def heard(self, happened: Happened) -> None:
+        """Note that something happened to a swarm; its status follows in the next round."""
+        if happened.news is not None:
+            news = (happened.revision, happened.news)
+            self._news.setdefault(happened.swarm_id, []).append(news)
+        self._touch(happened.swarm_id)
+
+    async def apply(self, swarm_id: str, rule: Rule) -> AgentStatus:
+        """Change the status of a swarm by `rule`, after all that happened to it before.
+
+        Returns the status as it is written. Raises SWARM_NOT_FOUND, CONTENTION, DRAINING
+        and the store's errors.
+        """
+        if self._closed:
+            raise _stopping()
+        request = _Request(rule, asyncio.get_running_loop().create_future())
+        self._requests.setdefault(swarm_id, deque()).append(request)
+        self._touch(swarm_id)
+        return await request.answer
+
+    async def run(self) -> None:
+        """Write what is to be written, until cancelled."""
+        try:
+            while True:
+                await self._wake.wait()
+                await self._round()
+                if not self._dirty:
+                    self._wake.clear()
+        finally:
+            self._closed = True
+            for waiting in self._requests.values():
+                for request in waiting:
+                    _fail(request, _stopping())
+
+    def _touch(self, swarm_id: str) -> None:
+        self._dirty[swarm_id] = None
+        self._wake.set()
+
+    async def _round(self) -> None:
+        steps = []
+        while self._dirty and len(steps) < self._round_size:
+            swarm_id = next(iter(self._dirty))
+            del self._dirty[swarm_id]
+            step = self._decide(swarm_id)
+            if step is not None:
+                steps.append(step)
+        try:
+            written = await self._write([step for step in steps if step.changes])
+        except StoreError as error:
+            _log.warning("statuses_not_written", swarms=len(steps), error=str(error))
+            for step in steps:
+                if step.request is not None:
+                    _fail(step.request, error)
+                self._put_back(step)
+            await asyncio.sleep(RETRY_SECONDS)
+            return
+        for step in steps:
+            self._done(step) if written else self._lost(step)
+
+    def _decide(self, swarm_id: str) -> _Step | None:
+        entry = self._fleet.statuses.entry(swarm_id)
+        news = self._news.pop(swarm_id, [])
+        if swarm_id not in self._fleet.swarms:
+            for request in self._requests.pop(swarm_id, ()):
+                _fail(
+                    request, FabricError(Reason.SWARM_NOT_FOUND, f"no swarm has the id {swarm_id}")
+                )
+            return None if entry is None else _Step(swarm_id, entry, None)
+        now = self._clock.now()
+        situation = self._situations.of(swarm_id)
+        status = rules.initial(swarm_id, now) if entry is None else entry.value
+        if swarm_id in self._unrepaired:
+            status = rules.repaired(status, situation, now)
+        status = rules.settle(status, situation, now)
+        news.sort(key=lambda each: each[0])
+        status = rules.fold(status, (item for _, item in news), situation, now)
+        request = self._next_request(swarm_id)
+        if request is not None:
+            status = request.rule(status, situation, now)
+        return _Step(swarm_id, entry, status, news, request)
+
+    def _next_request(self, swarm_id: str) -> _Request | None:
+        waiting = self._requests.get(swarm_id)
+        while waiting:
+            if not waiting[0].answer.done():
+                return waiting[0]
+            waiting.popleft()
+        self._requests.pop(swarm_id, None)
+        return None
+
+    async def _write(self, steps: list[_Step]) -> bool:
+        if not steps:
+            return True
+        compares: list[Compare] = []
+        writes: list[Write] = []
+        for step in steps:
+            seen = 0 if step.entry is None else step.entry.mod_revision
+            compares.append(unchanged(self._fleet.statuses.key(step.swarm_id), seen))
+            swarm = self._fleet.swarms.key(step.swarm_id)
+            if step.after is None:
+                compares.append(absent(swarm))
+                writes.append(self._fleet.statuses.delete(step.swarm_id))
+            else:
+                compares.append(present(swarm))
+                writes.append(self._fleet.statuses.put(step.swarm_id, step.after))
+        result = await self._mirror.commit(compares, writes)
+        if not result.succeeded:
+            await self._mirror.caught_up(result.revision)
+        return result.succeeded
+
+    def _done(self, step: _Step) -> None:
+        self._round_size = MAX_ROUND
+        self._unrepaired.discard(step.swarm_id)
+        if step.request is not None and step.after is not None:
+            self._requests[step.swarm_id].remove(step.request)
+            if not step.request.answer.done():
+                step.request.answer.set_result(step.after)
+        follows = step.after is not None and step.after.status is Status.COMPLETED
+        if follows or self._next_request(step.swarm_id) is not None:
+            self._touch(step.swarm_id)
+
+    def _lost(self, step: _Step) -> None:
+        # Smaller rounds, so that what one swarm's status loses does not hold up the others.
+        self._round_size = max(1, self._round_size // 4)
+        if step.request is not None:
+            step.request.tries += 1
+            if step.request.tries >= MAX_TRIES:
+                text = f"the status of {step.swarm_id} changes too fast; try again"
+                _fail(step.request, FabricError(Reason.CONTENTION, text, retry_after=0.1))
+        self._put_back(step)
+
+    def _put_back(self, step: _Step) -> None:
+        if step.news:
+            self._news[step.swarm_id] = step.news + self._news.get(step.swarm_id, [])
+        self._touch(step.swarm_id)
+
+
+def _fail(request: _Request, error: Exception) -> None:
+    if not request.answer.done():
+        request.answer.set_exception(error)
+
+
+def _stopping() -> FabricError:
+    return FabricError(Reason.DRAINING, "the server stops and takes no more reports; try again")

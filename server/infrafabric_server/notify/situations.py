@@ -1,0 +1,185 @@
+"""What the fabric holds about each swarm, and what happens to it: tasks, blockers, sessions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from infrafabric_server.coordinator.models import BlockerAlert, ClaimEnd, EndKind, Task, TaskState
+from infrafabric_server.fleet.fleet import Fleet
+from infrafabric_server.fleet.models import AgentStatus, SessionRecord, SwarmProfile
+from infrafabric_server.notify.models import (
+    Blocked,
+    Claimed,
+    Completed,
+    Dropped,
+    News,
+    Situation,
+    Unblocked,
+)
+from infrafabric_server.store.mirror import Change, View
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """Something that happened to a swarm; news is None when only its situation changed."""
+
+    swarm_id: str
+    revision: int = 0
+    news: News | None = None
+
+
+Listener = Callable[[Happened], None]
+T = TypeVar("T")
+
+
+class Situations:
+    """Follows the views of tasks, blockers, sessions and swarms."""
+
+    def __init__(self, fleet: Fleet, tasks: View[Task], blockers: View[BlockerAlert]) -> None:
+        self._fleet = fleet
+        self._tasks = tasks
+        self._blockers = blockers
+        self._listener: Listener = _ignore
+        self._held: dict[str, dict[str, bool]] = {}
+        self._open: dict[str, dict[str, BlockerAlert]] = {}
+
+    def start(self, listener: Listener) -> None:
+        """Take in the views as they are; `listener` hears of every change from now on.
+
+        It is called after all changes of a revision are in the views.
+        """
+        self._listener = listener
+        claims = [task for _, task in self._tasks.items() if task.claim is not None]
+        for task in sorted(claims, key=_claim_time):
+            self._hold(None, task)
+        for entry in self._blockers.entries():
+            self._note_blocker(None, entry.value)
+        self._tasks.subscribe(self._task_changed)
+        self._blockers.subscribe(self._blocker_changed)
+        self._fleet.sessions.subscribe(self._fleet_changed)
+        self._fleet.swarms.subscribe(self._fleet_changed)
+
+    def of(self, swarm_id: str) -> Situation:
+        """Return the situation of a swarm."""
+        held = self._held.get(swarm_id, {})
+        session = self._fleet.sessions.get(swarm_id)
+        return Situation(
+            session=None if session is None else session.role,
+            working=tuple(task_id for task_id, parked in held.items() if not parked),
+            parked=tuple(task_id for task_id, parked in held.items() if parked),
+            blockers=self._open.get(swarm_id, {}),
+        )
+
+    def missed(self) -> list[Happened]:
+        """Return what happened before `start` that a status does not take account of.
+
+        A server that died between a change and its effect on a status leaves such a gap.
+        """
+        found = [
+            happened
+            for entry in self._tasks.entries()
+            if (happened := self._missed_task(entry.value, entry.mod_revision)) is not None
+        ]
+        for alert_entry in self._blockers.entries():
+            alert = alert_entry.value
+            status = self._status(alert.swarm_id)
+            if alert.open and status is not None and alert.create_time >= status.status_time:
+                news = Blocked(alert)
+                found.append(Happened(alert.swarm_id, alert_entry.mod_revision, news))
+        return found
+
+    def _missed_task(self, task: Task, revision: int) -> Happened | None:
+        end = task.last_end
+        if task.state is TaskState.COMPLETED and end is not None:
+            status = self._status(end.swarm_id)
+            if status is None or revision > status.counted_revision:
+                news = Completed(task.task_id, task.cost_micros, revision)
+                return Happened(end.swarm_id, revision, news)
+        if task.claim is not None:
+            status = self._status(task.claim.swarm_id)
+            if status is not None and task.claim.claim_time >= status.status_time:
+                return Happened(task.claim.swarm_id, revision, Claimed(task.task_id))
+        return None
+
+    def _status(self, swarm_id: str) -> AgentStatus | None:
+        return self._fleet.statuses.get(swarm_id)
+
+    def _fleet_changed(self, change: Change[SessionRecord] | Change[SwarmProfile]) -> None:
+        self._listener(Happened(change.id, change.revision))
+
+    def _task_changed(self, change: Change[Task]) -> None:
+        old, new = change.old, change.new
+        self._hold(old, new)
+        before, after = _holder(old), _holder(new)
+        completed = _completed_by(new)
+        if new is not None and completed and not _completed_by(old):
+            entry = self._tasks.entry(change.id)
+            revision = change.revision if entry is None else entry.mod_revision
+            news = Completed(new.task_id, new.cost_micros, revision)
+            self._listener(Happened(completed, revision, news))
+        elif before and before != after:
+            own_word = new is not None and _ended_by_holder(old, new)
+            self._listener(Happened(before, change.revision, Dropped(change.id, own_word)))
+        if after and after != before:
+            self._listener(Happened(after, change.revision, Claimed(change.id)))
+
+    def _blocker_changed(self, change: Change[BlockerAlert]) -> None:
+        old, new = change.old, change.new
+        self._note_blocker(old, new)
+        was_open = old is not None and old.open
+        if new is not None and new.open:
+            # Being escalated is nothing new to the swarm itself.
+            if not was_open or old is None or old.escalations == new.escalations:
+                self._listener(Happened(new.swarm_id, change.revision, Blocked(new)))
+        elif old is not None and was_open:
+            self._listener(Happened(old.swarm_id, change.revision, Unblocked(old.task_id)))
+
+    def _hold(self, old: Task | None, new: Task | None) -> None:
+        if old is not None and old.claim is not None and _holder(new) != old.claim.swarm_id:
+            _remove(self._held, old.claim.swarm_id, old.task_id)
+        if new is not None and new.claim is not None:
+            held = self._held.setdefault(new.claim.swarm_id, {})
+            held[new.task_id] = new.claim.parked
+
+    def _note_blocker(self, old: BlockerAlert | None, new: BlockerAlert | None) -> None:
+        if new is not None and new.open:
+            self._open.setdefault(new.swarm_id, {})[new.task_id] = new
+        elif old is not None:
+            _remove(self._open, old.swarm_id, old.task_id)
+
+
+def _ignore(_happened: Happened) -> None:
+    """Do nothing: nobody listens yet."""
+
+
+def _claim_time(task: Task) -> float:
+    return 0.0 if task.claim is None else task.claim.claim_time.timestamp()
+
+
+def _holder(task: Task | None) -> str:
+    return "" if task is None or task.claim is None else task.claim.swarm_id
+
+
+def _completed_by(task: Task | None) -> str:
+    if task is None or task.state is not TaskState.COMPLETED or task.last_end is None:
+        return ""
+    return task.last_end.swarm_id
+
+
+def _ended_by_holder(old: Task | None, new: Task) -> bool:
+    """Tell whether the claim that `old` has was ended by its holder's own word."""
+    if old is None or old.claim is None:
+        return False
+    kinds = (EndKind.RELEASED, EndKind.FAILED)
+    claim = old.claim
+    return new.last_end in [
+        ClaimEnd(swarm_id=claim.swarm_id, attempt=claim.attempt, kind=kind) for kind in kinds
+    ]
+
+
+def _remove(index: dict[str, dict[str, T]], swarm_id: str, task_id: str) -> None:
+    held = index.get(swarm_id)
+    if held is not None:
+        held.pop(task_id, None)
+        if not held:
+            del index[swarm_id]
