@@ -73,7 +73,7 @@ def build_coordinator(
     links = Links()
     timers = Timers(clock)
     background = Background()
-    capacity = Capacity(fleet, links, clock, roster, Roster())
+    capacity = Capacity(fleet, records.blockers, links, clock, roster, Roster())
     scheduler = Scheduler(fleet, capacity)
     claims = Claims(records, capacity, flood, timedelta(seconds=limits.claim_ttl))
     dispatcher = Dispatcher(records, scheduler, links, timers, background, claims, limits.ack)

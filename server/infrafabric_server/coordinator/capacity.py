@@ -6,10 +6,11 @@ from enum import Enum, auto
 
 from infrafabric_server.clock import Clock
 from infrafabric_server.coordinator.link import Links
-from infrafabric_server.coordinator.models import Task
+from infrafabric_server.coordinator.models import BlockerAlert, Task
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.models import Status, SwarmProfile
 from infrafabric_server.governor.roster import Roster
+from infrafabric_server.store.mirror import View
 
 
 class Availability(Enum):
@@ -29,8 +30,15 @@ class Capacity:
     """
 
     def __init__(
-        self, fleet: Fleet, links: Links, clock: Clock, roster: Roster, filler_roster: Roster
+        self,
+        fleet: Fleet,
+        blockers: View[BlockerAlert],
+        links: Links,
+        clock: Clock,
+        roster: Roster,
+        filler_roster: Roster,
     ) -> None:
+        self._blockers = blockers
         self._fleet = fleet
         self._links = links
         self._clock = clock
@@ -103,7 +111,8 @@ class Capacity:
         reserved = len(self._reserved.get(swarm_id, ()))
         if link.credit is not None and link.credit <= reserved:
             return Availability.NONE
-        if any(self._held.get(swarm_id, {}).values()):
+        taskless = self._blockers.get(f"{swarm_id}/-")
+        if any(self._held.get(swarm_id, {}).values()) or (taskless is not None and taskless.open):
             return Availability.FILLERS
         status = self._fleet.statuses.get(swarm_id)
         if status is None or not status.declared or status.status is Status.IDLE:

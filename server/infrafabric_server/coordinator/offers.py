@@ -42,9 +42,9 @@ class Offers:
         if new.offered_to:
             self._pushed.setdefault(new.offered_to, set()).add(new.task_id)
             self._broadcast.remove(new.task_id)
-            link = self._links.get(new.offered_to)
-            if link is not None:
-                self._show(link, new)
+            wanted = self._links.get(new.offered_to)
+            if wanted is not None:
+                self._show(wanted, new)
         elif new.dispatch is Dispatch.BROADCAST:
             self._broadcast.put(
                 new.task_id,

@@ -7,7 +7,7 @@ from infrafabric_server.coordinator.claims import Claims
 from infrafabric_server.coordinator.dispatcher import Dispatcher
 from infrafabric_server.coordinator.endings import Endings
 from infrafabric_server.coordinator.link import Links, SessionLink
-from infrafabric_server.coordinator.models import LossKind, Task, TaskBroadcast
+from infrafabric_server.coordinator.models import ClaimOutcome, LossKind, Task, TaskBroadcast
 from infrafabric_server.coordinator.offers import Offers
 from infrafabric_server.coordinator.records import MAX_TRIES, Decision, Fact, Records
 from infrafabric_server.coordinator.scheduler import Scheduler
@@ -88,6 +88,16 @@ class Placing:
         workers = [link for link in self._links.live() if link.role is SessionRole.WORKER]
         seen = sum(1 for link in workers if self._offers.qualifies(link.swarm_id, task))
         return TaskBroadcast(task=task, offered=seen)
+
+    async def assign_to(self, swarm_id: str, task_id: str) -> ClaimOutcome:
+        """Claim a task on behalf of one swarm; its session, if it has one here, gets it pushed.
+
+        Raises CONTENTION.
+        """
+        link = self._links.get(swarm_id)
+        worker = link is not None and link.role is SessionRole.WORKER
+        epoch = link.epoch if link is not None and worker else None
+        return await self._claims.claim(swarm_id, task_id, epoch)
 
     async def assign(self, task_id: str) -> Placed:
         """Claim an available task for the best free swarm that has a session, and push it.

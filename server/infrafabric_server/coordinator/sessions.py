@@ -87,7 +87,6 @@ class Sessions:
         """
         swarm_id = opening.joining.swarm_id
         lease = await self._records.store.grant(self._lease_seconds)
-        token = secrets.token_urlsafe(24)
         for _ in range(MAX_TRIES):
             earlier = self._records.fleet.sessions.entry(swarm_id)
             resumed = earlier is not None and _is_token(earlier.value, opening.resume_token)
@@ -103,6 +102,8 @@ class Sessions:
             if profile is None or joined != profile.value:
                 writes.append(self._records.fleet.swarms.put(swarm_id, joined))
                 facts.append(registration_fact(joined))
+            # A resumed stream keeps its token: if its welcome is lost, the client has no other.
+            token = opening.resume_token if resumed else secrets.token_urlsafe(24)
             writes.append(self._session_write(opening, token, lease))
             operation = "session_resumed" if resumed else "session_opened"
             facts.append(Fact(operation, swarm_id, details={"replica": self._replica}))
