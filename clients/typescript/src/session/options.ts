@@ -45,6 +45,8 @@ export interface SessionOptions extends ConnectionOptions {
   readonly maxUnanswered?: number;
   /** Milliseconds that `Session.open` waits for the fabric; default 10,000. */
   readonly openTimeoutMs?: number;
+  /** Closes the session when it is aborted. */
+  readonly signal?: AbortSignal;
   /**
    * Decides whether an offered task is wanted; default: every one is.
    *

@@ -76,19 +76,23 @@ export class Session implements AsyncIterable<TaskHandle>, AsyncDisposable {
       },
       random,
     );
+    const close = () => void this.close("the program was asked to stop");
+    options.signal?.addEventListener("abort", close, { signal: this.#over.signal });
     this.#running = this.#connector.run(this.#over.signal).catch((error) => this.#end(error));
   }
 
   /**
    * Opens a session and waits for its welcome.
    *
-   * @throws FabricError when the fabric refuses it or gives no welcome in time
+   * @throws FabricError when the fabric refuses it or gives no welcome in time, SessionEndedError
+   *   when its signal is aborted before
    */
   static async open(options: SessionOptions): Promise<Session> {
     const session = new Session(options);
     const timeoutMs = options.openTimeoutMs ?? DEFAULT_OPEN_TIMEOUT_MS;
     const timer = setTimeout(() => session.#end(session.#unwelcome(timeoutMs)), timeoutMs);
     try {
+      if (options.signal?.aborted) void session.close();
       await session.#opened.promise;
       return session;
     } finally {

@@ -1,0 +1,98 @@
+#!/usr/bin/env node
+/** The command line `infrafabric-ts`. */
+
+import { ConnectError } from "@connectrpc/connect";
+import { type Clients, type ConnectionOptions, createClients } from "../clients.js";
+import { FabricError, SessionEndedError } from "../errors.js";
+import { Args, UsageError } from "./args.js";
+import type { Command } from "./command.js";
+import { EXIT, type Io, ioOf } from "./io.js";
+import { session } from "./session.js";
+import { claim, notify, tasks } from "./unary.js";
+import { watch } from "./watch.js";
+
+const COMMANDS: Readonly<Record<string, Command>> = { session, notify, tasks, claim, watch };
+
+const USAGE = `usage: infrafabric-ts COMMAND [OPTIONS]
+
+${Object.values(COMMANDS)
+  .map(({ synopsis, summary }) => `  ${synopsis}\n      ${summary}\n`)
+  .join("\n")}
+every command:
+  --url URL   where the fabric is; default: INFRAFABRIC_URL, or http://127.0.0.1:50051
+  --json      print one JSON object a line
+  --help      print this
+
+exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the fabric cannot be reached
+`;
+
+/** Runs a command line and returns its exit code. */
+async function main([name = "", ...rest]: readonly string[]): Promise<number> {
+  const stop = stopSignal();
+  const asked = name === "--help" || name === "-h" || rest.includes("--help");
+  if (asked) {
+    process.stdout.write(USAGE);
+    return EXIT.ok;
+  }
+  const io = ioOf(rest.includes("--json"), stop);
+  try {
+    const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+    if (command === undefined) throw new UsageError(`there is no command "${name}"`);
+    return await run(command, Args.parse(rest, command.options), io);
+  } catch (error) {
+    return exitCodeOf(error, io);
+  }
+}
+
+async function run(command: Command, args: Args, io: Io): Promise<number> {
+  const url = args.text("url");
+  const connection: ConnectionOptions = url === undefined ? {} : { url };
+  const clients = connect(connection);
+  try {
+    return await command.run(args, io, clients, connection);
+  } finally {
+    clients.close();
+  }
+}
+
+function connect(connection: ConnectionOptions): Clients {
+  try {
+    return createClients(connection);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    throw new UsageError(`the address of the fabric is not a url: ${error.message}`);
+  }
+}
+
+function exitCodeOf(error: unknown, io: Io): number {
+  if (error instanceof UsageError) {
+    io.error(error);
+    io.note("infrafabric-ts --help tells how it is used");
+    return EXIT.usage;
+  }
+  const failure = error instanceof ConnectError ? FabricError.from(error) : error;
+  if (!(failure instanceof FabricError || failure instanceof SessionEndedError)) throw error;
+  io.error(failure);
+  const unreachable = failure instanceof FabricError && failure.unreachable;
+  if (!unreachable || io.signal.aborted) return EXIT.failed;
+  io.note("is the fabric running? --url or INFRAFABRIC_URL tells where it is");
+  return EXIT.unreachable;
+}
+
+/** Returns what SIGINT, SIGTERM and a closed standard output abort; a second signal ends at once. */
+function stopSignal(): AbortSignal {
+  const stop = new AbortController();
+  for (const name of ["SIGINT", "SIGTERM"] as const) {
+    process.on(name, () => {
+      if (stop.signal.aborted) process.exit(EXIT.failed);
+      stop.abort();
+    });
+  }
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+    stop.abort();
+  });
+  return stop.signal;
+}
+
+process.exitCode = await main(process.argv.slice(2));

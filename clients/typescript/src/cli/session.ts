@@ -1,0 +1,173 @@
+import { createInterface } from "node:readline";
+import type { ConnectionOptions } from "../clients.js";
+import { FabricError, TaskLostError } from "../errors.js";
+import { type Blocker, BlockerSchema } from "../gen/infrafabric/v1/blocker_pb.js";
+import { TaskSchema } from "../gen/infrafabric/v1/task_pb.js";
+import { ROLE_BY_NAME } from "../names.js";
+import type { TaskHandle } from "../session/handle.js";
+import type { ConnectionChange, SessionOptions } from "../session/options.js";
+import { Session } from "../session/session.js";
+import type { Args } from "./args.js";
+import type { Command } from "./command.js";
+import { Console, LINES } from "./console.js";
+import { EXIT, type Io, record, words } from "./io.js";
+import { CommandWorker, type Outcome } from "./worker.js";
+
+export const session: Command = {
+  synopsis: `session --swarm ID [--capabilities A,B] [--slots N] [--exec COMMAND]
+      [--once | --max-tasks N] [--model TEXT] [--cost-per-hour-micros N]
+      [--role worker|orchestrator] [--connect-timeout SECONDS]`,
+  summary: `run a session: take tasks, and run COMMAND for each; without one, standard input directs
+      the session by lines:
+${LINES.replaceAll(/^/gm, "        ")}`,
+  options: {
+    swarm: { type: "string" },
+    capabilities: { type: "string" },
+    slots: { type: "string" },
+    exec: { type: "string" },
+    once: { type: "boolean" },
+    "max-tasks": { type: "string" },
+    model: { type: "string" },
+    "cost-per-hour-micros": { type: "string" },
+    role: { type: "string" },
+    "connect-timeout": { type: "string" },
+  },
+  async run(args, io, _clients, connection) {
+    const command = args.text("exec");
+    const options = optionsOf(args, connection);
+    const open = await openSession(options, io);
+    if (open === undefined) return EXIT.ok;
+    const hands = command === undefined ? direct(open, io) : new CommandWorker(command, io);
+    try {
+      return await serve(open, hands, options.maxTasks, io);
+    } finally {
+      await open.close("the program ends");
+      if (command === undefined) process.stdin.destroy();
+    }
+  },
+};
+
+/** Whoever does the work. */
+interface Worker {
+  work(task: TaskHandle): Promise<Outcome>;
+}
+
+function optionsOf(args: Args, connection: ConnectionOptions): SessionOptions {
+  args.words(0, 0);
+  const cost = args.integer("cost-per-hour-micros", 0);
+  const maxTasks = args.flag("once") ? 1 : args.integer("max-tasks", 1);
+  return {
+    ...connection,
+    swarmId: args.required("swarm"),
+    capabilities: args.list("capabilities"),
+    slots: args.integer("slots", 1, 64) ?? 1,
+    model: args.text("model") ?? "",
+    role: args.choice("role", ROLE_BY_NAME) ?? "worker",
+    openTimeoutMs: (args.integer("connect-timeout", 0) ?? 10) * 1_000,
+    ...(cost === undefined ? {} : { costPerHourMicros: cost }),
+    ...(maxTasks === undefined ? {} : { maxTasks }),
+  };
+}
+
+/** Opens the session; undefined when the program is asked to stop before. */
+async function openSession(options: SessionOptions, io: Io): Promise<Session | undefined> {
+  try {
+    return await Session.open({
+      ...options,
+      signal: io.signal,
+      onConnection: (change) => tellConnection(change, options.swarmId, io),
+      onBroadcast: ({ message }) =>
+        io.emit({ event: "broadcast", message }, `broadcast: ${message}`),
+      onAlert: (blocker) => tellAlert(blocker, io),
+    });
+  } catch (error) {
+    if (io.signal.aborted) return undefined;
+    throw error;
+  }
+}
+
+/** Works until the session ends or all tasks that were asked for are done. */
+async function serve(
+  session: Session,
+  worker: Worker,
+  maxTasks: number | undefined,
+  io: Io,
+): Promise<number> {
+  const running = new Set<Promise<void>>();
+  let taken = 0;
+  let bad = 0;
+  for await (const task of session) {
+    taken += 1;
+    io.emit({ event: "task", task: record(TaskSchema, task.task) }, taskText(task));
+    const done = finish(worker, task, io).then((outcome) => {
+      if (outcome !== "completed") bad += 1;
+      running.delete(done);
+    });
+    running.add(done);
+    if (taken === maxTasks) break;
+  }
+  await Promise.all(running);
+  const asked = maxTasks === undefined || io.signal.aborted;
+  return asked || bad === 0 ? EXIT.ok : EXIT.failed;
+}
+
+async function finish(worker: Worker, task: TaskHandle, io: Io): Promise<Outcome> {
+  let outcome: Outcome;
+  try {
+    outcome = await worker.work(task);
+  } catch (error) {
+    if (!(error instanceof FabricError)) throw error;
+    io.error(error);
+    outcome = "failed";
+  }
+  const reason = task.signal.reason instanceof TaskLostError ? task.signal.reason.message : "";
+  io.emit(
+    { event: outcome, task_id: task.taskId, attempt: `${task.attempt}`, reason },
+    words(`${task.taskId} ${outcome}`, reason !== "" && `(${reason})`),
+  );
+  return outcome;
+}
+
+/** Lets the lines of standard input direct the session. */
+function direct(session: Session, io: Io): Worker {
+  const console = new Console(session);
+  createInterface({ input: process.stdin }).on("line", (line) => {
+    if (line.trim() === "") return;
+    console.obey(line).then(
+      (told) => told && io.emit(...told),
+      (error: unknown) => {
+        if (!(error instanceof Error)) throw error;
+        io.error(error);
+      },
+    );
+  });
+  return console;
+}
+
+function taskText(task: TaskHandle): string {
+  const { title } = task.task;
+  return words(`task ${task.taskId}`, `(attempt ${task.attempt})`, title !== "" && `- ${title}`);
+}
+
+function tellConnection(change: ConnectionChange, swarmId: string, io: Io): void {
+  if (change.connected) {
+    io.emit(
+      { event: "connected", swarm_id: swarmId, epoch: `${change.epoch}`, resumed: change.resumed },
+      `${swarmId} is connected${change.resumed ? " again" : ""}`,
+    );
+  } else {
+    const error = change.error?.message ?? "";
+    io.emit(
+      { event: "disconnected", swarm_id: swarmId, error, retry_in_ms: Math.ceil(change.retryInMs) },
+      words("the connection is gone; trying again", error !== "" && `(${error})`),
+    );
+  }
+}
+
+function tellAlert(blocker: Blocker, io: Io): void {
+  const state = blocker.resolveTime === undefined ? "is blocked" : "goes on";
+  io.emit(
+    { event: "blocker", blocker: record(BlockerSchema, blocker) },
+    words(`${blocker.swarmId} ${state}`, blocker.taskId, `- ${blocker.description}`),
+  );
+}
