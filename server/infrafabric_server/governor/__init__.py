@@ -1,0 +1,1 @@
+"""The governor: which swarm is right for which task."""
