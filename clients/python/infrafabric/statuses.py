@@ -1,0 +1,51 @@
+"""Calls about statuses: report, read, watch, and speak to everyone."""
+
+from collections.abc import AsyncIterator
+
+from infrafabric.calls import Calls
+from infrafabric.v1 import notify_service_pb2 as pb2
+from infrafabric.v1.notify_service_pb2_grpc import NotifyServiceStub
+
+
+class Statuses:
+    """Statuses, as NotifyService knows them.
+
+    Every method may raise the FabricErrors that its RPC lists.
+    """
+
+    def __init__(self, stub: NotifyServiceStub, calls: Calls) -> None:
+        self._stub = stub
+        self._calls = calls
+
+    async def notify(self, report: pb2.NotifyRequest) -> pb2.NotifyResponse:
+        """Report a swarm's status; an unknown swarm registers itself."""
+        return await self._calls.unary(self._stub.Notify, report)
+
+    def pages(self) -> AsyncIterator[pb2.GetStatusResponse]:
+        """Iterate over pages of statuses by swarm id; the first one has the open blockers."""
+        return self._calls.pages(self._stub.GetStatus, pb2.GetStatusRequest())
+
+    async def watch(self, after_cursor: str = "") -> AsyncIterator[pb2.StatusEvent]:
+        """Iterate over a snapshot and then every change, over cuts, without end.
+
+        Args:
+            after_cursor: cursor of the last event that was handled; empty for a snapshot.
+        """
+        cursor = after_cursor
+        responses = self._calls.resumed(
+            self._stub.WatchStatus, lambda: pb2.WatchStatusRequest(after_cursor=cursor)
+        )
+        async for response in responses:
+            for event in response.events:
+                cursor = event.cursor or cursor
+                yield event
+
+    async def broadcast(self, message: str, *, request_id: str = "") -> int:
+        """Send a text to every session and watcher; return how many sessions were open.
+
+        Args:
+            message: the text, 1 to 4096 characters.
+            request_id: makes a repeat harmless for 24 hours; may be empty.
+        """
+        request = pb2.BroadcastRequest(message=message, request_id=request_id)
+        return (await self._calls.unary(self._stub.Broadcast, request)).sessions

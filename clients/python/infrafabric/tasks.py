@@ -1,0 +1,98 @@
+"""Calls about tasks: create, read, watch, call off, offer."""
+
+from collections.abc import AsyncIterator, Iterable
+
+from infrafabric.calls import Calls
+from infrafabric.v1 import coordinator_task_pb2 as pb2
+from infrafabric.v1.coordinator_service_pb2_grpc import CoordinatorServiceStub
+from infrafabric.v1.task_pb2 import Task, TaskState
+
+
+class Tasks:
+    """Tasks, as CoordinatorService knows them.
+
+    Every method may raise the FabricErrors that its RPC lists.
+    """
+
+    def __init__(self, stub: CoordinatorServiceStub, calls: Calls) -> None:
+        self._stub = stub
+        self._calls = calls
+
+    async def create(self, task: Task, *, request_id: str = "") -> Task:
+        """Create a task; return it as it is then, claimed already if a swarm was free.
+
+        Args:
+            task: the task; its output-only fields are ignored.
+            request_id: makes a repeat harmless for 24 hours; may be empty.
+        """
+        request = pb2.CreateTaskRequest(task=task, request_id=request_id)
+        return (await self._calls.unary(self._stub.CreateTask, request)).task
+
+    async def create_all(self, tasks: Iterable[Task], *, request_id: str = "") -> tuple[Task, ...]:
+        """Create a board, all or nothing; return its tasks in the same order.
+
+        Args:
+            tasks: 1 to 1000 tasks of at most 3 MiB together, which may depend on one another.
+            request_id: makes a repeat harmless for 24 hours; may be empty.
+        """
+        request = pb2.CreateTasksRequest(tasks=tasks, request_id=request_id)
+        return tuple((await self._calls.unary(self._stub.CreateTasks, request)).tasks)
+
+    async def get(self, task_id: str) -> Task:
+        """Return a task."""
+        request = pb2.GetTaskRequest(task_id=task_id)
+        return (await self._calls.unary(self._stub.GetTask, request)).task
+
+    async def list(
+        self, *, states: Iterable[TaskState.ValueType] = (), owner_swarm_id: str = ""
+    ) -> AsyncIterator[Task]:
+        """Iterate over tasks by id, page by page.
+
+        Args:
+            states: only tasks in one of these; empty means all.
+            owner_swarm_id: only tasks held by this swarm; empty means all.
+        """
+        request = pb2.ListTasksRequest(states=states, owner_swarm_id=owner_swarm_id)
+        async for page in self._calls.pages(self._stub.ListTasks, request):
+            for task in page.tasks:
+                yield task
+
+    async def watch(self, after_cursor: str = "") -> AsyncIterator[pb2.TaskEvent]:
+        """Iterate over a snapshot and then every change, over cuts, without end.
+
+        Args:
+            after_cursor: cursor of the last event that was handled; empty for a snapshot.
+        """
+        cursor = after_cursor
+        responses = self._calls.resumed(
+            self._stub.WatchTasks, lambda: pb2.WatchTasksRequest(after_cursor=cursor)
+        )
+        async for response in responses:
+            for event in response.events:
+                cursor = event.cursor or cursor
+                yield event
+
+    async def cancel(self, task_id: str, reason: str = "") -> Task:
+        """Call a task off, and with it every task that depends on it.
+
+        Args:
+            task_id: the task.
+            reason: why, at most 4096 characters.
+        """
+        request = pb2.CancelTaskRequest(task_id=task_id, reason=reason)
+        return (await self._calls.unary(self._stub.CancelTask, request)).task
+
+    async def push(self, swarm_id: str, task_id: str) -> Task:
+        """Offer an available task to one swarm, which alone may then claim it."""
+        request = pb2.PushTaskRequest(swarm_id=swarm_id, task_id=task_id)
+        return (await self._calls.unary(self._stub.PushTask, request)).task
+
+    async def broadcast(self, task_id: str) -> pb2.BroadcastTaskResponse:
+        """Offer an available task to every qualified swarm that has a session."""
+        request = pb2.BroadcastTaskRequest(task_id=task_id)
+        return await self._calls.unary(self._stub.BroadcastTask, request)
+
+    async def assign(self, task_id: str) -> pb2.AssignTaskResponse:
+        """Claim an available task for the best swarm that has a session."""
+        request = pb2.AssignTaskRequest(task_id=task_id)
+        return await self._calls.unary(self._stub.AssignTask, request)
