@@ -104,12 +104,17 @@ def build_coordinator(
         replica=replica,
         lease_seconds=limits.lease,
     )
+    registration = Registration(records, capacity, claims, links)
+    creation = Creation(records, dispatcher)
+    placing = Placing(
+        records, scheduler, dispatcher, offers, endings, claims, registration, creation, links
+    )
     coordinator = Coordinator(
         records,
-        Registration(records, capacity, claims, links),
-        Creation(records, dispatcher),
+        registration,
+        creation,
         claims,
-        Placing(records, scheduler, dispatcher, offers, endings, claims, links),
+        placing,
         Blockers(records),
         endings,
         sessions,

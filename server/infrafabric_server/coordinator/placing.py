@@ -4,12 +4,21 @@ from dataclasses import dataclass
 
 from infrafabric_server.coordinator import rules
 from infrafabric_server.coordinator.claims import Claims
+from infrafabric_server.coordinator.creation import Creation
 from infrafabric_server.coordinator.dispatcher import Dispatcher
 from infrafabric_server.coordinator.endings import Endings
 from infrafabric_server.coordinator.link import Links, SessionLink
-from infrafabric_server.coordinator.models import ClaimOutcome, LossKind, Task, TaskBroadcast
+from infrafabric_server.coordinator.models import (
+    ClaimOutcome,
+    Dispatch,
+    LossKind,
+    Task,
+    TaskBroadcast,
+    TaskSpec,
+)
 from infrafabric_server.coordinator.offers import Offers
 from infrafabric_server.coordinator.records import MAX_TRIES, Decision, Fact, Records
+from infrafabric_server.coordinator.registration import Joining, Registration
 from infrafabric_server.coordinator.scheduler import Scheduler
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SessionRole
@@ -36,6 +45,8 @@ class Placing:
         offers: Offers,
         endings: Endings,
         claims: Claims,
+        registration: Registration,
+        creation: Creation,
         links: Links,
     ) -> None:
         self._records = records
@@ -44,6 +55,8 @@ class Placing:
         self._offers = offers
         self._endings = endings
         self._claims = claims
+        self._registration = registration
+        self._creation = creation
         self._links = links
 
     async def push(self, swarm_id: str, task_id: str) -> Task:
@@ -89,11 +102,28 @@ class Placing:
         seen = sum(1 for link in workers if self._offers.qualifies(link.swarm_id, task))
         return TaskBroadcast(task=task, offered=seen)
 
-    async def assign_to(self, swarm_id: str, task_id: str) -> ClaimOutcome:
-        """Claim a task on behalf of one swarm; its session, if it has one here, gets it pushed.
+    async def hand_over(
+        self, swarm_id: str, task_id: str, title: str, input_json: str
+    ) -> ClaimOutcome:
+        """Claim a task for a swarm, as it would itself; both are made known if they are not.
 
-        Raises CONTENTION.
+        With an open session the claim is bound to it and pushed down it. A repeat is won
+        again. Raises LIMIT_REACHED, CONTENTION.
         """
+        if self._records.fleet.swarms.get(swarm_id) is None:
+            await self._registration.register(Joining(swarm_id))
+        if await self._records.find(task_id) is None:
+            spec = TaskSpec(
+                task_id=task_id,
+                title=title,
+                input_json=input_json,
+                create_time=self._records.clock.now(),
+            )
+            try:
+                await self._creation.create([(spec, Dispatch.MANUAL)])
+            except FabricError as error:
+                if error.reason is not Reason.TASK_EXISTS:
+                    raise
         link = self._links.get(swarm_id)
         worker = link is not None and link.role is SessionRole.WORKER
         epoch = link.epoch if link is not None and worker else None

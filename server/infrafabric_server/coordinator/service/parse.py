@@ -121,7 +121,9 @@ def _retry(field: str, message: task_pb2.RetryPolicy) -> RetryPolicy:
     default = RetryPolicy()
     validate.require_int(f"{field}.max_attempts", message.max_attempts, 0, 100)
     if message.multiplier != 0 and not 1 <= message.multiplier <= MAX_GROWTH:
-        raise InvalidField(FieldViolation(f"{field}.multiplier", f"must be 0, or 1 to {MAX_GROWTH}"))
+        raise InvalidField(
+            FieldViolation(f"{field}.multiplier", f"must be 0, or 1 to {MAX_GROWTH}")
+        )
     at = field + "."
     initial = _length(message, at, "initial_backoff", timedelta(0), _DAY)
     longest = _length(message, at, "max_backoff", timedelta(0), _DAY)

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 
 from infrafabric.v1.coordinator_service_pb2 import OpenSessionRequest
-
 from infrafabric_server.coordinator.coordinator import Coordinator
 from infrafabric_server.coordinator.service.claims import ClaimCalls
 from infrafabric_server.coordinator.service.inbox import StatusPort
@@ -32,6 +31,4 @@ class CoordinatorServicer(SwarmCalls, TaskCalls, ClaimCalls):
         context: Context,
     ) -> None:
         """Serve the one stream of a swarm."""
-        await serve_session(
-            self.coordinator, self._report_status, request_iterator, context
-        )
+        await serve_session(self.coordinator, self._report_status, request_iterator, context)
