@@ -1,6 +1,7 @@
 """Decisions on their way into the log, and as the log keeps them."""
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +17,6 @@ class Draft(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    entry_id: str
     time: datetime
     component: str
     operation: str
@@ -32,7 +32,7 @@ class Entry:
 
     `sequence` counts from 1 without holes, `revision` is that of the store transaction
     that decided. `hash` covers `previous_hash` and `body`; `body` is the canonical JSON
-    text of all the other fields.
+    text of all that comes before it here, and of the details.
     """
 
     sequence: int
@@ -47,7 +47,15 @@ class Entry:
     body: str
     previous_hash: str
     hash: str
-    details: dict[str, Any] = field(hash=False)
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What else belongs to the decision; empty when the body was damaged."""
+        try:
+            details = json.loads(self.body)["details"]
+        except (KeyError, TypeError, ValueError):
+            return {}
+        return details if isinstance(details, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,6 @@ class Outbox:
         self._count += 1
         entry_id = f"{self._prefix}{self._count:010x}"
         value = Draft(
-            entry_id=entry_id,
             time=self._clock.now(),
             component=component,
             operation=operation,

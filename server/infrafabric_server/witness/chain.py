@@ -1,0 +1,166 @@
+"""The chain: how entries are linked by hashes, and how a reader finds the first bad one.
+
+The hash of an entry covers the hash of the one before, so that no entry can be changed,
+dropped, inserted or moved without breaking every link after it. Two things a bare chain
+cannot show: entries cut off at its end, and a chain that was forged anew from some entry to
+the end. Both change the last hash: whoever noted the last sequence and hash that the server
+reported (`Verification` has them) sees them by comparing.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from datetime import UTC
+from typing import Any
+
+from infrafabric_server.witness.models import Draft, Entry
+
+# What the first entry names as the hash of the entry before.
+GENESIS = "0" * 64
+
+# What a body that is no entry can cause: not JSON, not an object, a field missing or of a
+# wrong type, nested without end, a time beyond all calendars.
+_UNREADABLE = (AttributeError, KeyError, TypeError, ValueError, RecursionError, OverflowError)
+
+_encode = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+).encode
+
+
+def canonical(content: dict[str, Any]) -> str:
+    """Return the one JSON text of `content`: sorted keys, no spaces, characters as they are."""
+    return _encode(content)
+
+
+def link_hash(previous_hash: str, body: str) -> str:
+    """Return the SHA-256, in hexadecimal, of `previous_hash`, a line feed and `body`."""
+    return hashlib.sha256(f"{previous_hash}\n{body}".encode()).hexdigest()
+
+
+def seal(draft: Draft, entry_id: str, revision: int, sequence: int, previous_hash: str) -> Entry:
+    """Return `draft`, decided at the store's `revision`, as the entry `sequence` of the chain."""
+    time = draft.time.astimezone(UTC)
+    body = canonical(
+        {
+            "sequence": sequence,
+            "entry_id": entry_id,
+            "decide_time": time.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z",
+            "component": draft.component,
+            "operation": draft.operation,
+            "swarm_id": draft.swarm_id,
+            "task_id": draft.task_id,
+            "attempt": draft.attempt,
+            "revision": revision,
+            "details": draft.details,
+        }
+    )
+    return Entry(
+        sequence=sequence,
+        entry_id=entry_id,
+        decide_time=time,
+        component=draft.component,
+        operation=draft.operation,
+        swarm_id=draft.swarm_id,
+        task_id=draft.task_id,
+        attempt=draft.attempt,
+        revision=revision,
+        body=body,
+        previous_hash=previous_hash,
+        hash=link_hash(previous_hash, body),
+    )
+
+
+def read_entry(body: str, previous_hash: str) -> Entry:
+    """Return the entry that `body` describes, with the hash that it should have.
+
+    Raises:
+        ValueError: `body` is not the canonical text of an entry.
+    """
+    try:
+        content = json.loads(body)
+        draft = Draft(time=content.pop("decide_time"), **content)
+        entry = seal(
+            draft, content["entry_id"], content["revision"], content["sequence"], previous_hash
+        )
+    except _UNREADABLE as error:
+        raise ValueError("its body is not the JSON of an entry") from error
+    if entry.body != body:
+        raise ValueError("its body is not the canonical JSON of an entry")
+    return entry
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """The first bad entry of a chain: where it stands and what is wrong with it."""
+
+    sequence: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was found: the last good entry, and the break behind it, if there is one.
+
+    `sequence` is 0 and `hash` 64 zeros when not even the first entry is good.
+    """
+
+    sequence: int
+    hash: str
+    broken: Break | None
+
+
+class Verifier:
+    """Checks a chain entry by entry, in constant memory, from its beginning."""
+
+    def __init__(self) -> None:
+        self._sequence = 0
+        self._hash = GENESIS
+        self._broken: Break | None = None
+
+    @property
+    def result(self) -> Verification:
+        """What the entries so far have shown."""
+        return Verification(self._sequence, self._hash, self._broken)
+
+    def check(self, entry: Entry) -> Break | None:
+        """Take the next entry; return the break that it, or an earlier one, made."""
+        if self._broken is None:
+            reason = self._fault(entry)
+            if reason is None:
+                self._sequence, self._hash = entry.sequence, entry.hash
+            else:
+                self._broken = Break(self._sequence + 1, reason)
+        return self._broken
+
+    def _fault(self, entry: Entry) -> str | None:
+        expected = self._sequence + 1
+        if entry.sequence != expected:
+            return _order_fault(entry.sequence, expected)
+        if link_hash(entry.previous_hash, entry.body) != entry.hash:
+            return "its hash does not belong to its body and previous hash: one was changed"
+        if entry.previous_hash != self._hash:
+            return f"it does not follow entry {self._sequence}: one of the two was replaced"
+        try:
+            described = read_entry(entry.body, entry.previous_hash)
+        except ValueError as error:
+            return str(error)
+        for each in fields(Entry):
+            if getattr(entry, each.name) != getattr(described, each.name):
+                return f"its {each.name} is not what its body says"
+        return None
+
+
+def verify(entries: Iterable[Entry]) -> Verification:
+    """Check `entries`, which must be all from the first one on, in order of the log."""
+    verifier = Verifier()
+    for entry in entries:
+        if verifier.check(entry) is not None:
+            break
+    return verifier.result
+
+
+def _order_fault(found: int, expected: int) -> str:
+    if found > expected:
+        return f"it is missing: entry {found} comes instead"
+    return f"entry {found} comes again or too late instead"

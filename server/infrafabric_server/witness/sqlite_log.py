@@ -1,0 +1,141 @@
+"""The witness log in a SQLite file of its own, so that its disk is nobody else's trouble."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+from pydantic import ValidationError
+
+from infrafabric_server.store.protocol import KeyValue, StoreUnavailable
+from infrafabric_server.witness import sqlite_open, sqlite_rows
+from infrafabric_server.witness.chain import GENESIS, seal
+from infrafabric_server.witness.models import Draft, Entry, EntryFilter
+from infrafabric_server.witness.outbox import MAX_DRAFT_CHARACTERS, PREFIX
+from infrafabric_server.witness.sqlite_lane import Lane
+
+
+class SqliteWitnessLog:
+    """The adapter of WitnessLog: one thread writes, another one reads."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the path of the file; `open` makes one that is ready."""
+        self._writer = Lane(path, self._connect)
+        self._reader = Lane(path, sqlite_open.open_reader)
+        self._lock: int | None = None
+        self._head: Entry | None = None
+        self._opened = False
+
+    @classmethod
+    async def open(cls, directory: Path) -> Self:
+        """Open the log in `directory`, or create it, for this process alone.
+
+        Raises:
+            StoreRefused: it is in use, not a witness log, of a newer format, or damaged.
+        """
+        log = cls(directory / sqlite_open.FILE_NAME)
+        log._lock = sqlite_open.lock(directory)
+        try:
+            await log._writer.run(lambda _: None)
+        except BaseException:
+            await log.close()
+            raise
+        return log
+
+    async def append(self, waiting: Sequence[KeyValue]) -> list[Entry]:
+        """Seal drafts at the end of the chain, in the order given; see WitnessLog."""
+        return await self._writer.run(partial(self._append, waiting))
+
+    async def read(self, wanted: EntryFilter, *, after: int, upto: int, limit: int) -> list[Entry]:
+        """Return the first matching entries with `after` < sequence <= `upto`; see WitnessLog."""
+        return await self._reader.run(
+            lambda connection: sqlite_rows.read(connection, wanted, after, upto, limit)
+        )
+
+    async def span(self, after: datetime | None, before: datetime | None) -> tuple[int, int]:
+        """Return the first and the last sequence decided in a span of time; see WitnessLog."""
+        return await self._reader.run(
+            lambda connection: sqlite_rows.span(connection, after, before)
+        )
+
+    async def last(self) -> Entry | None:
+        """Return the last entry of the chain, or None when it is empty."""
+        return await self._reader.run(sqlite_rows.last)
+
+    async def close(self) -> None:
+        """Finish what was begun, then release the file. Safe to repeat."""
+        await self._writer.close()
+        await self._reader.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _connect(self, path: Path) -> sqlite3.Connection:
+        if not self._opened:
+            connection = sqlite_open.create_or_open(path)
+            self._head = sqlite_rows.last(connection)
+            self._opened = True
+            return connection
+        connection = sqlite_open.open_writer(path)
+        try:
+            self._check_head(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _check_head(self, connection: sqlite3.Connection, path: Path) -> None:
+        # What came back must be the log that was lost, not an older copy of it.
+        head = self._head
+        if head is not None and sqlite_rows.get(connection, head.sequence) != head:
+            raise StoreUnavailable(
+                f"{path} lacks entry {head.sequence}, which was written to it before;"
+                " put the file back that was there"
+            )
+
+    def _append(self, waiting: Sequence[KeyValue], connection: sqlite3.Connection) -> list[Entry]:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            entries = _seal_new(waiting, connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        if entries:
+            self._head = entries[-1]
+        return entries
+
+
+def _seal_new(waiting: Sequence[KeyValue], connection: sqlite3.Connection) -> list[Entry]:
+    ids = [kv.key.removeprefix(PREFIX) for kv in waiting]
+    known = sqlite_rows.sealed(connection, json.dumps(ids))
+    head = sqlite_rows.last(connection)
+    sequence, previous_hash = (0, GENESIS) if head is None else (head.sequence, head.hash)
+    entries: list[Entry] = []
+    for entry_id, kv in zip(ids, waiting, strict=True):
+        if entry_id not in known:
+            sequence += 1
+            entry = seal(_draft(kv), entry_id, kv.mod_revision, sequence, previous_hash)
+            previous_hash = entry.hash
+            # One by one: each insertion lets the event loop's thread run in between.
+            sqlite_rows.insert(connection, entry)
+            entries.append(entry)
+    return entries
+
+
+def _draft(kv: KeyValue) -> Draft:
+    try:
+        return Draft.model_validate_json(kv.value)
+    except ValidationError:
+        # Nobody but the outbox writes drafts. One by hand must not stop all that come later.
+        return Draft(
+            time=datetime.fromtimestamp(0, UTC),
+            component="witness",
+            operation="draft_unreadable",
+            details={"value": kv.value[:MAX_DRAFT_CHARACTERS]},
+        )

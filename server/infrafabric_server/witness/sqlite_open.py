@@ -1,0 +1,154 @@
+"""Opening the file of the witness log: what is created, and what is refused and why."""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from infrafabric_server.store.protocol import StoreRefused
+from infrafabric_server.witness import sqlite_rows
+from infrafabric_server.witness.chain import GENESIS, read_entry
+from infrafabric_server.witness.models import Entry
+
+FILE_NAME = "witness.db"
+LOCK_NAME = "witness.lock"
+
+# "IFWL": tells this file from any other SQLite database.
+_APPLICATION = 0x4946574C
+_FORMAT = 1
+# Readers never hold the lock of the writer; whoever does is a tool of the operator.
+_BUSY_SECONDS = 1.0
+
+
+def lock(directory: Path) -> int:
+    """Take the log of `directory` for this process; return the descriptor that holds it.
+
+    Raises:
+        StoreRefused: another process has it, or the directory cannot be written.
+    """
+    path = directory / LOCK_NAME
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreRefused(f"cannot write {path}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise StoreRefused(
+            f"the witness log in {directory} is in use by another server;"
+            " stop that one, or give this one another data directory"
+        ) from error
+    return descriptor
+
+
+def create_or_open(path: Path) -> sqlite3.Connection:
+    """Return a connection that writes to the log, which is created if it is not there.
+
+    Raises:
+        StoreRefused: the file is not a witness log, of a newer format, or damaged at its end.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        connection = open_writer(path)
+    except (OSError, sqlite3.OperationalError) as error:
+        raise StoreRefused(f"cannot open the witness log {path}: {error}") from error
+    try:
+        _check_format(connection, path)
+        _check_end(connection, path)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise _damaged(path, str(error)) from error
+    except StoreRefused:
+        connection.close()
+        raise
+    return connection
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """Return a connection that writes to an existing log, each commit durable."""
+    connection = _connect(path, "rw")
+    # A new entry may then not take the place of an old one without its trigger.
+    connection.execute("PRAGMA recursive_triggers = ON")
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Return a connection that reads an existing log, also while another writes."""
+    connection = _connect(path, "ro")
+    # Damaged text is for the verifier to find, not for the reader to stumble over.
+    connection.text_factory = _text
+    return connection
+
+
+def read_log(directory: Path) -> Iterator[Entry]:
+    """Yield all entries of the log in `directory` by sequence; a running server does not mind.
+
+    Raises:
+        StoreRefused: there is no log, or the file cannot be read any further.
+    """
+    path = directory / FILE_NAME
+    sequence = 0
+    try:
+        with closing(open_reader(path)) as connection:
+            for entry in sqlite_rows.all_entries(connection):
+                yield entry
+                sequence = entry.sequence
+    except sqlite3.DatabaseError as error:
+        raise StoreRefused(f"cannot read {path} after entry {sequence}: {error}") from error
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    # No transaction is begun behind our back.
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+    )
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="replace")
+
+
+def _check_format(connection: sqlite3.Connection, path: Path) -> None:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if not tables:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript(
+            f"BEGIN; {sqlite_rows.SCHEMA} PRAGMA application_id = {_APPLICATION};"
+            f" PRAGMA user_version = {_FORMAT}; COMMIT;"
+        )
+    elif application != _APPLICATION:
+        raise StoreRefused(f"{path} is not a witness log; give the server another data directory")
+    elif version != _FORMAT:
+        raise StoreRefused(
+            f"{path} has the format {version}, this server reads {_FORMAT};"
+            " start the version of the server that wrote it"
+        )
+
+
+def _check_end(connection: sqlite3.Connection, path: Path) -> None:
+    entry = sqlite_rows.last(connection)
+    if entry is None:
+        return
+    before = sqlite_rows.get(connection, entry.sequence - 1)
+    try:
+        described = read_entry(entry.body, GENESIS if before is None else before.hash)
+    except ValueError as error:
+        raise _damaged(path, f"entry {entry.sequence}: {error}") from error
+    if described != entry or (before is None) != (entry.sequence == 1):
+        raise _damaged(path, f"entry {entry.sequence} does not follow from the one before")
+
+
+def _damaged(path: Path, why: str) -> StoreRefused:
+    return StoreRefused(
+        f"the witness log {path} is damaged ({why}); look with `infrafabric witness verify"
+        f" --data {path.parent}`, then restore it from a copy"
+    )
