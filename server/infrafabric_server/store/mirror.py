@@ -1,0 +1,309 @@
+"""Views of the store in memory: loaded once, then kept up by one watch and by own commits."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import structlog
+from pydantic import BaseModel
+
+from infrafabric_server.store.progress import Progress
+from infrafabric_server.store.protocol import (
+    Compacted,
+    Compare,
+    Event,
+    Get,
+    KeyValue,
+    Op,
+    Put,
+    Store,
+    StoreClosed,
+    TxnResult,
+    WatchBatch,
+)
+from infrafabric_server.store.view import AnyView, Change, Entry, View, ViewPut, Write
+
+__all__ = ["Change", "Entry", "Mirror", "View", "ViewPut", "Write"]
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+AnyEntry = Entry[Any]
+# Keys asked for at a time while the views are loaded.
+_PAGE = 1000
+
+
+@dataclass(slots=True)
+class _Ahead:
+    """A key that an own commit changed at `revision`, before the watch came there.
+
+    `settled` is the key as it was at the watch's revision, decoded or not.
+    """
+
+    revision: int
+    settled: AnyEntry | KeyValue | None
+
+
+class Mirror:
+    """Keeps typed views of a store.
+
+    Declare the views, `start`, and let a TaskGroup own `run`. A view holds every change
+    up to `revision`, and beyond it what was committed through this mirror. For each key
+    it never goes back. A view may still be behind the store: a transaction has to compare
+    the revisions of what was decided on.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._views: dict[str, AnyView] = {}
+        self._progress = Progress(0)
+        self._ahead: dict[str, _Ahead] = {}
+        self._own: deque[tuple[int, str]] = deque()
+        self._followers: list[Callable[[int, Sequence[Event] | None], None]] = []
+        self._ended = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._stopped.set()
+        self._failure: Exception | None = None
+        self._logger = structlog.get_logger(__name__)
+
+    @property
+    def revision(self) -> int:
+        """The revision up to which the views hold every change."""
+        return self._progress.newest
+
+    def view(self, prefix: str, model: type[ModelT]) -> View[ModelT]:
+        """Return a new view of all keys under `prefix`, to be called before `start`.
+
+        `prefix` ends with the only slash in it. Raises ValueError for another one, or one
+        that has a view already.
+        """
+        if prefix.find("/") != len(prefix) - 1 or not prefix or prefix in self._views:
+            raise ValueError(f"{prefix!r} is not the unused name of a group of keys with its slash")
+        view = View(prefix, model)
+        self._views[prefix] = view
+        return view
+
+    async def start(self) -> None:
+        """Load the views. Listeners that have subscribed hear each key as a change from None.
+
+        Raises StoreError; StoreRefused if a value is not of its view's model.
+        """
+        await self._load()
+
+    async def run(self) -> None:
+        """Follow the store until `close`.
+
+        Raises what a listener raised, StoreRefused for a value that is not of its view's
+        model, StoreClosed when the store ends first, and other errors of the store.
+        """
+        self._stopped.clear()
+        following = asyncio.create_task(self._follow(), name="mirror_watch")
+        ended = asyncio.create_task(self._ended.wait(), name="mirror_end")
+        try:
+            await asyncio.wait((following, ended), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            following.cancel()
+            ended.cancel()
+            await asyncio.wait((following, ended))
+            self._stopped.set()
+        if self._failure is not None:
+            raise self._failure
+        if not following.cancelled():
+            following.result()
+
+    async def close(self) -> None:
+        """End `run`, and with StoreClosed whoever waits in `caught_up`. Safe to repeat."""
+        self._end(StoreClosed("the views of the store were closed"))
+        await self._stopped.wait()
+
+    async def caught_up(self, revision: int) -> None:
+        """Return when the views hold every change up to `revision`. Raises StoreClosed."""
+        await self._progress.reached(revision)
+
+    async def commit(
+        self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()
+    ) -> TxnResult:
+        """Apply a transaction, as `Store.txn` does, and show what it changed in the views.
+
+        When this returns, listeners have been called. After an error or a cancellation the
+        views show what really happened as soon as the watch brings it.
+        """
+        result = await self._store.txn(compares, success, failure)
+        if result.revision > self.revision:
+            ops = success if result.succeeded else failure
+            self._show([op for op in ops if not isinstance(op, Get)], result.revision)
+        return result
+
+    def follow(self, follower: Callable[[int, Sequence[Event] | None], None]) -> None:
+        """Call `follower` for each revision in order, when the views hold it.
+
+        It is given the revision and its events, or None after the views were loaded anew
+        because the watch was too slow for the history.
+        """
+        self._followers.append(follower)
+
+    def settled(self, view: View[ModelT]) -> list[Entry[ModelT]]:
+        """Return all entries of `view` in order, exactly as they were at `revision`."""
+        entries = view.page("", len(view))
+        ahead = {
+            key.removeprefix(view.prefix): each.settled
+            for key, each in self._ahead.items()
+            if each.revision > self.revision and key.startswith(view.prefix)
+        }
+        if not ahead:
+            return entries
+        settled = {entry.id: entry for entry in entries if entry.id not in ahead}
+        for id_, entry in ahead.items():
+            if entry is not None:
+                settled[id_] = view.read(entry) if isinstance(entry, KeyValue) else entry
+        return [settled[id_] for id_ in sorted(settled)]
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async for batch in self._store.watch("", self.revision + 1):
+                    self._take(batch)
+            except Compacted as error:
+                self._logger.warning(
+                    "mirror_behind_history", revision=self.revision, reason=str(error)
+                )
+                await self._load()
+                self._call_followers(None)
+
+    def _show(self, ops: Sequence[Write], revision: int) -> None:
+        changes: list[tuple[AnyView, Change[Any]]] = []
+        for op in ops:
+            view = self._view_of(op.key)
+            if view is None:
+                continue
+            id_ = op.key.removeprefix(view.prefix)
+            known = view.entry(id_)
+            ahead = self._ahead.get(op.key)
+            if ahead is None or ahead.revision <= self.revision:
+                self._ahead[op.key] = _Ahead(revision, known)
+            elif ahead.revision < revision:
+                ahead.revision = revision
+            else:
+                continue
+            self._own.append((revision, op.key))
+            change = view.replace(id_, _written(view, op, known, revision), revision)
+            if change is not None:
+                changes.append((view, change))
+        self._tell(changes)
+
+    def _take(self, batch: WatchBatch) -> None:
+        fresh = [
+            (view, event.key.removeprefix(view.prefix), view.read(event.kv) if event.kv else None)
+            for event in batch.events
+            if (view := self._view_of(event.key)) is not None
+            and not self._take_own(view, event, batch.revision)
+        ]
+        changes = [(view, view.replace(id_, entry, batch.revision)) for view, id_, entry in fresh]
+        self._settle(batch.revision)
+        self._tell((view, change) for view, change in changes if change is not None)
+        self._call_followers(batch.events)
+
+    def _take_own(self, view: AnyView, event: Event, revision: int) -> bool:
+        ahead = self._ahead.get(event.key)
+        if ahead is None or ahead.revision < revision:
+            return False
+        ahead.settled = event.kv
+        id_ = event.key.removeprefix(view.prefix)
+        shown = view.entry(id_)
+        # Whether the key was new is known for sure only now.
+        if (
+            shown is not None
+            and event.kv is not None
+            and ahead.revision == revision
+            and shown.create_revision != event.kv.create_revision
+        ):
+            view.replace(id_, replace(shown, create_revision=event.kv.create_revision), revision)
+        return True
+
+    async def _load(self) -> None:
+        while True:
+            try:
+                revision, found = await self._read_views()
+            except Compacted:
+                continue
+            break
+        changes: list[tuple[AnyView, Change[Any]]] = []
+        for view in self._views.values():
+            entries = found.get(view.prefix, {})
+            ahead = {
+                key.removeprefix(view.prefix): each
+                for key, each in self._ahead.items()
+                if each.revision > revision and key.startswith(view.prefix)
+            }
+            for id_, each in ahead.items():
+                each.settled = entries.get(id_)
+            for id_ in [*(id_ for id_ in view if id_ not in entries), *entries]:
+                old, new = view.entry(id_), entries.get(id_)
+                same = old is not None and new is not None and old.mod_revision == new.mod_revision
+                if same or id_ in ahead:
+                    continue
+                change = view.replace(id_, new, revision)
+                if change is not None:
+                    changes.append((view, change))
+        self._settle(revision)
+        self._tell(changes)
+
+    async def _read_views(self) -> tuple[int, dict[str, dict[str, AnyEntry]]]:
+        revision = 0
+        found: dict[str, dict[str, AnyEntry]] = {}
+        for view in self._views.values():
+            entries = found[view.prefix] = {}
+            after, more = "", True
+            while more:
+                page = await self._store.range(
+                    view.prefix, limit=_PAGE, after=after, revision=revision
+                )
+                revision = page.revision
+                if revision == 0:
+                    return 0, {}
+                for kv in page.kvs:
+                    entry = view.read(kv)
+                    entries[entry.id] = entry
+                    after = kv.key
+                more = page.more
+        if not self._views:
+            revision = await self._store.revision()
+        return revision, found
+
+    def _settle(self, revision: int) -> None:
+        self._progress.advance(revision)
+        while self._own and self._own[0][0] <= revision:
+            key = self._own.popleft()[1]
+            ahead = self._ahead.get(key)
+            if ahead is not None and ahead.revision <= revision:
+                del self._ahead[key]
+
+    def _tell(self, changes: Iterable[tuple[AnyView, Change[Any]]]) -> None:
+        for view, change in changes:
+            try:
+                view.tell(change)
+            except Exception as error:
+                # The commit that set it off has succeeded: `run` is where it surfaces.
+                self._logger.exception("view_listener_failed", prefix=view.prefix, id=change.id)
+                self._end(error)
+
+    def _call_followers(self, events: Sequence[Event] | None) -> None:
+        for follower in self._followers:
+            follower(self.revision, events)
+
+    def _end(self, failure: Exception) -> None:
+        if not isinstance(failure, StoreClosed):
+            self._failure = self._failure or failure
+        self._progress.fail(failure)
+        self._ended.set()
+
+    def _view_of(self, key: str) -> AnyView | None:
+        return self._views.get(key[: key.find("/") + 1])
+
+
+def _written(view: AnyView, op: Write, known: AnyEntry | None, revision: int) -> AnyEntry | None:
+    if not isinstance(op, Put):
+        return None
+    created = known.create_revision if known else revision
+    kv = KeyValue(op.key, op.value, created, revision, version=0, lease=op.lease)
+    return view.read(kv, op.model if isinstance(op, ViewPut) else None)
