@@ -24,9 +24,9 @@ export class Credit {
     return this.#outstanding;
   }
 
-  /** A task frame came. */
+  /** A task frame came; what is owned comes even without credit. */
   used(): void {
-    this.#outstanding -= 1;
+    this.#outstanding = Math.max(0, this.#outstanding - 1);
   }
 
   /** Returns how much to add so that the server may send what there is room for. */

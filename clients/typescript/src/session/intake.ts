@@ -9,7 +9,7 @@ import {
   type TaskFrame,
 } from "../gen/infrafabric/v1/session_server_pb.js";
 import { ClaimRefusal, type Task } from "../gen/infrafabric/v1/task_pb.js";
-import { type ClaimKey, ClaimLedger } from "./claims.js";
+import { ClaimLedger } from "./claims.js";
 import { Credit, type Demand } from "./credit.js";
 import { answerOf } from "./frames.js";
 import { TaskHandle } from "./handle.js";
@@ -57,9 +57,8 @@ export class Intake {
   opened(owned: readonly Holding[]): void {
     this.#offers.clear();
     this.reconcile(owned);
-    // Not all is delivered again while there is no room for it, and the first delivery's
-    // acknowledgement may have been lost with its stream.
-    for (const handle of this.held) this.#acknowledge(handle);
+    // Consumers may have made room since the opening was said.
+    this.#topUp();
   }
 
   /** The fabric gave its account of what is held. */
@@ -80,7 +79,8 @@ export class Intake {
     if (delivery === TaskDelivery.OFFERED) {
       this.#offered(task).catch(this.onBug);
     } else {
-      this.#acknowledge(task);
+      const { taskId, attempt } = task;
+      this.outbox.note({ case: "ack", value: { taskId, attempt } });
       this.#admit(task);
     }
     this.#topUp();
@@ -186,10 +186,6 @@ export class Intake {
     this.#topUp();
     handle.abort(error);
     this.#claimOffers();
-  }
-
-  #acknowledge({ taskId, attempt }: ClaimKey): void {
-    this.outbox.note({ case: "ack", value: { taskId, attempt } });
   }
 
   #topUp(): void {

@@ -42,7 +42,7 @@ test("a slow consumer holds delivery back: credit returns only as tasks are take
   expect((await stream.said("credit")).value.tasks).toBe(1);
 });
 
-test("a new stream begins with the room that is left, and what is held is acknowledged again", async () => {
+test("a new stream begins with the room that is left", async () => {
   const { fabric, session, stream } = await join({ slots: 2, window: 2 });
   stream.send(delivery("ASSIGNED", { taskId: "t" }));
   await stream.said("ack");
@@ -50,7 +50,6 @@ test("a new stream begins with the room that is left, and what is held is acknow
   const again = await fabric.accept();
   const open = await again.welcome({ owned: [{ taskId: "t", attempt: 1n }] });
   expect(open.credit).toBe(1);
-  expect((await again.said("ack")).value).toMatchObject({ taskId: "t", attempt: 1n });
   await nextTask(session);
   expect((await again.said("credit")).value.tasks).toBe(1);
 });

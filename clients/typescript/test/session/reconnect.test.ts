@@ -53,7 +53,6 @@ test("N9: down, work goes on, reports cost nothing, and the last status is sent 
   expect(task.signal.aborted).toBe(false);
 
   await again.welcome({ owned: OWNED });
-  await again.said("ack");
   expect((await again.said("status")).value).toMatchObject({ taskId: "t", costSpentMicros: 9n });
   expect((await again.said("progress")).value).toMatchObject({ milestonePercent: 50 });
   expect(again.rest).toEqual([]);

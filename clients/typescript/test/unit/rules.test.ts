@@ -77,6 +77,9 @@ test("credit: what there is room for, and no more than may still be taken", () =
   credit.used();
   expect(credit.topUp({ ...demand, remaining: 0 })).toBe(0);
   expect(credit.open({ ...demand, remaining: 0, returning: 2 })).toBe(2);
+  expect(credit.open({ ...demand, waiting: 4 })).toBe(0);
+  credit.used();
+  expect(credit.topUp(demand)).toBe(4);
 });
 
 test("offers: the highest priority first, the older one among equals", () => {

@@ -1,0 +1,219 @@
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import {
+  type Blocker,
+  type BroadcastMessage,
+  ClaimRefusal,
+  Dispatch,
+  ErrorReason,
+  RevokeReason,
+  Session,
+  SessionEndedError,
+  TaskLostError,
+  TaskState,
+} from "../../src/index.js";
+import { clientsOf, createTask, fresh, open, stateNow, taskNow } from "../support/fleet.js";
+import { Server } from "../support/server.js";
+import { nextTask } from "../support/session-fixture.js";
+
+let server: Server;
+
+beforeAll(async () => {
+  server = await Server.start();
+});
+
+afterAll(() => server.stop());
+
+test("C4: a created task is pushed to a session that fits, and its result is kept", async () => {
+  const clients = clientsOf(server.url);
+  const capability = fresh("cap");
+  const worker = await open(server.url, { capabilities: [capability] });
+  const creator = await open(server.url);
+  const [taskId = ""] = await creator.create([
+    { title: "add", input: { a: 1, b: 2 }, requiredCapabilities: [capability] },
+  ]);
+  const task = await nextTask(worker);
+  expect(task).toMatchObject({ taskId, attempt: 1n, input: { a: 1, b: 2 } });
+  expect(await task.progress(50, "half", { nextAction: "the rest" })).toMatchObject({ taskId });
+  expect(await taskNow(clients, taskId)).toMatchObject({ milestonePercent: 50 });
+  expect((await task.complete({ sum: 3 }, 12n)).state).toBe(TaskState.COMPLETED);
+  expect(await taskNow(clients, taskId)).toMatchObject({
+    ownerSwarmId: worker.swarmId,
+    result: { sum: 3 },
+    costMicros: 12n,
+  });
+});
+
+test("C1: of many sessions that claim one task exactly one wins, and the others learn who", async () => {
+  const clients = clientsOf(server.url);
+  const { taskId } = await createTask(clients, { dispatch: Dispatch.MANUAL });
+  const sessions = await Promise.all(Array.from({ length: 8 }, () => open(server.url)));
+  const replies = await Promise.all(sessions.map((session) => session.claim(taskId)));
+  const winners = sessions.filter((_, index) => replies[index]?.claimed);
+  expect(winners).toHaveLength(1);
+  const [winner] = winners;
+  for (const reply of replies.filter(({ claimed }) => !claimed)) {
+    expect([ClaimRefusal.ALREADY_CLAIMED, ClaimRefusal.LOST_RACE]).toContain(reply.refusal);
+    expect(reply.ownerSwarmId).toBe(winner?.swarmId);
+  }
+  if (winner !== undefined) expect((await nextTask(winner)).taskId).toBe(taskId);
+});
+
+test("C5: an offer to all is claimed by all that are free, and one gets it", async () => {
+  const clients = clientsOf(server.url);
+  const capability = fresh("cap");
+  const requiredCapabilities = [capability];
+  const sessions = await Promise.all([
+    open(server.url, { capabilities: [capability] }),
+    open(server.url, { capabilities: [capability] }),
+  ]);
+  const won = Promise.race(sessions.map(nextTask));
+  const task = await createTask(clients, { requiredCapabilities, dispatch: Dispatch.BROADCAST });
+  expect((await won).taskId).toBe(task.taskId);
+  const { ownerSwarmId } = await taskNow(clients, task.taskId);
+  const holders = sessions.filter((session) => session.tasks.length > 0);
+  expect(holders.map((session) => session.swarmId)).toEqual([ownerSwarmId]);
+});
+
+test("C11: a cancelled task is revoked down the stream", async () => {
+  const clients = clientsOf(server.url);
+  const worker = await open(server.url);
+  const { taskId } = await createTask(clients, { dispatch: Dispatch.MANUAL });
+  await worker.claim(taskId);
+  const task = await nextTask(worker);
+  const aborted = new Promise((resolve) => task.signal.addEventListener("abort", resolve));
+  await clients.coordinator.cancelTask({ taskId, reason: "not needed" });
+  await aborted;
+  expect(task.signal.reason).toMatchObject({ reason: RevokeReason.CANCELLED });
+  await expect(task.complete()).rejects.toThrow(TaskLostError);
+});
+
+test("C11: a failure for good fails the task, a retryable one makes it wait", async () => {
+  const clients = clientsOf(server.url);
+  const worker = await open(server.url, { slots: 2 });
+  const tasks = [];
+  for (const name of ["for good", "again"]) {
+    const { taskId } = await createTask(clients, { title: name, dispatch: Dispatch.MANUAL });
+    await worker.claim(taskId);
+    tasks.push(await nextTask(worker));
+  }
+  const [good, again] = tasks;
+  expect((await good?.fail("impossible", { kind: "permanent" }))?.state).toBe(TaskState.FAILED);
+  const retryTime = new Date(Date.now() + 3_600_000);
+  expect((await again?.fail("busy", { retryTime }))?.state).toBe(TaskState.AVAILABLE);
+  const { reason, availableTime } = await taskNow(clients, again?.taskId ?? "");
+  expect(reason).toBe("busy");
+  expect(Number(availableTime?.seconds)).toBeGreaterThanOrEqual(
+    Math.floor(retryTime.getTime() / 1_000),
+  );
+});
+
+test("C6, C9: a blocker reaches the orchestrator, and its end gives the task back", async () => {
+  const clients = clientsOf(server.url);
+  const alerts: Blocker[] = [];
+  await open(server.url, { role: "orchestrator", onAlert: (blocker) => alerts.push(blocker) });
+  const worker = await open(server.url);
+  const { taskId } = await createTask(clients, { dispatch: Dispatch.MANUAL });
+  await worker.claim(taskId);
+  const task = await nextTask(worker);
+
+  await task.block("need the key", ["secrets"]);
+  expect(task.parked).toBe(true);
+  expect((await taskNow(clients, taskId)).parked).toBe(true);
+  const ours = () => alerts.filter((blocker) => blocker.taskId === taskId);
+  await vi.waitFor(() => expect(ours()[0]).toMatchObject({ description: "need the key" }));
+
+  const resumed = task.unblocked();
+  const { swarmId } = worker;
+  await clients.coordinator.resolveBlocker({ swarmId, taskId, resolution: "here it is" });
+  await resumed;
+  await vi.waitFor(() => expect(ours().at(-1)?.resolveTime).toBeDefined());
+  expect((await task.complete()).state).toBe(TaskState.COMPLETED);
+});
+
+test("N1, N5: a status is answered, and helpers are named", async () => {
+  const capability = fresh("cap");
+  const helper = await open(server.url, { capabilities: [capability] });
+  await helper.status("idle");
+  const asker = await open(server.url);
+  const reply = await asker.status("help", { message: "stuck", needs: [capability] });
+  expect(reply?.helpers).toMatchObject([{ swarmId: helper.swarmId, coverage: 1 }]);
+});
+
+test("a text for everyone reaches every session", async () => {
+  const clients = clientsOf(server.url);
+  const message = fresh("all hands");
+  const heard: BroadcastMessage[] = [];
+  await open(server.url, { onBroadcast: (said) => heard.push(said) });
+  await clients.notify.broadcast({ message });
+  await vi.waitFor(() => expect(heard.map((said) => said.message)).toEqual([message]));
+});
+
+test("a newer session of the swarm fences the older one, and its claims are taken over", async () => {
+  const clients = clientsOf(server.url);
+  const older = await open(server.url);
+  const { taskId } = await createTask(clients, { dispatch: Dispatch.MANUAL });
+  await older.claim(taskId);
+  const stale = await nextTask(older);
+  const newer = await open(server.url, { swarmId: older.swarmId });
+  await expect(older.ended).rejects.toThrow(SessionEndedError);
+  await expect(older.ended).rejects.toMatchObject({
+    cause: { reason: ErrorReason.SESSION_FENCED },
+  });
+  expect(stale.signal.aborted).toBe(true);
+  expect(await nextTask(newer)).toMatchObject({ taskId, attempt: 2n });
+  expect(newer.epoch).toBeGreaterThan(older.epoch);
+});
+
+test("close gives back at once what is held", async () => {
+  const clients = clientsOf(server.url);
+  const session = await open(server.url);
+  const { taskId } = await createTask(clients, { dispatch: Dispatch.MANUAL });
+  await session.claim(taskId);
+  const done = (await nextTask(session)).progress(25);
+  await session.close("end of shift");
+  await done;
+  expect(await stateNow(clients, taskId)).toBe("AVAILABLE");
+});
+
+test("work that was ended right before close is kept", async () => {
+  const clients = clientsOf(server.url);
+  const session = await open(server.url);
+  const { taskId } = await createTask(clients, { dispatch: Dispatch.MANUAL });
+  await session.claim(taskId);
+  const done = (await nextTask(session)).complete({ n: 1 });
+  await session.close();
+  expect((await done).state).toBe(TaskState.COMPLETED);
+  expect(await stateNow(clients, taskId)).toBe("COMPLETED");
+});
+
+test("a wrong opening is refused with the field and its rule", async () => {
+  const refused = Session.open({ url: server.url, swarmId: "no blanks", openTimeoutMs: 5_000 });
+  await expect(refused).rejects.toMatchObject({ reason: ErrorReason.INVALID_FIELD });
+  const { fields } = await refused.catch((error) => error);
+  expect(fields[0].field).toContain("swarm_id");
+});
+
+test("a refused frame is answered in band, and the session goes on", async () => {
+  const session = await open(server.url);
+  await expect(session.create([{ title: "x".repeat(300) }])).rejects.toMatchObject({
+    reason: ErrorReason.INVALID_FIELD,
+  });
+  await expect(session.create([{ dependencies: ["nowhere"] }])).rejects.toMatchObject({
+    reason: ErrorReason.DEPENDENCY_UNKNOWN,
+  });
+  expect(session.connected).toBe(true);
+});
+
+test("a session takes no more than maxTasks, and leaves the rest to others", async () => {
+  const clients = clientsOf(server.url);
+  const capability = fresh("cap");
+  const requiredCapabilities = [capability];
+  const session = await open(server.url, { capabilities: [capability], slots: 4, maxTasks: 1 });
+  const ids = await session.create([{ requiredCapabilities }, { requiredCapabilities }]);
+  const task = await nextTask(session);
+  await task.complete();
+  const left = ids.find((id) => id !== task.taskId) ?? "";
+  // Statuses are answered after what came before them was decided: an assignment would be there.
+  await session.status("idle");
+  expect(await taskNow(clients, left)).toMatchObject({ state: TaskState.AVAILABLE, attempt: 0n });
+});
