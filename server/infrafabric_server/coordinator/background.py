@@ -23,11 +23,17 @@ class Background:
 
     def __init__(self) -> None:
         self._group: asyncio.TaskGroup | None = None
+        self._under_way = 0
 
     @property
     def running(self) -> bool:
         """Whether work is taken."""
         return self._group is not None
+
+    @property
+    def busy(self) -> bool:
+        """Whether work that was started has not ended."""
+        return self._under_way > 0
 
     async def run(self) -> None:
         """Own the work that is spawned, until cancelled."""
@@ -43,14 +49,22 @@ class Background:
         if self._group is None:
             work.close()
             return
-        self._group.create_task(self._guard(name, work), name=name)
+        self._own(self._group.create_task(self._guard(name, work), name=name))
 
     def start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Start work that answers for its own errors, and outlives the call that brought it."""
         if self._group is None:
             work.close()
             raise FabricError(Reason.DRAINING, "the server is stopping; try another one")
-        return self._group.create_task(work)
+        return self._own(self._group.create_task(work))
+
+    def _own(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        self._under_way += 1
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, _task: asyncio.Task[None]) -> None:
+        self._under_way -= 1
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a decision to its end, also when the caller is cancelled meanwhile.

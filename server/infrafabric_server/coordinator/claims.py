@@ -26,10 +26,17 @@ class Claims:
     """Use cases about one claim; each takes effect in one transaction with its witness entry.
 
     `epoch` is the session that a call came through, None for a call outside a session. A
-    claim made in a session lives with it, another one for `ttl`.
+    claim made in a session lives with it, another one for `ttl`. Claims that are refused
+    and messages that are fenced as stale are counted for the witness log.
     """
 
-    def __init__(self, records: Records, capacity: Capacity, flood: Flood, ttl: timedelta) -> None:
+    def __init__(
+        self,
+        records: Records,
+        capacity: Capacity,
+        flood: Flood,
+        ttl: timedelta,
+    ) -> None:
         self._records = records
         self._capacity = capacity
         self._flood = flood
@@ -204,7 +211,7 @@ class Claims:
                     self._records.tasks.put(task_id, lost),
                     *self.resolved_blocker(swarm_id, task_id, f"the claim was lost: {kind}"),
                 ],
-                [Fact("claim_lost", swarm_id, task_id, attempt, {"kind": kind.value})],
+                [Fact("claim_taken_back", swarm_id, task_id, attempt, {"kind": kind.value})],
             )
             if result.succeeded:
                 return lost

@@ -18,6 +18,7 @@ from infrafabric_server.coordinator.records import MAX_TRIES, Fact, Records
 from infrafabric_server.coordinator.scheduler import Assignment
 from infrafabric_server.errors import FabricError, FieldViolation, InvalidField, Reason
 from infrafabric_server.limits import MAX_BOARD_BYTES, MAX_BOARD_TASKS, MAX_LIVE_TASKS
+from infrafabric_server.store.mirror import Write
 from infrafabric_server.store.protocol import Compare, absent
 
 NewTask = tuple[TaskSpec, Dispatch]
@@ -147,7 +148,7 @@ class Creation:
             tasks[assignment.task_id] = claimed.task
             compares.extend(claimed.compares)
             facts.extend(claimed.facts)
-        writes = [self._records.tasks.put(task_id, task) for task_id, task in tasks.items()]
+        writes: list[Write] = [self._records.tasks.put(task_id, task) for task_id, task in tasks.items()]
         if request_id:
             compares.append(absent(self._records.requests.key(request_id)))
             record = RequestRecord(

@@ -85,9 +85,9 @@ class Offers:
 
     def show_all(self, link: SessionLink) -> None:
         """Show a session the offers that it has not seen and could take."""
-        for task_id in self.on_offer_to(link.swarm_id):
-            task = self._records.tasks.get(task_id)
-            if task is not None and task_id not in link.offered:
+        for pushed in self.on_offer_to(link.swarm_id):
+            task = self._records.tasks.get(pushed)
+            if task is not None and pushed not in link.offered:
                 self._show(link, task)
         profile = self._records.fleet.swarms.get(link.swarm_id)
         if profile is None or len(self._broadcast) == 0:
@@ -98,10 +98,10 @@ class Offers:
                 profile.cost_per_hour_micros,
                 excluding=link.offered | link.declined,
             )
-            task = None if task_id is None else self._records.tasks.get(task_id)
-            if task is None or not self.sees(link, task):
+            found = None if task_id is None else self._records.tasks.get(task_id)
+            if found is None or not self.sees(link, found):
                 return
-            self._show(link, task)
+            self._show(link, found)
 
     def _show(self, link: SessionLink, task: Task) -> None:
         if link.credit is not None and link.credit <= 0:

@@ -1,0 +1,138 @@
+"""A whole coordinator in this process, over any store: for tests that need no network."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from infrafabric_server.clock import Clock, SystemClock
+from infrafabric_server.coordinator.build import Limits, Parts, build_coordinator
+from infrafabric_server.coordinator.coordinator import Coordinator
+from infrafabric_server.coordinator.link import SessionLink
+from infrafabric_server.coordinator.models import Dispatch, RetryPolicy, Task, TaskSpec
+from infrafabric_server.coordinator.registration import Joining
+from infrafabric_server.coordinator.sessions import Opening
+from infrafabric_server.fleet.fleet import Fleet
+from infrafabric_server.fleet.models import SessionRole
+from infrafabric_server.governor.governor import Governor
+from infrafabric_server.governor.roster import Roster
+from infrafabric_server.store.mirror import Mirror
+from infrafabric_server.store.protocol import Store
+from infrafabric_server.witness.flood import Flood
+from infrafabric_server.witness.outbox import Outbox
+
+
+@dataclass(frozen=True, slots=True)
+class Fabric:
+    """A running coordinator and what a test may want to look at."""
+
+    coordinator: Coordinator
+    parts: Parts
+    fleet: Fleet
+    store: Store
+    mirror: Mirror
+    clock: Clock
+
+    def task(self, task_id: str) -> Task:
+        """Return a live task."""
+        task = self.coordinator.tasks.get(task_id)
+        assert task is not None, f"no task {task_id}"
+        return task
+
+    async def create(self, *new: tuple[TaskSpec, Dispatch]) -> tuple[Task, ...]:
+        """Create tasks."""
+        return await self.coordinator.creation.create(new)
+
+    async def join(
+        self,
+        swarm_id: str,
+        capabilities: set[str] | None = None,
+        *,
+        role: SessionRole = SessionRole.WORKER,
+        slots: int = 1,
+        cost: int = 0,
+        token: str = "",
+        credit: int | None = None,
+    ) -> SessionLink:
+        """Open a session of a swarm and return the server's end of it."""
+        joining = Joining(swarm_id, frozenset(capabilities or {"any"}), cost, None, slots)
+        opening = Opening(joining, role, token, None, credit)
+        return await self.coordinator.sessions.open(opening)
+
+    async def settled(self) -> None:
+        """Return when nothing more follows from what has happened so far."""
+        quiet = 0
+        while quiet < 3:
+            before = await self.store.revision()
+            await self.mirror.caught_up(before)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            await self.store.get("nothing")
+            busy = self.parts.background.busy or not self.parts.scheduler.idle
+            quiet = 0 if busy or await self.store.revision() != before else quiet + 1
+
+
+@asynccontextmanager
+async def running_fabric(
+    store: Store, *, clock: Clock | None = None, limits: Limits | None = None
+) -> AsyncIterator[Fabric]:
+    """Run a coordinator over `store` until the block ends; the store stays open."""
+    clock = clock or SystemClock()
+    mirror = Mirror(store)
+    fleet = Fleet(mirror)
+    roster = Roster()
+    outbox = Outbox(clock, "test", ())
+    governor = Governor(fleet.swarms, roster)
+    flood = Flood(outbox, store, clock, component="coordinator")
+    parts = build_coordinator(
+        store,
+        mirror,
+        fleet,
+        roster,
+        outbox,
+        flood,
+        clock,
+        replica="test",
+        limits=limits or Limits(),
+    )
+    await mirror.start()
+    async with asyncio.TaskGroup() as group:
+        runs = [
+            mirror.run(),
+            parts.background.run(),
+            parts.dispatcher.run(),
+            parts.timers.run(),
+            flood.run(),
+        ]
+        tasks = [group.create_task(run) for run in runs]
+        await asyncio.sleep(0)
+        parts.reactions.begin()
+        yield Fabric(parts.coordinator, parts, fleet, store, mirror, clock)
+        for task in tasks:
+            task.cancel()
+    governor.close()
+
+
+def new_task(
+    task_id: str,
+    *dependencies: str,
+    needs: set[str] | None = None,
+    dispatch: Dispatch = Dispatch.AUTO,
+    priority: int = 0,
+    filler: bool = False,
+    retry: RetryPolicy | None = None,
+    position: int = 0,
+) -> tuple[TaskSpec, Dispatch]:
+    """Return a task to be created."""
+    spec = TaskSpec(
+        task_id=task_id,
+        required_capabilities=frozenset(needs or ()),
+        dependencies=dependencies,
+        priority=priority,
+        filler=filler,
+        retry=retry or RetryPolicy(),
+        create_time=datetime.now(UTC),
+        position=position,
+    )
+    return spec, dispatch
