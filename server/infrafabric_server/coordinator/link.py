@@ -57,6 +57,11 @@ class SessionLink:
         return self._ending is None
 
     @property
+    def waiting(self) -> int:
+        """How many frames wait to be sent."""
+        return len(self._waiting)
+
+    @property
     def takes_work(self) -> bool:
         """Whether tasks may be sent now."""
         return (
