@@ -1,10 +1,10 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Clients } from "./clients.js";
 import { FabricError } from "./errors.js";
 import type { TaskEvent } from "./gen/infrafabric/v1/coordinator_task_pb.js";
 import { ErrorReason } from "./gen/infrafabric/v1/error_pb.js";
 import type { StatusEvent } from "./gen/infrafabric/v1/notify_service_pb.js";
 import { backoffMs } from "./session/backoff.js";
+import { sleep } from "./session/promises.js";
 
 /** Where a watch begins and when it ends. */
 export interface WatchOptions {
@@ -65,7 +65,7 @@ async function* follow<E extends { readonly cursor: string }>(
     const late = !place.connected && performance.now() + delay > giveUpAt;
     if (failure !== undefined && (late || final(failure))) throw failure;
     place.failures += 1;
-    await sleep(delay, undefined, call).catch(() => undefined);
+    await sleep(delay, signal).catch(() => undefined);
   }
 }
 

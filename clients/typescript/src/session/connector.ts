@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { type Clients, type ConnectionOptions, createClients } from "../clients.js";
 import { type FabricError, SessionEndedError } from "../errors.js";
 import type { OpenFrame } from "../gen/infrafabric/v1/session_client_pb.js";
@@ -8,6 +7,7 @@ import { afterStream } from "./endings.js";
 import { Link, type LinkEnd } from "./link.js";
 import type { ResumeState } from "./options.js";
 import type { Outbox } from "./outbox.js";
+import { sleep } from "./promises.js";
 
 /** A stream that lived this long, in milliseconds, shows that connecting helps: backoff restarts. */
 const STABLE_MS = 1_000;
@@ -63,7 +63,7 @@ export class Connector {
       this.#lastError = end.error ?? this.#lastError;
       const restart = end.closing?.action === ClosingAction.RESTART;
       this.listener.disconnected(end.error, restart, delay);
-      await sleep(delay, undefined, { signal }).catch(() => undefined);
+      await sleep(delay, signal).catch(() => undefined);
     }
   }
 

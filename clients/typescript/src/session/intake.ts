@@ -101,7 +101,6 @@ export class Intake {
   /** The session is over: consumers see the end, and work on what is held stops. */
   end(reason: Error, error: Error | undefined): void {
     this.queue.end(error);
-    this.#offers.clear();
     for (const handle of this.held) this.#lost(handle, reason);
   }
 

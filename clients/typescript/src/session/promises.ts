@@ -4,6 +4,26 @@ export function optional<T>(promise: Promise<T>): Promise<T> {
   return promise;
 }
 
+/**
+ * Waits.
+ *
+ * @throws the reason of the signal, as soon as it is aborted
+ */
+export function sleep(milliseconds: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
+    const abort = () => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", abort);
+      resolve();
+    }, milliseconds);
+    signal?.addEventListener("abort", abort, { once: true });
+  });
+}
+
 /** A promise that is settled from outside. */
 export class Deferred {
   resolve: () => void = () => undefined;

@@ -1,9 +1,9 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { FabricError } from "../errors.js";
 import type { ReplyFrame } from "../gen/infrafabric/v1/session_server_pb.js";
 import { backoffMs } from "./backoff.js";
 import type { FrameBody } from "./frames.js";
 import type { Outbox, Request } from "./outbox.js";
+import { sleep } from "./promises.js";
 
 type Hooks = Pick<Request, "key" | "onBuffered"> & {
   readonly onAnswer?: (reply: ReplyFrame) => void;
@@ -64,10 +64,7 @@ export class Requests {
       const error = FabricError.fromStatus(reply.result.value);
       if (error.retryAfterMs === undefined || hooks.wanted?.() === false) throw error;
       hooks.onBuffered?.();
-      const delay = backoffMs(failures, this.random, error.retryAfterMs);
-      await sleep(delay, undefined, { signal: this.signal }).catch(() => {
-        throw this.signal.reason;
-      });
+      await sleep(backoffMs(failures, this.random, error.retryAfterMs), this.signal);
     }
   }
 

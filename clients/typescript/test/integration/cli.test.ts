@@ -1,22 +1,19 @@
-import { execFile, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { Dispatch, TaskState } from "../../src/index.js";
+import { build, PACKAGE } from "../support/build.js";
 import { clientsOf, createTask, fresh, open, taskNow } from "../support/fleet.js";
 import { Mailbox } from "../support/mailbox.js";
 import { Server } from "../support/server.js";
 
-const PACKAGE = fileURLToPath(new URL("../..", import.meta.url));
 const MAIN = `${PACKAGE}/dist/cli/main.js`;
-const TSC = `${PACKAGE}/node_modules/.bin/tsc`;
 
 let server: Server;
 
 beforeAll(async () => {
-  await promisify(execFile)(TSC, ["--project", "tsconfig.build.json"], { cwd: PACKAGE });
+  await build();
   server = await Server.start();
 }, 120_000);
 

@@ -7,6 +7,7 @@ import {
   TaskLostError,
   TaskState,
 } from "../../src/index.js";
+import { Deferred } from "../../src/session/promises.js";
 import { delivery, join, nextTask } from "../support/session-fixture.js";
 
 test("a task is acknowledged on receipt, before anyone takes it", async () => {
@@ -55,15 +56,21 @@ test("a new stream begins with the room that is left", async () => {
 });
 
 test("with maxTasks nothing more is asked for, nor claimed, after the last one", async () => {
-  const { session, stream } = await join({ slots: 3, maxTasks: 2 });
+  const heard = new Deferred();
+  const { session, stream } = await join({ slots: 3, maxTasks: 2, onBroadcast: heard.resolve });
   stream.send(delivery("OFFERED", { taskId: "a" }), delivery("ASSIGNED", { taskId: "b" }));
   const claim = await stream.said("claim");
   const task = { taskId: "a", attempt: 1n };
   stream.reply(claim, { case: "claim", value: { claimed: true, task } });
   await Promise.all([nextTask(session), nextTask(session)]);
-  stream.send(delivery("OFFERED", { taskId: "c" }));
-  void session.status("busy");
-  await stream.said("status");
+  stream.send(delivery("OFFERED", { taskId: "c" }), { case: "broadcast", value: {} });
+  await heard.promise;
+  // Two messages later, a claim of that offer would have been said.
+  for (let n = 0; n < 2; n += 1) {
+    const status = session.status("busy");
+    stream.reply(await stream.said("status"), { case: "status", value: {} });
+    await status;
+  }
   const kinds = stream.rest.map(({ frame }) => frame.case);
   expect(kinds.filter((kind) => kind === "claim" || kind === "decline")).toEqual([]);
 });
