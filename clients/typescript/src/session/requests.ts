@@ -62,9 +62,10 @@ export class Requests {
       const reply = await this.#exchange(id, body, hooks);
       if (reply.result.case !== "error") return reply;
       const error = FabricError.fromStatus(reply.result.value);
-      if (error.retryAfterMs === undefined || hooks.wanted?.() === false) throw error;
+      if (error.retryAfterMs === undefined) throw error;
       hooks.onBuffered?.();
       await sleep(backoffMs(failures, this.random, error.retryAfterMs), this.signal);
+      if (hooks.wanted?.() === false) throw error;
     }
   }
 
