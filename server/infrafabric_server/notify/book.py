@@ -76,6 +76,8 @@ class StatusBook:
         self._dirty: dict[str, None] = {}
         self._unrepaired: set[str] = set()
         self._wake = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
         self._round_size = MAX_ROUND
         self._closed = False
 
@@ -116,6 +118,10 @@ class StatusBook:
         self._touch(swarm_id)
         return await request.answer
 
+    async def settled(self) -> None:
+        """Return when every status takes account of all that happened."""
+        await self._settled.wait()
+
     async def run(self) -> None:
         """Write what is to be written, until cancelled."""
         try:
@@ -124,6 +130,7 @@ class StatusBook:
                 await self._round()
                 if not self._dirty:
                     self._wake.clear()
+                    self._settled.set()
         finally:
             self._closed = True
             for waiting in self._requests.values():
@@ -133,9 +140,10 @@ class StatusBook:
     def _touch(self, swarm_id: str) -> None:
         self._dirty[swarm_id] = None
         self._wake.set()
+        self._settled.clear()
 
     async def _round(self) -> None:
-        steps = []
+        steps: list[_Step] = []
         while self._dirty and len(steps) < self._round_size:
             swarm_id = next(iter(self._dirty))
             del self._dirty[swarm_id]
@@ -159,10 +167,9 @@ class StatusBook:
         entry = self._fleet.statuses.entry(swarm_id)
         news = self._news.pop(swarm_id, [])
         if swarm_id not in self._fleet.swarms:
-            for request in self._requests.pop(swarm_id, ()):
-                _fail(
-                    request, FabricError(Reason.SWARM_NOT_FOUND, f"no swarm has the id {swarm_id}")
-                )
+            unknown = FabricError(Reason.SWARM_NOT_FOUND, f"no swarm has the id {swarm_id}")
+            for each in self._requests.pop(swarm_id, ()):
+                _fail(each, unknown)
             return None if entry is None else _Step(swarm_id, entry, None)
         now = self._clock.now()
         situation = self._situations.of(swarm_id)

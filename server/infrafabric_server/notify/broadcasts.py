@@ -3,6 +3,8 @@
 import hashlib
 import secrets
 
+from pydantic import JsonValue
+
 from infrafabric_server.clock import Clock
 from infrafabric_server.coordinator.models import RequestRecord
 from infrafabric_server.errors import FabricError, FieldViolation, Reason
@@ -45,7 +47,7 @@ class Broadcasts:
         self._outbox.check()
         now = self._clock.now()
         sessions = len(self._fleet.sessions)
-        details = {"message": message, "sessions": sessions}
+        details: dict[str, JsonValue] = {"message": message, "sessions": sessions}
         # In the order of their times, for a person who lists the store.
         broadcast_id = f"{int(now.timestamp() * 1000):013x}-{secrets.token_hex(4)}"
         compares: list[Compare] = []

@@ -132,6 +132,10 @@ class Notify:
             group.create_task(self.broadcast_sweeper.run())
             group.create_task(self.request_sweeper.run())
 
+    async def settled(self) -> None:
+        """Return when every status takes account of all that happened, as before a stop."""
+        await self._book.settled()
+
     async def notify(self, report: StatusReport) -> Notified:
         """See IFNotify."""
         for _ in range(_MAX_TRIES):
