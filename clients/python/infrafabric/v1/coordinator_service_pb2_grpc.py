@@ -206,7 +206,8 @@ class CoordinatorServiceServicer:
     def CreateTask(self, request, context):
         """CreateTask creates one task. Safe to repeat with the same request id.
 
-        Errors: TASK_EXISTS, DEPENDENCY_UNKNOWN, DEPENDENCY_CYCLE, REQUEST_ID_REUSED, LIMIT_REACHED.
+        Errors: TASK_EXISTS, DEPENDENCY_UNKNOWN, DEPENDENCY_CYCLE, TASK_ENDED (a dependency has failed
+        or was cancelled), REQUEST_ID_REUSED, LIMIT_REACHED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -47,7 +47,8 @@ class CoordinatorServiceStub:
     CreateTask: aio.UnaryUnaryMultiCallable[coordinator_task_pb2.CreateTaskRequest, coordinator_task_pb2.CreateTaskResponse]
     """CreateTask creates one task. Safe to repeat with the same request id.
 
-    Errors: TASK_EXISTS, DEPENDENCY_UNKNOWN, DEPENDENCY_CYCLE, REQUEST_ID_REUSED, LIMIT_REACHED.
+    Errors: TASK_EXISTS, DEPENDENCY_UNKNOWN, DEPENDENCY_CYCLE, TASK_ENDED (a dependency has failed
+    or was cancelled), REQUEST_ID_REUSED, LIMIT_REACHED.
     """
     CreateTasks: aio.UnaryUnaryMultiCallable[coordinator_task_pb2.CreateTasksRequest, coordinator_task_pb2.CreateTasksResponse]
     """CreateTasks creates a whole board, all or nothing. Safe to repeat with the same request id.
@@ -194,7 +195,8 @@ class CoordinatorServiceServicer(metaclass=abc_1.ABCMeta):
     ) -> abc.Awaitable[coordinator_task_pb2.CreateTaskResponse]:
         """CreateTask creates one task. Safe to repeat with the same request id.
 
-        Errors: TASK_EXISTS, DEPENDENCY_UNKNOWN, DEPENDENCY_CYCLE, REQUEST_ID_REUSED, LIMIT_REACHED.
+        Errors: TASK_EXISTS, DEPENDENCY_UNKNOWN, DEPENDENCY_CYCLE, TASK_ENDED (a dependency has failed
+        or was cancelled), REQUEST_ID_REUSED, LIMIT_REACHED.
         """
 
     @abc_1.abstractmethod

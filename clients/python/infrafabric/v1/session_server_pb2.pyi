@@ -211,11 +211,11 @@ class OpenedFrame(message.Message):
 
     @builtins.property
     def owned(self) -> containers.RepeatedCompositeFieldContainer[Holding]:
-        """All that the swarm holds; each is also sent as a `task` frame, with its input."""
+        """All that the swarm holds through its sessions; each is also sent as a `task` frame, with its input."""
 
     @builtins.property
     def offered_task_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Tasks that are on offer to the swarm, at most 64; each is also sent as a `task` frame."""
+        """Tasks that were pushed to the swarm and wait for its claim; each is also sent as a `task` frame."""
 
     def __init__(
         self,
@@ -546,7 +546,9 @@ class HeartbeatReply(message.Message):
     """Whether the server drains; reconnect when the stream ends."""
     @builtins.property
     def owned(self) -> containers.RepeatedCompositeFieldContainer[Holding]:
-        """All that the swarm holds: what is not here is not yours, what you miss is sent again."""
+        """All that the swarm holds through its sessions: what is not here is not yours, what you miss is
+        sent again.
+        """
 
     def __init__(
         self,

@@ -58,7 +58,7 @@ class Swarm(message.Message):
     connected: builtins.bool
     """Whether a session of the swarm is open. Output only."""
     session_epoch: builtins.int
-    """Epoch of the newest session, 0 before the first. Output only."""
+    """Epoch of the open session, 0 when none is open. Output only."""
     @builtins.property
     def capabilities(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """What the swarm can do.

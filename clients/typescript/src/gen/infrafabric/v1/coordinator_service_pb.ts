@@ -141,7 +141,8 @@ export const CoordinatorService: GenService<{
   /**
    * CreateTask creates one task. Safe to repeat with the same request id.
    *
-   * Errors: TASK_EXISTS, DEPENDENCY_UNKNOWN, DEPENDENCY_CYCLE, REQUEST_ID_REUSED, LIMIT_REACHED.
+   * Errors: TASK_EXISTS, DEPENDENCY_UNKNOWN, DEPENDENCY_CYCLE, TASK_ENDED (a dependency has failed
+   * or was cancelled), REQUEST_ID_REUSED, LIMIT_REACHED.
    *
    * @generated from rpc infrafabric.v1.CoordinatorService.CreateTask
    */

@@ -149,14 +149,14 @@ export type OpenedFrame = Message<"infrafabric.v1.OpenedFrame"> & {
   resumed: boolean;
 
   /**
-   * All that the swarm holds; each is also sent as a `task` frame, with its input.
+   * All that the swarm holds through its sessions; each is also sent as a `task` frame, with its input.
    *
    * @generated from field: repeated infrafabric.v1.Holding owned = 5;
    */
   owned: Holding[];
 
   /**
-   * Tasks that are on offer to the swarm, at most 64; each is also sent as a `task` frame.
+   * Tasks that were pushed to the swarm and wait for its claim; each is also sent as a `task` frame.
    *
    * @generated from field: repeated string offered_task_ids = 6;
    */
@@ -535,7 +535,8 @@ export const BlockerAlertSchema: GenMessage<BlockerAlert> = /*@__PURE__*/
  */
 export type HeartbeatReply = Message<"infrafabric.v1.HeartbeatReply"> & {
   /**
-   * All that the swarm holds: what is not here is not yours, what you miss is sent again.
+   * All that the swarm holds through its sessions: what is not here is not yours, what you miss is
+   * sent again.
    *
    * @generated from field: repeated infrafabric.v1.Holding owned = 1;
    */

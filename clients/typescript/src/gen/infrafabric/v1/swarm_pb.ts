@@ -87,7 +87,7 @@ export type Swarm = Message<"infrafabric.v1.Swarm"> & {
   connected: boolean;
 
   /**
-   * Epoch of the newest session, 0 before the first. Output only.
+   * Epoch of the open session, 0 when none is open. Output only.
    *
    * @generated from field: int64 session_epoch = 9;
    */
