@@ -36,7 +36,7 @@ class MemoryData:
     """What survives closing a MemoryStore, as a disk would: give it to the next one."""
 
     def __init__(self) -> None:
-        self.table = Table(0)
+        self.table = Table(0, (), set())
         self.ttls: dict[int, float] = {}
         self.last_lease = 0
         self.compacted = 1

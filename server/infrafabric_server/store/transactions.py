@@ -109,15 +109,16 @@ def prefix_end(prefix: str) -> str | None:
 class Table:
     """Keys and leases, changed by one whole revision at a time.
 
-    It holds all keys of a store, or no more than those which the commands to come look at.
+    Args:
+        revision: the newest one.
+        entries: all keys of a store, or those which the commands to come look at.
+        leases: the ids of those that are alive; the set itself is used, not a copy.
     """
 
-    def __init__(
-        self, revision: int, entries: Iterable[KeyValue] = (), leases: Iterable[int] = ()
-    ) -> None:
+    def __init__(self, revision: int, entries: Iterable[KeyValue], leases: set[int]) -> None:
         self.revision = revision
         self.entries = {entry.key: entry for entry in entries}
-        self.leases = set(leases)
+        self.leases = leases
         self._attached: dict[int, set[str]] = {}
         for entry in self.entries.values():
             self._attach(entry.lease, entry.key)

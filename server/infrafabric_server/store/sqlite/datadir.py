@@ -1,0 +1,135 @@
+"""The data directory: locked for one process, and opened only when it is sound."""
+
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+
+from infrafabric_server.store.protocol import StoreRefused
+from infrafabric_server.store.sqlite.schema import (
+    APPLICATION_ID,
+    FORMAT,
+    MARKS,
+    META,
+    SCHEMA,
+    revision_of,
+)
+from infrafabric_server.store.sqlite.writer import State
+
+_DATABASE = "fabric.db"
+_LOCK = "fabric.lock"
+_PRIVATE = 0o600
+# The writer's statements differ by their number of rows; all of them stay prepared.
+_STATEMENTS = 256
+# After a burst, the write-ahead log is cut back to this many bytes.
+_WAL_LIMIT = 64 * 1024 * 1024
+_RESTORE = "restore the directory from a backup, or move it away to begin anew"
+
+
+class DataDir:
+    """A data directory that belongs to this process until it is released.
+
+    The lock is the kernel's: it ends with the process, however that ends.
+
+    Args:
+        path: the directory; it is made if it does not exist.
+
+    Raises:
+        StoreRefused: it cannot be used, or another process uses it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.database = path / _DATABASE
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, _PRIVATE)
+        except OSError as error:
+            raise StoreRefused(
+                f"cannot write to the data directory {path}: {error.strerror}; "
+                "make it a directory that this user may write to, or choose another one"
+            ) from error
+        try:
+            self._lock_for_us()
+            # SQLite gives its other files the mode of this one.
+            os.close(os.open(self.database, os.O_RDWR | os.O_CREAT, _PRIVATE))
+            self.connection = self.connect()
+            try:
+                self._check()
+                self.state = _read_state(self.connection)
+            except BaseException:
+                self.connection.close()
+                raise
+        except OSError as error:
+            os.close(self._lock)
+            raise StoreRefused(
+                f"cannot write to {self.database}: {error.strerror}; give it to this user"
+            ) from error
+        except sqlite3.Error as error:
+            os.close(self._lock)
+            raise self._refused(f"cannot be used ({error})") from error
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def connect(self) -> sqlite3.Connection:
+        """Return a new connection, for the thread that will use it."""
+        connection = sqlite3.connect(
+            self.database,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=_STATEMENTS,
+        )
+        connection.execute("PRAGMA synchronous=FULL")
+        # The store moves the log into the database by itself, beside the writer.
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.execute(f"PRAGMA journal_size_limit={_WAL_LIMIT}")
+        return connection
+
+    def close(self) -> None:
+        """Close the writer's connection, which tidies up, and give up the directory."""
+        self.connection.close()
+        os.close(self._lock)
+
+    def _lock_for_us(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreRefused(
+                f"the data directory {self.database.parent} is in use by another process; "
+                "stop that one, or choose another directory"
+            ) from error
+
+    def _check(self) -> None:
+        application = self._pragma("application_id")
+        if application == self._pragma("schema_version") == 0:
+            self._pragma("journal_mode=WAL")
+            self.connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} {MARKS} COMMIT")
+            return
+        if application != APPLICATION_ID:
+            raise self._refused("is not a database of this program")
+        version = self._pragma("user_version")
+        if version != FORMAT:
+            raise StoreRefused(
+                f"{self.database} has format {version}, and this program knows format {FORMAT}; "
+                "start the version of the program that wrote it, or a newer one"
+            )
+        verdict = self._pragma("quick_check(1)")
+        if verdict != "ok":
+            raise self._refused(f"is damaged ({verdict})")
+        known = {row[0] for row in self.connection.execute("SELECT name FROM meta")}
+        if missing := META - known:
+            raise self._refused(f"is damaged (meta lacks {', '.join(sorted(missing))})")
+        self._pragma("journal_mode=WAL")
+
+    def _pragma(self, name: str) -> object:
+        return self.connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+    def _refused(self, why: str) -> StoreRefused:
+        return StoreRefused(f"{self.database} {why}; {_RESTORE}")
+
+
+def _read_state(connection: sqlite3.Connection) -> State:
+    newest = connection.execute("SELECT max(id) FROM log").fetchone()[0] or 0
+    ttls = dict(connection.execute("SELECT id, ttl FROM leases"))
+    counter = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'leases'").fetchone()
+    return State(revision_of(newest), ttls, counter[0] if counter else 0)

@@ -1,0 +1,68 @@
+"""What the database needs now and then: compaction, checkpoints, a proof that it can write."""
+
+import sqlite3
+
+from infrafabric_server.store.sqlite.schema import first_id
+from infrafabric_server.store.sqlite.transaction import transaction
+
+# Rows of the log per step: under a millisecond, so that a group hardly waits.
+_SWEEP = 256
+
+
+def compact(connection: sqlite3.Connection, revision: int) -> None:
+    """Refuse history before `revision` from now on; `sweep` then deletes it."""
+    with transaction(connection):
+        compacted = _meta(connection)["compacted"]
+        # An unfinished sweep may have passed deletions that were still to be kept.
+        connection.execute(
+            "UPDATE meta SET value = min(value, ?) WHERE name = 'swept'",
+            (first_id(compacted) - 1,),
+        )
+        connection.execute(
+            "UPDATE meta SET value = max(value, ?) WHERE name = 'compacted'", (revision,)
+        )
+
+
+def sweep(connection: sqlite3.Connection) -> bool:
+    """Delete some of what compaction made superfluous; return whether there is more.
+
+    Up to the compacted revision, a row is superfluous when a later one replaced it, and so
+    is a deletion, except one at that very revision, which can still be watched.
+    """
+    meta = _meta(connection)
+    kept = first_id(meta["compacted"])
+    end = first_id(meta["compacted"] + 1)
+    bounds = {"swept": meta["swept"], "kept": kept, "end": end, "rows": _SWEEP}
+    last, count = connection.execute(
+        "SELECT max(id), count(*) FROM ("
+        "SELECT id FROM log WHERE id > :swept AND id < :end ORDER BY id LIMIT :rows)",
+        bounds,
+    ).fetchone()
+    with transaction(connection):
+        connection.execute(
+            "DELETE FROM log WHERE id IN ("
+            "SELECT previous FROM log WHERE id > :swept AND id <= :last AND previous <> 0 "
+            "UNION ALL "
+            "SELECT id FROM log WHERE id > :swept AND id <= :last AND id < :kept "
+            "AND value IS NULL)",
+            {**bounds, "last": last or 0},
+        )
+        more = bool(count == _SWEEP)
+        connection.execute(
+            "UPDATE meta SET value = ? WHERE name = 'swept'", (last if more else kept - 1,)
+        )
+    return more
+
+
+def checkpoint(connection: sqlite3.Connection) -> None:
+    """Move what is in the write-ahead log into the database, as far as nobody is in the way."""
+    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+
+def probe(connection: sqlite3.Connection) -> None:
+    """Write something, durably."""
+    connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'probe'")
+
+
+def _meta(connection: sqlite3.Connection) -> dict[str, int]:
+    return dict(connection.execute("SELECT name, value FROM meta"))
