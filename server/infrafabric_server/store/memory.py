@@ -2,7 +2,7 @@
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from itertools import islice, takewhile
 
 from infrafabric_server.clock import Clock, SystemClock
@@ -143,7 +143,7 @@ class MemoryStore:
         self._keep(outcome.batch)
         return outcome.result
 
-    def watch(self, prefix: str, start_revision: int) -> AsyncIterator[WatchBatch]:
+    def watch(self, prefix: str, start_revision: int) -> AsyncGenerator[WatchBatch, None]:
         """Yield later changes, as `Store.watch` says."""
         check_watch(prefix, start_revision)
         return self._watches.follow(prefix, start_revision)

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 from pydantic import BaseModel
@@ -23,7 +24,7 @@ from infrafabric_server.store.protocol import (
     TxnResult,
     WatchBatch,
 )
-from infrafabric_server.store.view import AnyView, Change, Entry, View, ViewPut, Write
+from infrafabric_server.store.view import AnyView, Change, Entry, View, ViewPut, Write, prefix_of
 
 __all__ = ["Change", "Entry", "Mirror", "View", "ViewPut", "Write"]
 
@@ -44,6 +45,22 @@ class _Ahead:
     settled: AnyEntry | KeyValue | None
 
 
+class Follower(Protocol):
+    """Hears of every revision that the views hold, in order."""
+
+    def take(self, batch: WatchBatch) -> None:
+        """Take the next revision; the views hold it already."""
+        ...
+
+    def start_over(self, revision: int) -> None:
+        """Take notice that the views were loaded at `revision`; what came before is unknown."""
+        ...
+
+    def end(self, failure: Exception) -> None:
+        """Take notice that nothing follows, and why."""
+        ...
+
+
 class Mirror:
     """Keeps typed views of a store.
 
@@ -59,7 +76,7 @@ class Mirror:
         self._progress = Progress(0)
         self._ahead: dict[str, _Ahead] = {}
         self._own: deque[tuple[int, str]] = deque()
-        self._followers: list[Callable[[int, Sequence[Event] | None], None]] = []
+        self._followers: list[Follower] = []
         self._ended = asyncio.Event()
         self._stopped = asyncio.Event()
         self._stopped.set()
@@ -134,12 +151,8 @@ class Mirror:
             self._show([op for op in ops if not isinstance(op, Get)], result.revision)
         return result
 
-    def follow(self, follower: Callable[[int, Sequence[Event] | None], None]) -> None:
-        """Call `follower` for each revision in order, when the views hold it.
-
-        It is given the revision and its events, or None after the views were loaded anew
-        because the watch was too slow for the history.
-        """
+    def follow(self, follower: Follower) -> None:
+        """Tell `follower` of each revision from now on, in order, when the views hold it."""
         self._followers.append(follower)
 
     def settled(self, view: View[ModelT]) -> list[Entry[ModelT]]:
@@ -161,14 +174,14 @@ class Mirror:
     async def _follow(self) -> None:
         while True:
             try:
-                async for batch in self._store.watch("", self.revision + 1):
-                    self._take(batch)
+                async with aclosing(self._store.watch("", self.revision + 1)) as batches:
+                    async for batch in batches:
+                        self._take(batch)
             except Compacted as error:
                 self._logger.warning(
                     "mirror_behind_history", revision=self.revision, reason=str(error)
                 )
                 await self._load()
-                self._call_followers(None)
 
     def _show(self, ops: Sequence[Write], revision: int) -> None:
         changes: list[tuple[AnyView, Change[Any]]] = []
@@ -201,7 +214,8 @@ class Mirror:
         changes = [(view, view.replace(id_, entry, batch.revision)) for view, id_, entry in fresh]
         self._settle(batch.revision)
         self._tell((view, change) for view, change in changes if change is not None)
-        self._call_followers(batch.events)
+        for follower in self._followers:
+            follower.take(batch)
 
     def _take_own(self, view: AnyView, event: Event, revision: int) -> bool:
         ahead = self._ahead.get(event.key)
@@ -247,6 +261,8 @@ class Mirror:
                     changes.append((view, change))
         self._settle(revision)
         self._tell(changes)
+        for follower in self._followers:
+            follower.start_over(revision)
 
     async def _read_views(self) -> tuple[int, dict[str, dict[str, AnyEntry]]]:
         revision = 0
@@ -287,18 +303,16 @@ class Mirror:
                 self._logger.exception("view_listener_failed", prefix=view.prefix, id=change.id)
                 self._end(error)
 
-    def _call_followers(self, events: Sequence[Event] | None) -> None:
-        for follower in self._followers:
-            follower(self.revision, events)
-
     def _end(self, failure: Exception) -> None:
         if not isinstance(failure, StoreClosed):
             self._failure = self._failure or failure
         self._progress.fail(failure)
+        for follower in self._followers:
+            follower.end(failure)
         self._ended.set()
 
     def _view_of(self, key: str) -> AnyView | None:
-        return self._views.get(key[: key.find("/") + 1])
+        return self._views.get(prefix_of(key))
 
 
 def _written(view: AnyView, op: Write, known: AnyEntry | None, revision: int) -> AnyEntry | None:

@@ -13,7 +13,7 @@ and values are text; values are JSON, so that a person can read them.
     └── StoreRefused        the data cannot be opened: in use, of a newer format, damaged
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -210,11 +210,11 @@ class Store(Protocol):
         """
         ...
 
-    def watch(self, prefix: str, start_revision: int) -> AsyncIterator[WatchBatch]:
+    def watch(self, prefix: str, start_revision: int) -> AsyncGenerator[WatchBatch, None]:
         """Yield every later change under `prefix`, whole revisions, from `start_revision` on.
 
-        Nothing is lost or repeated, also when the consumer is slow. Raises Compacted when
-        the next revision to send is no longer kept.
+        `start_revision` is at least 1. Nothing is lost or repeated, also when the consumer
+        is slow. Raises Compacted when the next revision to send is no longer kept.
         """
         ...
 

@@ -159,3 +159,8 @@ class View(Generic[ModelT]):
 
 # The Mirror keeps views of every model side by side.
 AnyView = View[Any]
+
+
+def prefix_of(key: str) -> str:
+    """Return the prefix of the view that `key` would belong to: up to its first slash."""
+    return key[: key.find("/") + 1]

@@ -1,6 +1,6 @@
 """Watches of the embedded adapters: from memory while they keep up, else from the history."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from infrafabric_server.store.progress import Progress
@@ -60,7 +60,7 @@ class Watches:
         """End every watch with StoreClosed."""
         self._progress.fail(StoreClosed("the store was closed"))
 
-    async def follow(self, prefix: str, start_revision: int) -> AsyncIterator[WatchBatch]:
+    async def follow(self, prefix: str, start_revision: int) -> AsyncGenerator[WatchBatch, None]:
         """Yield what `Store.watch` yields."""
         seen = start_revision - 1
         while True:

@@ -1,7 +1,7 @@
 """The store in one SQLite file of a data directory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -126,7 +126,7 @@ class SqliteStore:
         """Apply a transaction, as `Store.txn` says."""
         return await self._write(checked(compares, success, failure), TxnResult)
 
-    def watch(self, prefix: str, start_revision: int) -> AsyncIterator[WatchBatch]:
+    def watch(self, prefix: str, start_revision: int) -> AsyncGenerator[WatchBatch, None]:
         """Yield later changes, as `Store.watch` says."""
         check_watch(prefix, start_revision)
         return self._watches.follow(prefix, start_revision)
