@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,74 +11,14 @@ from hypothesis import strategies as st
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import AgentStatus, Status
 from infrafabric_server.store.memory import MemoryData
-from infrafabric_server.store.protocol import (
-    Compare,
-    Op,
-    Put,
-    Store,
-    StoreUnavailable,
-    TxnResult,
-)
+from infrafabric_server.store.protocol import StoreUnavailable
+from tests.unit.notify.stores import Failing, Rivalled
 from tests.unit.notify.world import ManualClock, World
 
 
-class _Wrapped:
-    """A store that hands everything on, for tests to change a part of."""
-
-    def __init__(self, store: Store) -> None:
-        self.inner = store
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    async def txn(
-        self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()
-    ) -> TxnResult:
-        return await self.inner.txn(compares, success, failure)
-
-
-def _writes_statuses(ops: Sequence[Op]) -> bool:
-    return any(isinstance(op, Put) and op.key.startswith("statuses/") for op in ops)
-
-
-class _Rivalled(_Wrapped):
-    """A store on which another replica writes each status just before it is written here."""
-
-    rounds = 0
-
-    async def txn(
-        self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()
-    ) -> TxnResult:
-        for op in success:
-            if self.rounds and isinstance(op, Put) and op.key.startswith("statuses/"):
-                self.rounds -= 1
-                before = await self.inner.get(op.key)
-                assert before is not None
-                # The same status with a space after it is another revision of the key.
-                await self.inner.txn([], [Put(op.key, before.value + " ")])
-        return await self.inner.txn(compares, success, failure)
-
-
-class _Failing(_Wrapped):
-    """A store that does not answer; `applied` tells whether it did what it was asked."""
-
-    failures = 0
-    applied = False
-
-    async def txn(
-        self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()
-    ) -> TxnResult:
-        if self.failures and _writes_statuses(success):
-            self.failures -= 1
-            if self.applied:
-                await self.inner.txn(compares, success, failure)
-            raise StoreUnavailable("no answer")
-        return await self.inner.txn(compares, success, failure)
-
-
 async def test_a_rival_that_writes_first_costs_a_round_and_loses_nothing() -> None:
-    async with World(wrap=_Rivalled) as world:
-        assert isinstance(world.store, _Rivalled)
+    async with World(wrap=Rivalled) as world:
+        assert isinstance(world.store, Rivalled)
         await world.report("s", Status.IDLE)
         world.store.rounds = 5
         await world.report("s", Status.BUSY, cost_spent_micros=7)
@@ -90,8 +28,8 @@ async def test_a_rival_that_writes_first_costs_a_round_and_loses_nothing() -> No
 
 
 async def test_a_rival_without_end_is_given_up_on() -> None:
-    async with World(wrap=_Rivalled) as world:
-        assert isinstance(world.store, _Rivalled)
+    async with World(wrap=Rivalled) as world:
+        assert isinstance(world.store, Rivalled)
         await world.report("s", Status.IDLE)
         world.store.rounds = 10**6
         with pytest.raises(FabricError) as caught:
@@ -104,8 +42,8 @@ async def test_what_happened_is_counted_once_when_the_store_does_not_answer(
     applied: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("infrafabric_server.notify.book.RETRY_SECONDS", 0.01)
-    async with World(wrap=_Failing) as world:
-        assert isinstance(world.store, _Failing)
+    async with World(wrap=Failing) as world:
+        assert isinstance(world.store, Failing)
         await world.connect("s")
         await world.work("s", "t1")
         await world.becomes("s", Status.BUSY)
@@ -116,8 +54,8 @@ async def test_what_happened_is_counted_once_when_the_store_does_not_answer(
 
 
 async def test_a_report_is_told_when_the_store_does_not_answer() -> None:
-    async with World(wrap=_Failing) as world:
-        assert isinstance(world.store, _Failing)
+    async with World(wrap=Failing) as world:
+        assert isinstance(world.store, Failing)
         await world.report("s", Status.IDLE)
         world.store.failures = 1
         with pytest.raises(StoreUnavailable):

@@ -30,9 +30,12 @@ from infrafabric_server.fleet.models import AgentStatus, SessionRecord, SessionR
 from infrafabric_server.governor.roster import Roster
 from infrafabric_server.notify.models import Notified, StatusReport
 from infrafabric_server.notify.notify import Notify
+from infrafabric_server.notify.watch import StatusWatch
+from infrafabric_server.store.feed import Feed
 from infrafabric_server.store.memory import MemoryData, MemoryStore
 from infrafabric_server.store.mirror import Mirror
 from infrafabric_server.store.protocol import Store
+from infrafabric_server.store.view import AnyView
 from infrafabric_server.witness.flood import Flood
 from infrafabric_server.witness.outbox import Outbox
 
@@ -109,6 +112,8 @@ class World:
             **self._settings,
         )
         await self.mirror.start()
+        views: list[AnyView] = [self.fleet.statuses, self.fleet.swarms, records.broadcasts]
+        self.watch = StatusWatch(Feed(self.store, self.mirror, views), self.fleet, self.notify.see)
         work = [
             self.mirror.run(),
             parts.background.run(),
