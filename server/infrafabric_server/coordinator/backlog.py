@@ -103,18 +103,14 @@ class Backlog:
             return None
         excluded = excluding if isinstance(excluding, AbstractSet) else frozenset(excluding)
         used = self._index.rows
-        firsts = self._firsts[:used]
-        passed = self._groups.touched(excluded)
-        if passed:
-            firsts = firsts.copy()
-            for group in passed:
-                first = group.first(excluded)
-                firsts[group.row] = _NOBODY if first is None else first[0]
         fits = self._index.matching(capabilities, self._index.shared(capabilities))
         fits &= self._caps[:used] >= cost_per_hour_micros
         rows = np.flatnonzero(fits)
-        places = firsts[rows]
-        if not len(places) or (place := places.min()) == _NOBODY:
+        places = self._firsts[rows]
+        for row, first in self._groups.passing_over(excluded):
+            if fits[row]:
+                places[np.searchsorted(rows, row)] = _NOBODY if first is None else first[0]
+        if not len(rows) or (place := places.min()) == _NOBODY:
             return None
         ties = self._groups.at(rows[places == place].tolist())
         return min(first[1] for group in ties if (first := group.first(excluded)) is not None)

@@ -1,7 +1,7 @@
 """Members that are alike to the index share one row of it, and queue in it."""
 
 from bisect import bisect_left, insort
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -26,7 +26,10 @@ class Group(Generic[K, Place]):
 
     def first(self, excluded: AbstractSet[str] = frozenset()) -> tuple[Place, str] | None:
         """Return the place and id of the first member that is not excluded, or None."""
-        return next((turn for turn in self.queue if turn[1] not in excluded), None)
+        for turn in self.queue:
+            if turn[1] not in excluded:
+                return turn
+        return None
 
 
 class Groups(Generic[K, Place]):
@@ -40,7 +43,8 @@ class Groups(Generic[K, Place]):
         self._index = index
         self._groups: dict[K, Group[K, Place]] = {}
         self._by_row: dict[int, Group[K, Place]] = {}
-        self._members: dict[str, tuple[Group[K, Place], Place]] = {}
+        self._members: dict[str, Group[K, Place]] = {}
+        self._places: dict[str, Place] = {}
 
     def __len__(self) -> int:
         return len(self._members)
@@ -53,18 +57,22 @@ class Groups(Generic[K, Place]):
 
     def group_of(self, member_id: str) -> Group[K, Place] | None:
         """Return the group of a member, or None for an unknown id."""
-        member = self._members.get(member_id)
-        return None if member is None else member[0]
+        return self._members.get(member_id)
 
     def at(self, rows: Iterable[int]) -> list[Group[K, Place]]:
         """Return the groups of rows that are in use."""
         return [self._by_row[row] for row in rows]
 
-    def touched(self, excluding: Collection[str]) -> list[Group[K, Place]]:
-        """Return the groups whose first member is among the excluded ids."""
-        members = self._members
-        groups = {id(m[0]): m[0] for e in excluding if (m := members.get(e)) is not None}
-        return [group for group in groups.values() if group.queue[0][1] in excluding]
+    def passing_over(
+        self, excluded: AbstractSet[str]
+    ) -> list[tuple[int, tuple[Place, str] | None]]:
+        """Return the rows whose first member is excluded, with the first that is not, or None."""
+        groups = set(map(self._members.get, excluded))
+        return [
+            (group.row, group.first(excluded))
+            for group in groups
+            if group is not None and group.queue[0][1] in excluded
+        ]
 
     def put(
         self,
@@ -81,15 +89,14 @@ class Groups(Generic[K, Place]):
             group = Group(kind, capabilities, self._index.add(capabilities, always=always))
             self._groups[kind] = group
             self._by_row[group.row] = group
-        insort(group.queue, (place, member_id))
-        self._members[member_id] = (group, place)
+        self._members[member_id] = group
+        self._enter(group, member_id, place)
         return group
 
     def move(self, member_id: str, place: Place) -> Group[K, Place]:
         """Give a member another place in its queue; return its group."""
         group = self._leave(member_id)
-        insort(group.queue, (place, member_id))
-        self._members[member_id] = (group, place)
+        self._enter(group, member_id, place)
         return group
 
     def remove(self, member_id: str) -> Group[K, Place]:
@@ -102,7 +109,11 @@ class Groups(Generic[K, Place]):
             self._index.discard(group.row, group.capabilities)
         return group
 
+    def _enter(self, group: Group[K, Place], member_id: str, place: Place) -> None:
+        insort(group.queue, (place, member_id))
+        self._places[member_id] = place
+
     def _leave(self, member_id: str) -> Group[K, Place]:
-        group, place = self._members[member_id]
-        del group.queue[bisect_left(group.queue, (place, member_id))]
+        group = self._members[member_id]
+        del group.queue[bisect_left(group.queue, (self._places.pop(member_id), member_id))]
         return group

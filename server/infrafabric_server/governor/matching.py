@@ -42,14 +42,12 @@ def qualifies(
 def score(match: Fraction, reputation: float, cost_per_hour_micros: int) -> float:
     """Return the score by which swarms are ranked, higher is better.
 
-    It is per US dollar of an hour; for a swarm that costs nothing it is match times
-    reputation, and any such swarm ranks before every swarm with a price. Each step but the
-    division is exact while the reputation is 1, so equal scores are equal numbers.
+    It is per US dollar of an hour; a swarm that costs nothing has the score of one dollar,
+    and ranks before every swarm with a price. While the reputation is 1, each step but the
+    division is exact, so that equal scores are equal numbers.
     """
-    worth = match.numerator * reputation
-    if cost_per_hour_micros == 0:
-        return worth / match.denominator
-    return worth * MICROS / (match.denominator * cost_per_hour_micros)
+    price = cost_per_hour_micros or MICROS
+    return match.numerator * reputation * MICROS / (match.denominator * price)
 
 
 def hourly_cap(max_cost_micros: int | None, estimated_duration: timedelta | None) -> int | None:

@@ -1,59 +1,86 @@
 """Many swarms ranked at once: the order of `matching`, on arrays."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from infrafabric_server.governor.columns import Columns
 from infrafabric_server.governor.matching import MICROS
 
-Floats = NDArray[np.float64]
+Rows = NDArray[np.intp]
+Values = NDArray[np.float64] | NDArray[np.int64] | NDArray[np.bool_]
+
+Merit = Callable[[Rows], Values]
+"""What speaks for each of some rows; more is better."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """Contenders and their merits; each merit decides where all before it are equal.
+class Merits:
+    """How well the swarms of each row do for one requirement.
 
-    They are: costs nothing, score, is of the preferred model, match, low cost. Scores are
-    divided once, from integers below 2^53, so that equal scores are equal numbers.
+    `shared` is how many capabilities a row shares with the requirement, which has `size`.
     """
 
-    match: Floats
-    score: Floats
-    merits: Floats
+    def __init__(self, columns: Columns, shared: NDArray[np.uint8], size: int) -> None:
+        self._columns = columns
+        self._shared = shared
+        self._size = size
 
-    @classmethod
-    def of(
-        cls,
-        shared: NDArray[np.uint8],
-        either: NDArray[np.int64],
-        reputation: Floats,
-        cost: NDArray[np.int64],
-        preferred: NDArray[np.bool_],
-    ) -> "Ranking":
-        """Rank contenders by what they share with a requirement, and what either has."""
-        worth = shared * reputation
-        priced = cost > 0
-        score = np.where(priced, worth * MICROS, worth) / np.where(priced, either * cost, either)
-        match = shared / either
-        merits = np.stack([~priced, score, preferred, match, np.negative(cost)])
-        return cls(match, score, merits)
+    def match(self, rows: Rows) -> NDArray[np.float64]:
+        """Return the match of each row."""
+        shared, either = self._similarity(rows)
+        return shared / either
 
-    def leaders(self, since: Floats) -> NDArray[np.intp]:
-        """Return who is best, by all merits and the longest wait; several if only ids differ."""
-        ahead = np.arange(len(self.match))
-        for merit in (*self.merits, -since):
-            values = merit[ahead]
-            ahead = ahead[values == values.max()]
-        return ahead
+    def score(self, rows: Rows) -> NDArray[np.float64]:
+        """Return the score of each row, by the same steps as `matching.score`."""
+        shared, either = self._similarity(rows)
+        cost = self._columns.cost[rows]
+        price = np.where(cost == 0, MICROS, cost)
+        return shared * self._columns.reputation[rows] * MICROS / (either * price)
 
-    def ties(self) -> Iterator[NDArray[np.intp]]:
-        """Yield the contenders best first, those of equal merits together."""
-        order = np.lexsort(-self.merits[::-1])
-        ordered = self.merits[:, order]
-        steps = np.flatnonzero(np.any(ordered[:, 1:] != ordered[:, :-1], axis=0)) + 1
-        start = 0
-        for end in (*steps, len(order)):
-            yield order[start:end]
-            start = end
+    def in_order(self, preferred_model: str) -> list[Merit]:
+        """Return what decides, each where all before it are equal.
+
+        No price at all, the score, the preferred model ("" for none), the match, the low price.
+        """
+        columns = self._columns
+        merits: list[Merit] = [
+            lambda rows: columns.cost[rows] == 0,
+            self.score,
+            self.match,
+            lambda rows: -columns.cost[rows],
+        ]
+        if preferred_model:
+            merits.insert(2, lambda rows: columns.model[rows] == preferred_model)
+        return merits
+
+    def _similarity(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        if not self._size:
+            ones = np.ones(len(rows), np.int64)
+            return ones, ones
+        shared = self._shared[rows].astype(np.int64)
+        return shared, self._columns.size[rows] + self._size - shared
+
+
+def leaders(rows: Rows, merits: Iterable[Merit]) -> Rows:
+    """Return the rows, of at least one, that no other is better than."""
+    for merit in merits:
+        if len(rows) == 1:
+            break
+        values = merit(rows)
+        rows = rows[values == values.max()]
+    return rows
+
+
+def ties(rows: Rows, merits: Sequence[Merit]) -> Iterator[Rows]:
+    """Yield all the rows, best first, those together that no merit tells apart."""
+    if not len(rows):
+        return
+    values = np.stack([merit(rows).astype(np.float64) for merit in merits])
+    order = np.lexsort(-values[::-1])
+    ordered = values[:, order]
+    starts = np.flatnonzero(np.any(ordered[:, 1:] != ordered[:, :-1], axis=0)) + 1
+    start = 0
+    for end in (*starts, len(rows)):
+        yield rows[order[start:end]]
+        start = end

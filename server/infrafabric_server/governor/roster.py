@@ -6,63 +6,26 @@ from fractions import Fraction
 from heapq import nsmallest
 from itertools import chain
 from math import inf
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from infrafabric_server.governor.columns import Columns, Kind
 from infrafabric_server.governor.explanation import exclusion
-from infrafabric_server.governor.groups import Group, Groups
+from infrafabric_server.governor.groups import Groups
 from infrafabric_server.governor.index import CapabilityIndex
 from infrafabric_server.governor.matching import MIN_MATCH, qualifies
 from infrafabric_server.governor.models import CapabilityMatch, Exclusion, ExclusionRule
-from infrafabric_server.governor.ranking import Floats, Ranking
+from infrafabric_server.governor.ranking import Merits, leaders, ties
 from infrafabric_server.store.sorted_keys import SortedKeys
-
-Rows = NDArray[np.intp]
-
-
-class Kind(NamedTuple):
-    """What the ranking knows of a swarm; swarms of one kind differ by their wait alone."""
-
-    capabilities: frozenset[str]
-    cost_per_hour_micros: int
-    model: str
-    reputation: float
-
-
-class _Columns:
-    """What is known of each row of the index, as arrays."""
-
-    def __init__(self) -> None:
-        self.population = np.zeros(1024, np.int64)
-        self.since = np.zeros(1024, np.float64)
-        self.size = np.zeros(1024, np.int64)
-        self.cost = np.zeros(1024, np.int64)
-        self.reputation = np.zeros(1024, np.float64)
-        self.model = np.zeros(1024, np.object_)
-
-    def write(self, group: Group[Kind, float]) -> None:
-        """Bring the row of a group up to date, after its queue changed in any way."""
-        row, kind = group.row, group.kind
-        if row >= len(self.population):
-            for name, column in vars(self).items():
-                setattr(self, name, np.concatenate([column, np.zeros_like(column)]))
-        self.population[row] = len(group.queue)
-        self.since[row] = group.queue[0][0] if group.queue else inf
-        self.size[row] = len(kind.capabilities)
-        self.cost[row] = kind.cost_per_hour_micros
-        self.reputation[row] = kind.reputation
-        self.model[row] = kind.model
 
 
 class Roster:
     """Swarms by capabilities and price, and the wait of those that are free; one thread only.
 
     Being registered and being free are independent facts, so that they may arrive in any
-    order: a swarm is a candidate for work while both hold. The order in which swarms are
-    preferred is that of `Ranking`; where all merits are equal, the longest wait decides, and
-    then the smaller id.
+    order: a swarm is a candidate for work while both hold. `Merits.in_order` says which swarm
+    is preferred; where all merits are equal, the longest wait decides, then the smaller id.
     """
 
     def __init__(self, threshold: Fraction = MIN_MATCH) -> None:
@@ -70,7 +33,7 @@ class Roster:
         self._threshold = threshold
         self._index = CapabilityIndex(threshold)
         self._groups: Groups[Kind, float] = Groups(self._index)
-        self._columns = _Columns()
+        self._columns = Columns()
         self._since: dict[str, float] = {}
         self._ids = SortedKeys()
         self._free = 0
@@ -153,11 +116,11 @@ class Roster:
         rows = np.flatnonzero(self._afford(fits, max_cost_per_hour_micros))
         if not len(rows):
             return None
-        ranking = self._rank(rows, required, shared, preferred_model)
-        leaders = ranking.leaders(since[rows])
-        turns = (group.first(excluded) for group in self._groups.at(rows[leaders].tolist()))
+        merits = Merits(self._columns, shared, len(required))
+        best = leaders(rows, [*merits.in_order(preferred_model), lambda rows: -since[rows]])
+        turns = (group.first(excluded) for group in self._groups.at(best.tolist()))
         swarm_id = min(turn[1] for turn in turns if turn is not None)
-        return self._result(swarm_id, ranking, leaders[0], 1)
+        return self._result(swarm_id, merits, 1)
 
     def rank(
         self,
@@ -173,16 +136,16 @@ class Roster:
         """
         shared, fits = self._match(required)
         rows = np.flatnonzero(self._afford(fits, max_cost_per_hour_micros))
-        ranking = self._rank(rows, required, shared, preferred_model)
+        merits = Merits(self._columns, shared, len(required))
         found: list[CapabilityMatch] = []
-        for tie in ranking.ties():
+        for tie in ties(rows, merits.in_order(preferred_model)):
             left = limit - len(found)
-            if not left or not len(tie):
+            if not left:
                 break
-            groups = self._groups.at(rows[tie].tolist())
+            groups = self._groups.at(tie.tolist())
             turns = chain.from_iterable(group.queue[:left] for group in groups)
             for rank, (_, swarm_id) in enumerate(nsmallest(left, turns), len(found) + 1):
-                found.append(self._result(swarm_id, ranking, tie[0], rank))
+                found.append(self._result(swarm_id, merits, rank))
         return found
 
     def qualified(
@@ -272,38 +235,24 @@ class Roster:
     def _afford(self, fits: NDArray[np.bool_], cap: int | None) -> NDArray[np.bool_]:
         return fits if cap is None else fits & (self._columns.cost[: len(fits)] <= cap)
 
-    def _waits(self, excluded: AbstractSet[str]) -> Floats:
+    def _waits(self, excluded: AbstractSet[str]) -> NDArray[np.float64]:
         """Return since when the first member of each row waits that is not excluded."""
         since = self._columns.since[: self._index.rows]
-        passed = self._groups.touched(excluded)
-        if passed:
+        passing = self._groups.passing_over(excluded)
+        if passing:
             since = since.copy()
-            for group in passed:
-                first = group.first(excluded)
-                since[group.row] = inf if first is None else first[0]
+            for row, first in passing:
+                since[row] = inf if first is None else first[0]
         return since
 
-    def _rank(
-        self, rows: Rows, required: frozenset[str], shared: NDArray[np.uint8], preferred_model: str
-    ) -> Ranking:
-        columns = self._columns
-        preferred = np.zeros(len(rows), np.bool_)
-        if preferred_model:
-            preferred = columns.model[rows] == preferred_model
-        if required:
-            both = shared[rows]
-            either = len(required) + columns.size[rows] - both
-        else:
-            both, either = np.ones(len(rows), np.uint8), np.ones(len(rows), np.int64)
-        return Ranking.of(both, either, columns.reputation[rows], columns.cost[rows], preferred)
-
-    def _result(self, swarm_id: str, ranking: Ranking, at: np.intp, rank: int) -> CapabilityMatch:
+    def _result(self, swarm_id: str, merits: Merits, rank: int) -> CapabilityMatch:
         group = self._groups.group_of(swarm_id)
         assert group is not None
+        row = np.array([group.row])
         return CapabilityMatch(
             swarm_id=swarm_id,
-            match=float(ranking.match[at]),
-            score=float(ranking.score[at]),
+            match=float(merits.match(row)[0]),
+            score=float(merits.score(row)[0]),
             cost_per_hour_micros=group.kind.cost_per_hour_micros,
             rank=rank,
         )
