@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import UTC
-from typing import Any
+from typing import Any, Protocol
 
 from infrafabric_server.witness.models import Draft, Entry
 
@@ -110,6 +110,35 @@ class Verification:
     broken: Break | None
 
 
+class Link(Protocol):
+    """What is checked: an Entry, or an entry as the contract sends it."""
+
+    @property
+    def sequence(self) -> int:
+        """Place in the log."""
+        ...
+
+    @property
+    def body(self) -> str:
+        """Canonical JSON text."""
+        ...
+
+    @property
+    def previous_hash(self) -> str:
+        """Hash of the entry before."""
+        ...
+
+    @property
+    def hash(self) -> str:
+        """Hash of this entry."""
+        ...
+
+
+_ENTRY_FIELDS = tuple(each.name for each in fields(Entry))
+# The same in every form of an entry: numbers and texts.
+_PLAIN_FIELDS = ("entry_id", "component", "operation", "swarm_id", "task_id", "attempt")
+
+
 class Verifier:
     """Checks a chain entry by entry, in constant memory, from its beginning."""
 
@@ -123,7 +152,7 @@ class Verifier:
         """What the entries so far have shown."""
         return Verification(self._sequence, self._hash, self._broken)
 
-    def check(self, entry: Entry) -> Break | None:
+    def check(self, entry: Link) -> Break | None:
         """Take the next entry; return the break that it, or an earlier one, made."""
         if self._broken is None:
             reason = self._fault(entry)
@@ -133,7 +162,7 @@ class Verifier:
                 self._broken = Break(self._sequence + 1, reason)
         return self._broken
 
-    def _fault(self, entry: Entry) -> str | None:
+    def _fault(self, entry: Link) -> str | None:
         expected = self._sequence + 1
         if entry.sequence != expected:
             return _order_fault(entry.sequence, expected)
@@ -145,13 +174,13 @@ class Verifier:
             described = read_entry(entry.body, entry.previous_hash)
         except ValueError as error:
             return str(error)
-        for each in fields(Entry):
-            if getattr(entry, each.name) != getattr(described, each.name):
-                return f"its {each.name} is not what its body says"
+        for name in _ENTRY_FIELDS if isinstance(entry, Entry) else _PLAIN_FIELDS:
+            if getattr(entry, name) != getattr(described, name):
+                return f"its {name} is not what its body says"
         return None
 
 
-def verify(entries: Iterable[Entry]) -> Verification:
+def verify(entries: Iterable[Link]) -> Verification:
     """Check `entries`, which must be all from the first one on, in order of the log."""
     verifier = Verifier()
     for entry in entries:

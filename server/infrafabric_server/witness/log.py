@@ -18,16 +18,19 @@ class WitnessLog(Protocol):
     async def append(self, waiting: Sequence[KeyValue]) -> list[Entry]:
         """Seal the drafts of an outbox at the end of the chain, in the order given.
 
-        A draft whose id is sealed already is passed over, so that a repeat doubles
-        nothing. Returns the new entries when they are durable: all of them, or none
-        was written. Raises StoreFull when the disk is full.
+        A draft that is sealed already is not sealed again, so that a repeat doubles
+        nothing. Returns the entries of all the drafts by sequence, when they are
+        durable: all are written, or none. Raises StoreFull when the disk is full.
         """
         ...
 
-    async def read(self, wanted: EntryFilter, *, after: int, upto: int, limit: int) -> list[Entry]:
+    async def read(
+        self, wanted: EntryFilter, *, after: int, upto: int, limit: int
+    ) -> tuple[list[Entry], bool]:
         """Return the first entries with `after` < sequence <= `upto` that match, by sequence.
 
-        At most `limit`, and fewer when their bodies are large, but one if there is one.
+        At most `limit`, and fewer when their bodies are large, but one if there is one;
+        and whether there are more.
         """
         ...
 

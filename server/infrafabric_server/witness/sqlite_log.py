@@ -1,6 +1,5 @@
 """The witness log in a SQLite file of its own, so that its disk is nobody else's trouble."""
 
-import json
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -50,7 +49,9 @@ class SqliteWitnessLog:
         """Seal drafts at the end of the chain, in the order given; see WitnessLog."""
         return await self._writer.run(partial(self._append, waiting))
 
-    async def read(self, wanted: EntryFilter, *, after: int, upto: int, limit: int) -> list[Entry]:
+    async def read(
+        self, wanted: EntryFilter, *, after: int, upto: int, limit: int
+    ) -> tuple[list[Entry], bool]:
         """Return the first matching entries with `after` < sequence <= `upto`; see WitnessLog."""
         return await self._reader.run(
             lambda connection: sqlite_rows.read(connection, wanted, after, upto, limit)
@@ -100,23 +101,24 @@ class SqliteWitnessLog:
     def _append(self, waiting: Sequence[KeyValue], connection: sqlite3.Connection) -> list[Entry]:
         connection.execute("BEGIN IMMEDIATE")
         try:
-            entries = _seal_new(waiting, connection)
+            entries = _seal(waiting, connection)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        if entries:
+        # Sealed before or now, the last one by sequence is not always the end of the log.
+        if entries and (self._head is None or entries[-1].sequence > self._head.sequence):
             self._head = entries[-1]
         return entries
 
 
-def _seal_new(waiting: Sequence[KeyValue], connection: sqlite3.Connection) -> list[Entry]:
+def _seal(waiting: Sequence[KeyValue], connection: sqlite3.Connection) -> list[Entry]:
     ids = [kv.key.removeprefix(PREFIX) for kv in waiting]
-    known = sqlite_rows.sealed(connection, json.dumps(ids))
+    entries = sqlite_rows.sealed(connection, ids)
+    known = {entry.entry_id for entry in entries}
     head = sqlite_rows.last(connection)
     sequence, previous_hash = (0, GENESIS) if head is None else (head.sequence, head.hash)
-    entries: list[Entry] = []
     for entry_id, kv in zip(ids, waiting, strict=True):
         if entry_id not in known:
             sequence += 1

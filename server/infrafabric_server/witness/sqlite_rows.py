@@ -1,7 +1,8 @@
 """Entries as rows of the log's table."""
 
+import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from infrafabric_server.witness.models import Entry, EntryFilter
@@ -39,7 +40,7 @@ SELECT sequence, entry_id, decide_time, component, operation, swarm_id, task_id,
 FROM entries
 """
 _INSERT = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_SEALED = "SELECT entry_id FROM entries WHERE entry_id IN (SELECT value FROM json_each(?))"
+_SEALED = "WHERE entry_id IN (SELECT value FROM json_each(?)) ORDER BY sequence"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _ALL_TIME = (-(2**63), 2**63 - 1)
@@ -53,9 +54,10 @@ def insert(connection: sqlite3.Connection, entry: Entry) -> None:
     connection.execute(_INSERT, _row(entry))
 
 
-def sealed(connection: sqlite3.Connection, entry_ids: str) -> set[str]:
-    """Return which of `entry_ids`, a JSON list, are in the log."""
-    return {entry_id for (entry_id,) in connection.execute(_SEALED, (entry_ids,))}
+def sealed(connection: sqlite3.Connection, entry_ids: Sequence[str]) -> list[Entry]:
+    """Return those entries that have one of `entry_ids`, by sequence."""
+    rows = connection.execute(_SELECT + _SEALED, (json.dumps(entry_ids),))
+    return [_entry(row) for row in rows]
 
 
 def last(connection: sqlite3.Connection) -> Entry | None:
@@ -77,8 +79,8 @@ def all_entries(connection: sqlite3.Connection) -> Iterator[Entry]:
 
 def read(
     connection: sqlite3.Connection, wanted: EntryFilter, after: int, upto: int, limit: int
-) -> list[Entry]:
-    """Return the first entries with `after` < sequence <= `upto` that match, by sequence."""
+) -> tuple[list[Entry], bool]:
+    """Return the first matching entries with `after` < sequence <= `upto`, and if more follow."""
     conditions = ["WHERE sequence > ? AND sequence <= ?"]
     values: list[int | str] = [after, upto]
     # The most selective filter is looked up in its index; the plus keeps the planner,
@@ -96,12 +98,12 @@ def read(
     statement = _SELECT + " AND ".join(conditions) + " ORDER BY sequence LIMIT ?"
     entries: list[Entry] = []
     room = _PAGE_CHARACTERS
-    for row in connection.execute(statement, (*values, limit)):
+    for row in connection.execute(statement, (*values, limit + 1)):
+        if len(entries) == limit or room <= 0:
+            return entries, True
         entries.append(_entry(row))
         room -= len(entries[-1].body)
-        if room <= 0:
-            break
-    return entries
+    return entries, False
 
 
 def span(
