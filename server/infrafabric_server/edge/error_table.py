@@ -60,6 +60,11 @@ RETRY_SECONDS: Mapping[Reason, float] = MappingProxyType(
 
 INTERNAL_MESSAGE = "the server met an error that it did not expect; its log has the details"
 
+# A status travels in headers, of which clients take 8 KiB: these leave room, in base64 too.
+_MAX_VIOLATIONS = 10
+_MAX_RULE = 200
+_MAX_MESSAGE = 1_000
+
 _RULES = {ID_PATTERN: ID_RULE, CAPABILITY_PATTERN: CAPABILITY_RULE}
 
 
@@ -106,15 +111,18 @@ def status_of(error: BaseException) -> Status:
     refusal = as_refusal(error)
     if refusal is None:
         return Status(code=code_number(StatusCode.INTERNAL), message=INTERNAL_MESSAGE)
-    status = Status(code=code_number(CODES[refusal.reason]), message=refusal.message)
+    message = _cut(refusal.message, _MAX_MESSAGE)
+    status = Status(code=code_number(CODES[refusal.reason]), message=message)
     _pack(status, ErrorInfo(domain=DOMAIN, reason=f"ERROR_REASON_{refusal.reason.name}"))
     if refusal.fields:
         _pack(
             status,
             BadRequest(
                 field_violations=[
-                    BadRequest.FieldViolation(field=each.field, description=each.rule)
-                    for each in refusal.fields
+                    BadRequest.FieldViolation(
+                        field=_cut(each.field, _MAX_RULE), description=_cut(each.rule, _MAX_RULE)
+                    )
+                    for each in refusal.fields[:_MAX_VIOLATIONS]
                 ]
             ),
         )
@@ -129,6 +137,10 @@ def _pack(status: Status, detail: Message) -> None:
     packed = AnyMessage()
     packed.Pack(detail)
     status.details.append(packed)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _violation(error: ErrorDetails) -> FieldViolation:

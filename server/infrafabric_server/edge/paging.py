@@ -30,7 +30,7 @@ def next_page_token(request: Request, position: str) -> str:
     """Return the token of the page that begins after `position`; empty if that is empty."""
     if not position:
         return ""
-    text = json.dumps({"after": position, "filters": _digest(request)}, separators=(",", ":"))
+    text = json.dumps([position, _digest(request, position)], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
@@ -47,21 +47,26 @@ def page_position(request: Request) -> str:
     except (binascii.Error, ValueError):
         token = None
     match token:
-        case {"after": str(position), "filters": str(filters)} if filters == _digest(request):
+        case [str(position), str(digest)] if digest == _digest(request, position):
             return position
         case _:
-            raise FabricError(
-                Reason.INVALID_PAGE_TOKEN,
-                f"page_token: {_RULE}",
-                fields=[FieldViolation("page_token", _RULE)],
-            )
+            raise invalid_page_token()
 
 
-def _digest(request: Request) -> str:
+def invalid_page_token() -> FabricError:
+    """Return the refusal of a token that this call did not issue with these filters."""
+    return FabricError(
+        Reason.INVALID_PAGE_TOKEN,
+        f"page_token: {_RULE}",
+        fields=[FieldViolation("page_token", _RULE)],
+    )
+
+
+def _digest(request: Request, position: str) -> str:
     filters = copy.deepcopy(request)
     filters.page_token = ""
     # The size of the pages may change on the way.
     filters.page_size = 0
-    content = type(request).__name__.encode() + b"\n"
-    content += filters.SerializeToString(deterministic=True)
-    return hashlib.sha256(content).hexdigest()[:16]
+    digest = hashlib.sha256(f"{type(request).__name__}\n{position}\n".encode())
+    digest.update(filters.SerializeToString(deterministic=True))
+    return digest.hexdigest()[:16]

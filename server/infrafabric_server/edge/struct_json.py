@@ -45,8 +45,7 @@ def object_to_json(field: str, value: Mapping[str, object]) -> str:
     """
     struct = Struct()
     try:
-        for key, each in value.items():
-            _write(struct.fields[key], each)
+        object_to_struct(value, struct)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise _invalid(
             field, "must be JSON: finite numbers, Unicode text, true, false, null, lists, objects"
@@ -56,8 +55,17 @@ def object_to_json(field: str, value: Mapping[str, object]) -> str:
 
 def json_to_struct(text: str, into: Struct) -> None:
     """Set the empty Struct `into` to the JSON object `text`, which was checked on its way in."""
-    for key, value in json.loads(text or "{}").items():
-        _write(into.fields[key], value)
+    object_to_struct(json.loads(text or "{}"), into)
+
+
+def object_to_struct(value: Mapping[str, object], into: Struct) -> None:
+    """Set the empty Struct `into` to the JSON object `value`.
+
+    Raises:
+        TypeError, ValueError, OverflowError: `value` is not JSON, or a number is too large.
+    """
+    for key, each in value.items():
+        _write(into.fields[key], each)
 
 
 def _read_fields(field: str, fields: Iterable[tuple[str, Value]], depth: int) -> dict[str, object]:

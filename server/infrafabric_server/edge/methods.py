@@ -1,0 +1,44 @@
+"""Which calls of the contract change something: those are refused while the server drains."""
+
+_PACKAGE = "infrafabric.v1"
+
+READ_ONLY = frozenset(
+    f"/{_PACKAGE}.{method}"
+    for method in (
+        "CoordinatorService/GetSwarm",
+        "CoordinatorService/ListSwarms",
+        "CoordinatorService/GetTask",
+        "CoordinatorService/ListTasks",
+        "CoordinatorService/WatchTasks",
+        "GovernorService/FindQualifiedSwarm",
+        "NotifyService/GetStatus",
+        "NotifyService/WatchStatus",
+        "WitnessService/QueryEntries",
+        "WitnessService/TailEntries",
+    )
+)
+
+MUTATING = frozenset(
+    f"/{_PACKAGE}.{method}"
+    for method in (
+        "CoordinatorService/RegisterSwarm",
+        "CoordinatorService/DeregisterSwarm",
+        "CoordinatorService/OpenSession",
+        "CoordinatorService/CreateTask",
+        "CoordinatorService/CreateTasks",
+        "CoordinatorService/ClaimTask",
+        "CoordinatorService/ReleaseTask",
+        "CoordinatorService/ExtendClaim",
+        "CoordinatorService/ReportProgress",
+        "CoordinatorService/CompleteTask",
+        "CoordinatorService/FailTask",
+        "CoordinatorService/CancelTask",
+        "CoordinatorService/PushTask",
+        "CoordinatorService/BroadcastTask",
+        "CoordinatorService/AssignTask",
+        "CoordinatorService/ReportBlocker",
+        "CoordinatorService/ResolveBlocker",
+        "NotifyService/Notify",
+        "NotifyService/Broadcast",
+    )
+)
