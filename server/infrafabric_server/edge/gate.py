@@ -23,6 +23,11 @@ class Gate:
         self._stopping = False
         self._watchers: set[asyncio.Task[Any]] = set()
 
+    @property
+    def draining(self) -> bool:
+        """Whether no new work is taken."""
+        return self._draining
+
     def drain(self) -> None:
         """Take no new work from now on."""
         self._draining = True
