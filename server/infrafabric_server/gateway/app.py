@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
@@ -37,6 +37,8 @@ def create_app(
         is_draining: whether nothing new is taken any more.
         loopback: whether the server listens on the loopback interface only.
     """
+    watchers = Gauge("infrafabric_http_watchers", "Open streams of live events.", registry=registry)
+    watchers.set_function(lambda: events.watchers)
     return Starlette(
         routes=[
             *Agents(notify, is_draining).routes(),

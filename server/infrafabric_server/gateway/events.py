@@ -31,7 +31,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Events:
-    """`/events`; `close` ends all streams."""
+    """`/events`; `close` ends all streams, `watchers` is how many there are."""
 
     def __init__(
         self, statuses: watch.StatusWatch, *, keepalive: float = KEEPALIVE_SECONDS
@@ -39,7 +39,7 @@ class Events:
         self._statuses = statuses
         self._keepalive = keepalive
         self._closing = asyncio.Event()
-        self._watchers = 0
+        self.watchers = 0
 
     def routes(self) -> list[Route]:
         """Return the route."""
@@ -53,15 +53,17 @@ class Events:
         """Stream the statuses."""
         header = request.headers.get("last-event-id", "")
         after = validate.cursor("after", header or request.query_params.get("after", ""))
-        if self._watchers >= MAX_WATCHERS:
+        if self.watchers >= MAX_WATCHERS:
             raise FabricError(
                 Reason.LIMIT_REACHED, f"at most {MAX_WATCHERS} may watch at a time", retry_after=5.0
             )
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream", headers=headers)
         return _EventStream(self._stream(after), media_type="text/event-stream", headers=headers)
 
     async def _stream(self, after: int | None) -> AsyncIterator[str]:
-        self._watchers += 1
+        self.watchers += 1
         closing = asyncio.create_task(self._closing.wait())
         batches = self._statuses.follow(after)
         try:
@@ -77,7 +79,7 @@ class Events:
                     return
                 yield encode(batch)
         finally:
-            self._watchers -= 1
+            self.watchers -= 1
             await _end(closing)
             await batches.aclose()
 

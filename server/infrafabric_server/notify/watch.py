@@ -115,9 +115,10 @@ class StatusWatch:
                 case AgentStatus() as status:
                     yield Changed(self._see(status))
                 case SwarmProfile(swarm_id=swarm_id) if swarm_id not in told:
-                    known = self._fleet.statuses.get(swarm_id)
-                    if known is not None:
-                        yield Changed(self._see(known))
+                    known = self._fleet.statuses.entry(swarm_id)
+                    # A status that changed later is still to be told, with all beside it.
+                    if known is not None and known.mod_revision <= changes.revision:
+                        yield Changed(self._see(known.value))
                 case Broadcast() as broadcast:
                     yield Said(broadcast)
                 case None if update.prefix == self._fleet.statuses.prefix:
