@@ -1,13 +1,13 @@
 """The gRPC server: services, health, reflection, and an orderly end."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
 
-from infrafabric_server.config import Address
 from infrafabric_server.edge.gate import Gate
 from infrafabric_server.edge.interceptor import Interceptor
 from infrafabric_server.edge.metrics import CallMetrics
@@ -36,48 +36,56 @@ class ListenError(OSError):
     """The server cannot listen at its address; the message says where and what to do."""
 
 
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service to serve: its full name, and what adds its servicer to a server."""
+
+    name: str
+    add: Callable[[aio.Server], None]
+
+
 class GrpcServer:
     """Serves services until it is drained and stopped."""
 
     def __init__(
-        self,
-        address: Address,
-        gate: Gate,
-        registry: CollectorRegistry,
-        services: Mapping[str, Callable[[aio.Server], None]],
+        self, address: str, services: Sequence[Service], registry: CollectorRegistry
     ) -> None:
         """Take where to listen, what to serve, and where calls are counted.
 
         Args:
-            address: where to listen; port 0 for a free one.
-            gate: lets calls in; drained and stopped by its owner or by this server.
+            address: `HOST:PORT`, port 0 for a free one, or `unix:PATH`.
+            services: all services but health and reflection, which are added.
             registry: takes the metrics `infrafabric_grpc_*`.
-            services: full name of each service, and what adds its servicer to a server;
-                health and reflection come by themselves.
         """
         self._address = address
-        self._gate = gate
-        self._services = dict(services)
-        self._interceptor = Interceptor(gate, CallMetrics(registry))
+        self._services = tuple(services)
+        self._gate = Gate()
+        self._interceptor = Interceptor(self._gate, CallMetrics(registry))
         self._health = health.aio.HealthServicer()
         self._server: aio.Server | None = None
 
+    @property
+    def draining(self) -> bool:
+        """Whether no new work is taken."""
+        return self._gate.draining
+
     async def start(self) -> int:
-        """Begin to serve; return the port.
+        """Begin to serve; return the port, which for a unix socket means nothing.
 
         Raises:
             ListenError: the address is in use or not of this machine.
         """
         server = aio.server(interceptors=[self._interceptor], options=_OPTIONS)
-        for name, add in self._services.items():
-            add(server)
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        for service in self._services:
+            service.add(server)
+            await self._health.set(service.name, health_pb2.HealthCheckResponse.SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = [service.name for service in self._services]
         reflection.enable_server_reflection(
-            [*self._services, health.SERVICE_NAME, reflection.SERVICE_NAME], server
+            [*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server
         )
         try:
-            port = server.add_insecure_port(str(self._address))
+            port = server.add_insecure_port(self._address)
         except RuntimeError as error:
             raise ListenError(
                 f"cannot listen at {self._address}: the address is in use, or not of this"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import structlog
@@ -27,7 +27,8 @@ _CODES = {code.value[0]: code for code in StatusCode}
 
 # A handler of a servicer: the first argument is the request, or the iterator of requests.
 _Behaviour = Callable[[Any, Context], Any]
-_Handler = grpc.RpcMethodHandler[Any, Any]
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+_MaybeHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
 
 class Interceptor(aio.ServerInterceptor):
@@ -42,9 +43,9 @@ class Interceptor(aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_MaybeHandler]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> _Handler | None:
+    ) -> _MaybeHandler:
         """Return the handler of the called method, wrapped; None if there is none."""
         path = handler_call_details.method
         wrapped = self._wrapped.get(path)
