@@ -1,0 +1,159 @@
+"""`infrafabric board`: brings whole boards of tasks in and out."""
+
+import hashlib
+import re
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infrafabric import Client
+from infrafabric.errors import FabricError
+from infrafabric.v1.task_pb2 import TaskState
+from infrafabric_cli.board.fields import PATHS
+from infrafabric_cli.board.markdown_form import write_markdown
+from infrafabric_cli.board.model import MAX_BYTES, BoardError, BoardTask, Problem
+from infrafabric_cli.board.reading import read_board
+from infrafabric_cli.board.yaml_form import write_yaml
+from infrafabric_cli.exit_codes import ExitCode
+from infrafabric_cli.options import DEFAULT_SERVER, Json, Server
+from infrafabric_cli.output import as_json, complain, print_json, print_rows, say
+from infrafabric_cli.running import run
+from infrafabric_cli.tasks.show import HEADERS, row
+
+app = typer.Typer(no_args_is_help=True)
+
+_PATH = re.compile(r"tasks\[(\d+)\]\.?(\w*)(.*)")
+_LIVE = [
+    TaskState.TASK_STATE_BLOCKED,
+    TaskState.TASK_STATE_AVAILABLE,
+    TaskState.TASK_STATE_CLAIMED,
+]
+
+
+class Form(StrEnum):
+    """The forms of a board."""
+
+    YAML = "yaml"
+    MARKDOWN = "markdown"
+
+
+@app.command("import")
+def import_board(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML, or Markdown if it ends .md.")],
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the file and create nothing.")
+    ] = False,
+    server: Server = DEFAULT_SERVER,
+    json_output: Json = False,
+) -> None:
+    """Create all tasks of a board, or none.
+
+    The same file again within 24 hours creates nothing twice: it answers with the same tasks.
+    Exit code 2 when the file breaks a rule; each problem is printed as FILE:LINE: FIELD: RULE.
+    """
+    try:
+        board = read_board(file.name, _content(file))
+    except BoardError as error:
+        raise _usage(file, error) from None
+    if dry_run:
+        say(f"{file}: {len(board)} tasks, nothing wrong with them")
+        return
+
+    async def command(client: Client) -> None:
+        tasks = [each.task for each in board]
+        try:
+            created = await client.tasks.create_all(tasks, request_id=_request_id(board))
+        except FabricError as error:
+            if problems := _located(error, board):
+                raise _usage(file, BoardError(problems)) from None
+            raise
+        if json_output:
+            print_json({"tasks": [as_json(task) for task in created]})
+        else:
+            print_rows(HEADERS, (row(task) for task in created))
+
+    run(server, command)
+
+
+@app.command("export")
+def export_board(
+    *,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else standard output.")
+    ] = None,
+    form: Annotated[Form | None, typer.Option("--form", help="Else by the name of FILE.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also tasks that have ended.")] = False,
+    server: Server = DEFAULT_SERVER,
+    json_output: Json = False,
+) -> None:
+    """Write the tasks as a board, which `board import` reads; poll it where no stream can go."""
+    if form is None:
+        markdown = output is not None and output.suffix.lower() in (".md", ".markdown")
+        form = Form.MARKDOWN if markdown else Form.YAML
+
+    async def command(client: Client) -> None:
+        states = () if everything else _LIVE
+        tasks = [task async for task in client.tasks.list(states=states)]
+        if json_output:
+            print_json({"tasks": [as_json(task) for task in tasks]})
+            return
+        text = write_markdown(tasks) if form is Form.MARKDOWN else write_yaml(tasks)
+        if output is None:
+            sys.stdout.write(text)
+        else:
+            _replace(output, text)
+            say(f"{output}: {len(tasks)} tasks")
+
+    run(server, command)
+
+
+def _content(file: Path) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            # One byte more than allowed is enough to see that a file is too large.
+            return stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        complain(f"{file}: cannot be read: {error.strerror}")
+        raise typer.Exit(ExitCode.USAGE) from None
+
+
+def _replace(file: Path, text: str) -> None:
+    # Whoever polls the file sees the old board or the new one, never half of it.
+    fresh = file.with_name(f".{file.name}.new")
+    try:
+        fresh.write_text(text)
+        fresh.replace(file)
+    except OSError as error:
+        complain(f"{file}: cannot be written: {error.strerror}")
+        raise typer.Exit(ExitCode.USAGE) from None
+
+
+def _usage(file: Path, error: BoardError) -> typer.Exit:
+    for line in error.lines(str(file)):
+        complain(line)
+    return typer.Exit(ExitCode.USAGE)
+
+
+def _request_id(board: list[BoardTask]) -> str:
+    digest = hashlib.sha256()
+    for each in board:
+        digest.update(each.task.SerializeToString(deterministic=True))
+    return f"board-{digest.hexdigest()[:32]}"
+
+
+def _located(error: FabricError, board: list[BoardTask]) -> list[Problem]:
+    """Return the fields that a server refuses as places in the file; none if it names others."""
+    problems = []
+    for violation in error.fields:
+        match = _PATH.fullmatch(violation.field)
+        if match is None or int(match.group(1)) >= len(board):
+            return []
+        at = board[int(match.group(1))]
+        name = PATHS.get(match.group(2), match.group(2))
+        line = at.lines.get(name, at.line)
+        problems.append(Problem(line, name + match.group(3), violation.rule))
+    return problems

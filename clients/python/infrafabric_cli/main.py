@@ -1,0 +1,34 @@
+"""The command `infrafabric`: puts the groups of commands together."""
+
+import typer
+
+from infrafabric_cli import broadcast, match, notify, serve, status
+from infrafabric_cli.blocker import app as blocker
+from infrafabric_cli.board.commands import app as board
+from infrafabric_cli.swarm import app as swarm
+from infrafabric_cli.tasks import app as tasks
+from infrafabric_cli.witness import app as witness
+
+_HELP = """Coordinate swarms of agents: tasks are claimed once, pushed at once, and on record.
+
+Exit codes: 0 done, 1 refused or lost, 2 wrong use, 3 unreachable, 4 the witness log is damaged.
+"""
+
+app = typer.Typer(
+    name="infrafabric", help=_HELP, no_args_is_help=True, pretty_exceptions_show_locals=False
+)
+app.command("serve")(serve.serve)
+app.command("status")(status.status)
+app.command("notify")(notify.notify)
+app.command("match")(match.match)
+app.command("broadcast")(broadcast.broadcast)
+app.add_typer(tasks, name="tasks", help="Create, claim, finish and watch tasks.")
+app.add_typer(board, name="board", help="Bring whole boards of tasks in and out.")
+app.add_typer(swarm, name="swarm", help="Register, read and forget swarms.")
+app.add_typer(blocker, name="blocker", help="Report and resolve what keeps a swarm from going on.")
+app.add_typer(witness, name="witness", help="Read and verify the record of decisions.")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,73 @@
+"""`infrafabric match`: which swarm is right for a set of capabilities, and why."""
+
+from typing import Annotated
+
+import typer
+
+from infrafabric import Client
+from infrafabric.money import format_usd
+from infrafabric.v1.governor_service_pb2 import FindQualifiedSwarmResponse
+from infrafabric.v1.match_pb2 import ExclusionRule
+from infrafabric_cli.exit_codes import ExitCode
+from infrafabric_cli.names import short
+from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, usd
+from infrafabric_cli.output import as_json, print_json, print_rows, say
+from infrafabric_cli.running import run
+
+
+def match(
+    capabilities: Annotated[list[str], typer.Argument(help="What the swarm should be able to do.")],
+    *,
+    max_cost: Annotated[
+        int | None,
+        typer.Option("--max-cost", parser=usd, metavar="USD", help="Most that an hour may cost."),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="List all candidates, and who was left out and why.")
+    ] = False,
+    server: Server = DEFAULT_SERVER,
+    json_output: Json = False,
+) -> None:
+    """Find the best swarm for some capabilities; exit code 1 when none qualifies."""
+
+    async def command(client: Client) -> None:
+        found = await client.swarms.find_qualified(
+            capabilities, max_cost_per_hour_micros=max_cost, explain=explain, page_size=1_000
+        )
+        if json_output:
+            print_json(as_json(found))
+        else:
+            _show(found, explained=explain)
+        if not found.swarm_id:
+            raise typer.Exit(ExitCode.REFUSED)
+
+    run(server, command)
+
+
+def _show(found: FindQualifiedSwarmResponse, *, explained: bool) -> None:
+    if found.swarm_id:
+        say(f"{found.swarm_id} (match {found.match:.0%}, score {found.score:.4g})")
+    else:
+        say("no swarm qualifies")
+    if not explained:
+        return
+    print_rows(
+        ("rank", "swarm", "match", "score", "USD/hour"),
+        (
+            (
+                str(each.rank),
+                each.swarm_id,
+                f"{each.match:.0%}",
+                f"{each.score:.4g}",
+                format_usd(each.cost_per_hour_micros),
+            )
+            for each in found.candidates
+        ),
+    )
+    rules = ExclusionRule.DESCRIPTOR
+    print_rows(
+        ("left out", "rule", "why"),
+        ((each.swarm_id, short(rules, each.rule), each.detail) for each in found.excluded),
+    )
+    counts = ", ".join(f"{short(rules, c.rule)} {c.count}" for c in found.exclusion_counts)
+    say(f"left out in all: {counts or 'none'}")

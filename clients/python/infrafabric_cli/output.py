@@ -1,0 +1,102 @@
+"""How results are printed: for people as tables, for pipes as plain lines, for machines as JSON."""
+
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from google.protobuf import json_format
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from infrafabric.values import from_struct
+
+# Control characters, and formatting characters that reorder text: what comes from other
+# agents must not move a person's cursor or disguise itself.
+_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+_INTEGERS = frozenset({FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64})
+
+
+def plain(text: str) -> str:
+    """Return `text` on one line, with every character that could do harm spelled out."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        char if unicodedata.category(char) not in _UNSAFE else _spelled(char) for char in text
+    )
+
+
+def _spelled(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def say(text: str) -> None:
+    """Print one line."""
+    sys.stdout.write(plain(text) + "\n")
+    sys.stdout.flush()
+
+
+def complain(text: str) -> None:
+    """Print one line to standard error."""
+    sys.stderr.write(plain(text) + "\n")
+
+
+def print_json(value: object) -> None:
+    """Print one JSON document on one line."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def as_json(message: Message) -> dict[str, Any]:
+    """Return a message as JSON values.
+
+    Names are those of the contract, whole numbers are numbers, times are RFC 3339, and
+    fields without a value are there with their default, so that scripts can rely on them.
+    """
+    values: dict[str, Any] = json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    _repair(message, values)
+    return values
+
+
+def _repair(message: Message, values: dict[str, Any]) -> None:
+    # protobuf's own JSON writes 64-bit integers as text and every number of a Struct as a float.
+    for field in message.DESCRIPTOR.fields:
+        if field.name not in values:
+            continue
+        value = getattr(message, field.name)
+        if field.cpp_type in _INTEGERS:
+            values[field.name] = list(value) if field.is_repeated else value
+        elif isinstance(value, Struct):
+            values[field.name] = from_struct(value)
+        elif field.message_type is None or field.message_type.full_name.startswith("google."):
+            continue
+        elif field.is_repeated:
+            for inner, converted in zip(value, values[field.name], strict=True):
+                _repair(inner, converted)
+        else:
+            _repair(value, values[field.name])
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> Table:
+    """Return a table for a terminal; nothing in a cell is taken as markup."""
+    result = Table(*headers, title=Text(plain(title)) if title else None, title_justify="left")
+    for row in rows:
+        result.add_row(*(Text(plain(cell)) for cell in row))
+    return result
+
+
+def print_rows(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows: as a table to a terminal, else with tabs between cells, headers first."""
+    if sys.stdout.isatty():
+        Console().print(table(headers, rows))
+        return
+    for row in (headers, *rows):
+        sys.stdout.write("\t".join(plain(cell) for cell in row) + "\n")

@@ -1,0 +1,47 @@
+"""Runs what a command does against the fabric, and turns its end into an exit code."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import typer
+
+from infrafabric import Client
+from infrafabric.errors import FabricError, InvalidRequest, Unreachable
+from infrafabric_cli.exit_codes import ExitCode
+from infrafabric_cli.output import complain
+
+
+def run(server: str, command: Callable[[Client], Awaitable[None]]) -> None:
+    """Run a command with a client.
+
+    Args:
+        server: the fabric, as `host:port`.
+        command: what to do; it raises FabricError when it cannot.
+
+    Raises:
+        typer.Exit: it failed; the reason is on standard error.
+    """
+    try:
+        asyncio.run(_with_client(server, command))
+    except KeyboardInterrupt:
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    except Unreachable as error:
+        complain(f"no answer from {server}: {error.message}")
+        complain("Is the server running? Start one with `infrafabric serve`, or name it: --server.")
+        raise typer.Exit(ExitCode.UNREACHABLE) from None
+    except FabricError as error:
+        complain(describe(error))
+        wrong = isinstance(error, InvalidRequest)
+        raise typer.Exit(ExitCode.USAGE if wrong else ExitCode.REFUSED) from None
+
+
+def describe(error: FabricError) -> str:
+    """Return a refusal on one line: reason, text, and when to try again."""
+    reason = error.reason.removeprefix("ERROR_REASON_").lower().replace("_", " ")
+    again = f" (try again in {error.retry_after:g} s)" if error.retry_after else ""
+    return f"{reason or 'refused'}: {error.message}{again}"
+
+
+async def _with_client(server: str, command: Callable[[Client], Awaitable[None]]) -> None:
+    async with Client(server) as client:
+        await command(client)

@@ -1,0 +1,43 @@
+"""`infrafabric serve`: starts the server in this process."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infrafabric_cli.exit_codes import ExitCode
+from infrafabric_cli.output import complain
+from infrafabric_server.config import ConfigError, Settings
+
+
+def serve(
+    grpc: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="gRPC port; 0 picks a free one.")
+    ] = None,
+    http: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="HTTP port; 0 picks a free one.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the embedded store and the log.")
+    ] = None,
+    store: Annotated[str | None, typer.Option(metavar="KIND", help="Where truth is kept.")] = None,
+    bus: Annotated[str | None, typer.Option(metavar="KIND", help="How news travels.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="TOML file with settings.")
+    ] = None,
+) -> None:
+    """Start a server; it runs until SIGTERM or Ctrl-C, then drains.
+
+    When both ports answer it prints `ready grpc=HOST:PORT http=HOST:PORT`. A flag goes before
+    the environment (INFRAFABRIC_GRPC and so on), and that before the file.
+    """
+    flags = {"grpc": grpc, "http": http, "data": data, "store": store, "bus": bus}
+    try:
+        settings = Settings.load(flags, os.environ, config)
+    except ConfigError as error:
+        complain(str(error))
+        raise typer.Exit(ExitCode.USAGE) from None
+    from infrafabric_server.main import serve as start  # noqa: PLC0415  # no other command loads it
+
+    raise typer.Exit(start(settings))

@@ -1,0 +1,90 @@
+"""Creating one task."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from infrafabric import Client
+from infrafabric.v1.task_pb2 import Dispatch, Task
+from infrafabric.values import to_struct
+from infrafabric_cli.board.fields import parse_hours
+from infrafabric_cli.names import value_of
+from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, instant, json_object, usd
+from infrafabric_cli.running import run
+from infrafabric_cli.tasks.show import show
+
+
+def _dispatch(text: str) -> int:
+    try:
+        return value_of(Dispatch.DESCRIPTOR, text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _microseconds(text: str) -> int:
+    try:
+        return parse_hours(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def create(  # noqa: PLR0913  # each option is a parameter
+    title: Annotated[str, typer.Argument(help="One line for people.")],
+    *,
+    task_id: Annotated[
+        str, typer.Option("--id", metavar="ID", help="The server chooses one if it is not given.")
+    ] = "",
+    capability: Annotated[
+        list[str] | None, typer.Option("--capability", help="What a swarm needs; repeat it.")
+    ] = None,
+    depends: Annotated[
+        list[str] | None, typer.Option("--depends", help="Task that comes first; repeat it.")
+    ] = None,
+    task_input: Annotated[
+        Any, typer.Option("--input", parser=json_object, metavar="JSON", help="For the worker.")
+    ] = None,
+    max_cost: Annotated[
+        int | None, typer.Option("--max-cost", parser=usd, metavar="USD", help="Limit in total.")
+    ] = None,
+    priority: Annotated[int, typer.Option(min=-1000, max=1000, help="Higher goes first.")] = 0,
+    filler: Annotated[
+        bool, typer.Option("--filler", help="For those who wait or have nothing else to do.")
+    ] = False,
+    hours: Annotated[
+        int, typer.Option(parser=_microseconds, metavar="HOURS", help="Expected work.")
+    ] = 0,
+    deadline: Annotated[
+        datetime | None, typer.Option(parser=instant, metavar="TIME", help="Fails if not ended.")
+    ] = None,
+    dispatch: Annotated[
+        int, typer.Option(parser=_dispatch, metavar="HOW", help="auto, broadcast or manual.")
+    ] = Dispatch.DISPATCH_AUTO,
+    request_id: Annotated[
+        str, typer.Option(metavar="ID", help="Makes a repeat harmless for 24 hours.")
+    ] = "",
+    server: Server = DEFAULT_SERVER,
+    json_output: Json = False,
+) -> None:
+    """Create a task; it is assigned at once if a swarm that fits is free."""
+    task = Task(
+        task_id=task_id,
+        title=title,
+        required_capabilities=capability or (),
+        dependencies=depends or (),
+        max_cost_micros=max_cost,
+        priority=priority,
+        filler=filler,
+        dispatch=Dispatch.ValueType(dispatch),
+    )
+    if task_input is not None:
+        task.input.CopyFrom(to_struct(task_input))
+    if hours:
+        task.estimated_duration.FromMicroseconds(hours)
+    if deadline is not None:
+        task.deadline_time.FromDatetime(deadline)
+
+    async def command(client: Client) -> None:
+        show(await client.tasks.create(task, request_id=request_id), json_output=json_output)
+
+    run(server, command)

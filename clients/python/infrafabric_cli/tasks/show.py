@@ -1,0 +1,78 @@
+"""How tasks are shown."""
+
+from infrafabric.money import format_usd
+from infrafabric.v1.task_pb2 import Task, TaskState
+from infrafabric_cli.names import hours, moment, short
+from infrafabric_cli.output import as_json, print_json, say
+
+HEADERS = ("task", "state", "owner", "attempt", "%", "priority", "title", "waits for")
+
+
+def row(task: Task) -> tuple[str, ...]:
+    """Return the cells of one task, in the order of HEADERS."""
+    return (
+        task.task_id,
+        state(task),
+        task.owner_swarm_id,
+        str(task.attempt or ""),
+        str(task.milestone_percent or ""),
+        str(task.priority or ""),
+        task.title,
+        ", ".join([*task.dependencies, *task.blocked_on]),
+    )
+
+
+def state(task: Task) -> str:
+    """Return the state in one word, with what is special about it."""
+    word = short(TaskState.DESCRIPTOR, task.state)
+    if task.parked:
+        return f"{word} (parked)"
+    return f"{word} (filler)" if task.filler else word
+
+
+def show(task: Task, *, json_output: bool) -> None:
+    """Print one task after something was done to it."""
+    if json_output:
+        print_json(as_json(task))
+        return
+    owner = f" by {task.owner_swarm_id}, attempt {task.attempt}" if task.owner_swarm_id else ""
+    say(f"{task.task_id}: {state(task)}{owner}")
+
+
+def details(task: Task) -> list[tuple[str, str]]:
+    """Return all that is known of a task, as pairs of name and value, without what is empty."""
+    data = as_json(task)
+    pairs = [
+        ("task", task.task_id),
+        ("title", task.title),
+        ("state", state(task)),
+        ("reason", task.reason),
+        ("owner", task.owner_swarm_id),
+        ("attempt", str(task.attempt or "")),
+        ("offered to", task.offered_swarm_id),
+        ("priority", str(task.priority or "")),
+        ("capabilities", ", ".join(task.required_capabilities)),
+        ("depends on", ", ".join(task.dependencies)),
+        ("hours", hours(task.estimated_duration)),
+        ("max cost USD", format_usd(task.max_cost_micros) if _has_limit(task) else ""),
+        ("cost USD", format_usd(task.cost_micros) if task.cost_micros else ""),
+        ("milestone", f"{task.milestone_percent} %" if task.milestone_percent else ""),
+        ("note", task.milestone_note),
+        ("waits for", ", ".join(task.blocked_on)),
+        ("next", task.next_action),
+        ("failures", str(task.failures or "")),
+        ("model", task.preferred_model),
+        ("created", moment(task.create_time)),
+        ("claimed", moment(task.claim_time)),
+        ("claim ends", moment(task.claim_expire_time)),
+        ("not before", moment(task.available_time)),
+        ("deadline", moment(task.deadline_time)),
+        ("ended", moment(task.end_time)),
+        ("input", str(data["input"]) if task.HasField("input") else ""),
+        ("result", str(data["result"]) if task.HasField("result") else ""),
+    ]
+    return [(name, value) for name, value in pairs if value]
+
+
+def _has_limit(task: Task) -> bool:
+    return task.HasField("max_cost_micros")

@@ -1,0 +1,154 @@
+"""`infrafabric witness`: reads and verifies the record of decisions."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infrafabric import Client
+from infrafabric.v1.entry_pb2 import Entry
+from infrafabric.v1.witness_service_pb2 import QueryEntriesRequest, TailEntriesRequest
+from infrafabric_cli.exit_codes import ExitCode
+from infrafabric_cli.names import moment
+from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, instant
+from infrafabric_cli.output import as_json, print_json, print_rows, say
+from infrafabric_cli.running import run
+
+app = typer.Typer(no_args_is_help=True)
+
+Component = Annotated[str, typer.Option(help="Only this component, for example coordinator.")]
+Operation = Annotated[str, typer.Option(help="Only this operation, for example claim_won.")]
+OfSwarm = Annotated[str, typer.Option("--swarm", metavar="ID", help="Only this swarm.")]
+OfTask = Annotated[str, typer.Option("--task", metavar="ID", help="Only this task.")]
+After = Annotated[
+    datetime | None,
+    typer.Option(parser=instant, metavar="TIME", help="Only what was decided from then on."),
+]
+Before = Annotated[
+    datetime | None,
+    typer.Option(parser=instant, metavar="TIME", help="Only what was decided before."),
+]
+
+_HEADERS = ("sequence", "time", "component", "operation", "swarm", "task", "attempt", "details")
+
+
+@app.command()
+def query(
+    *,
+    component: Component = "",
+    operation: Operation = "",
+    swarm: OfSwarm = "",
+    task: OfTask = "",
+    after: After = None,
+    before: Before = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most entries.")] = 100,
+    server: Server = DEFAULT_SERVER,
+    json_output: Json = False,
+) -> None:
+    """List decisions, oldest first; with --task, one task's whole story."""
+    filters = QueryEntriesRequest(
+        component=component, operation=operation, swarm_id=swarm, task_id=task
+    )
+    if after is not None:
+        filters.after.FromDatetime(after)
+    if before is not None:
+        filters.before.FromDatetime(before)
+    filters.page_size = min(limit, 1_000)
+
+    async def command(client: Client) -> None:
+        entries: list[Entry] = []
+        async for entry in client.witness.query(filters):
+            entries.append(entry)
+            if len(entries) == limit:
+                break
+        if json_output:
+            print_json({"entries": [as_json(entry) for entry in entries]})
+        else:
+            print_rows(_HEADERS, (_row(entry) for entry in entries))
+
+    run(server, command)
+
+
+@app.command()
+def tail(
+    *,
+    component: Component = "",
+    operation: Operation = "",
+    swarm: OfSwarm = "",
+    task: OfTask = "",
+    after_sequence: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Begin after this entry; 0 is all.")
+    ] = None,
+    server: Server = DEFAULT_SERVER,
+    json_output: Json = False,
+) -> None:
+    """Print each decision as it is made, without end."""
+    filters = TailEntriesRequest(
+        after_sequence=after_sequence,
+        component=component,
+        operation=operation,
+        swarm_id=swarm,
+        task_id=task,
+    )
+
+    async def command(client: Client) -> None:
+        async for entry in client.witness.tail(filters):
+            if json_output:
+                print_json(as_json(entry))
+            else:
+                say("  ".join(cell for cell in _row(entry) if cell))
+
+    run(server, command)
+
+
+@app.command()
+def export(server: Server = DEFAULT_SERVER) -> None:
+    """Print the whole log as JSON lines, with the bodies and hashes that verify it."""
+
+    async def command(client: Client) -> None:
+        async for entry in client.witness.query():
+            print_json(as_json(entry))
+
+    run(server, command)
+
+
+@app.command()
+def verify(
+    *,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Read this data folder instead of asking a server."),
+    ] = None,
+    server: Server = DEFAULT_SERVER,
+    json_output: Json = False,
+) -> None:
+    """Check the chain of the whole log; exit code 4 names the first entry that is bad.
+
+    The last sequence and hash are printed: note them, and a log that was cut off or forged
+    since shows by not containing them.
+    """
+    from infrafabric_cli import verification  # noqa: PLC0415  # no other command loads the chain
+
+    result = verification.of_folder(data) if data else verification.of_server(server)
+    if json_output:
+        print_json(verification.as_json(result))
+    else:
+        for line in verification.lines(result):
+            say(line)
+    if result.broken is not None:
+        raise typer.Exit(ExitCode.TAMPERED)
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    details = ", ".join(f"{name}={value}" for name, value in as_json(entry)["details"].items())
+    return (
+        str(entry.sequence),
+        moment(entry.decide_time),
+        entry.component,
+        entry.operation,
+        entry.swarm_id,
+        entry.task_id,
+        str(entry.attempt or ""),
+        details,
+    )
