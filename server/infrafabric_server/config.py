@@ -9,6 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+MAX_PORT = 65_535
+LEAST_SECONDS = 0.1
+MOST_SECONDS = 30 * 86_400
+
 
 class ConfigError(Exception):
     """A setting breaks its rule; the message names the setting and the rule."""
@@ -106,15 +110,17 @@ def _seconds(name: str, value: object) -> float:
         seconds = float(str(value))
     except ValueError:
         seconds = -1.0
-    if not 0.1 <= seconds <= 86_400 * 30:
-        raise ConfigError(f"{name}: must be a number of seconds, 0.1 to 2592000, not {value}")
+    if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
+        raise ConfigError(
+            f"{name}: must be a number of seconds, {LEAST_SECONDS} to {MOST_SECONDS}, not {value}"
+        )
     return seconds
 
 
 def _address(name: str, text: str) -> Address:
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > MAX_PORT:
         raise ConfigError(f"{name}: must be HOST:PORT with a port of 0 to 65535, not {text}")
     if not _is_loopback(host):
         raise ConfigError(

@@ -1,0 +1,267 @@
+"""The composition root: the only place that names concrete adapters."""
+
+import asyncio
+import secrets
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from types import ModuleType
+from typing import Any, TypeVar
+
+import structlog
+import uvloop
+from google.protobuf.descriptor import FileDescriptor
+from grpc import aio
+from infrafabric.v1 import (
+    coordinator_service_pb2,
+    governor_service_pb2,
+    notify_service_pb2,
+    witness_service_pb2,
+)
+from infrafabric.v1.coordinator_service_pb2_grpc import add_CoordinatorServiceServicer_to_server
+from infrafabric.v1.governor_service_pb2_grpc import add_GovernorServiceServicer_to_server
+from infrafabric.v1.notify_service_pb2_grpc import add_NotifyServiceServicer_to_server
+from infrafabric.v1.witness_service_pb2_grpc import add_WitnessServiceServicer_to_server
+from prometheus_client import CollectorRegistry
+
+from infrafabric_server.clock import SystemClock
+from infrafabric_server.config import Address, Settings
+from infrafabric_server.coordinator.build import Limits, Parts, build_coordinator
+from infrafabric_server.coordinator.service.servicer import CoordinatorServicer
+from infrafabric_server.edge.grpc_server import GrpcServer, Service
+from infrafabric_server.fleet.fleet import Fleet
+from infrafabric_server.gateway.app import create_app
+from infrafabric_server.gateway.events import Events
+from infrafabric_server.gateway.server import GatewayServer
+from infrafabric_server.governor.governor import Governor
+from infrafabric_server.governor.roster import Roster
+from infrafabric_server.governor.service import GovernorService
+from infrafabric_server.logs import configure_logs
+from infrafabric_server.notify.notify import Notify
+from infrafabric_server.notify.service import NotifyService, StatusFrames
+from infrafabric_server.notify.watch import StatusWatch
+from infrafabric_server.store.feed import Feed
+from infrafabric_server.store.mirror import Mirror
+from infrafabric_server.store.protocol import Store, StoreRefused
+from infrafabric_server.store.sqlite import SqliteStore
+from infrafabric_server.witness.flood import Flood
+from infrafabric_server.witness.log import WitnessLog
+from infrafabric_server.witness.outbox import Outbox
+from infrafabric_server.witness.sealer import Sealer
+from infrafabric_server.witness.service import WitnessService
+from infrafabric_server.witness.sqlite_log import SqliteWitnessLog
+from infrafabric_server.witness.tail import Tail
+from infrafabric_server.witness.witness import Witness
+
+ServicerT = TypeVar("ServicerT")
+
+_log = structlog.get_logger(__name__)
+
+# The thread that commits waits for the interpreter's lock as long as the event loop holds
+# it, at most this long instead of Python's 5 ms: a commit takes less than that.
+_SWITCH_SECONDS = 0.0005
+
+
+def serve(settings: Settings) -> int:
+    """Run a server until SIGTERM or SIGINT, then drain it.
+
+    Prints one line when both ports answer: `ready grpc=HOST:PORT http=HOST:PORT`.
+    Returns 0 after a drain, 1 when the data directory or a port cannot be had: the log says
+    why and what to do.
+    """
+    configure_logs(settings.log_level)
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(_serve(settings))
+        except (StoreRefused, OSError) as error:
+            _log.error("refused_to_start", reason=str(error))  # noqa: TRY400  # no fault of ours
+            return 1
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with _opened(settings) as (store, log):
+        replica = await Replica.build(settings, store, log)
+        await replica.run(stop)
+
+
+@asynccontextmanager
+async def _opened(settings: Settings) -> AsyncIterator[tuple[Store, WitnessLog]]:
+    store = await SqliteStore.open(settings.data)
+    try:
+        log = await SqliteWitnessLog.open(settings.data)
+        try:
+            yield store, log
+        finally:
+            await log.close()
+    finally:
+        await store.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One server process, connected and not yet running."""
+
+    settings: Settings
+    store: Store
+    mirror: Mirror
+    parts: Parts
+    notify: Notify
+    witness: Witness
+    grpc: GrpcServer
+    gateway: GatewayServer
+
+    @classmethod
+    async def build(cls, settings: Settings, store: Store, log: WitnessLog) -> "Replica":
+        """Connect everything over an open store and log, and load the views."""
+        clock = SystemClock()
+        registry = CollectorRegistry()
+        name = secrets.token_hex(4)
+        mirror = Mirror(store)
+        fleet = Fleet(mirror)
+        roster = Roster()
+        governor = Governor(fleet.swarms, roster)
+        tail = await Tail.open(log)
+        sealer = Sealer(store, log, tail.add)
+        outbox = Outbox(clock, name, sealer)
+        flood = Flood(outbox, store, clock, component="coordinator")
+        parts = build_coordinator(
+            store,
+            mirror,
+            fleet,
+            roster,
+            outbox,
+            flood,
+            clock,
+            replica=name,
+            limits=Limits(
+                lease=settings.lease_seconds,
+                claim_ttl=settings.claim_ttl_seconds,
+                ack=settings.ack_seconds,
+            ),
+        )
+        records = parts.coordinator.records
+        notify = Notify(
+            mirror,
+            fleet,
+            parts.coordinator,
+            outbox,
+            clock,
+            broadcasts=records.broadcasts,
+            requests=records.requests,
+            escalate_after=timedelta(seconds=settings.escalate_seconds),
+        )
+        await mirror.start()
+        watched = Feed(store, mirror, [fleet.statuses, fleet.swarms, records.broadcasts])
+        statuses = StatusWatch(watched, fleet, notify.see)
+        witness = Witness(log, tail, sealer, flood)
+        coordinator = CoordinatorServicer(
+            parts.coordinator, Feed(store, mirror, [records.tasks]), StatusFrames(notify)
+        )
+        services = [
+            _service(coordinator_service_pb2, add_CoordinatorServiceServicer_to_server, coordinator),
+            _service(
+                notify_service_pb2,
+                add_NotifyServiceServicer_to_server,
+                NotifyService(notify, statuses),
+            ),
+            _service(
+                governor_service_pb2,
+                add_GovernorServiceServicer_to_server,
+                GovernorService(governor),
+            ),
+            _service(
+                witness_service_pb2,
+                add_WitnessServiceServicer_to_server,
+                WitnessService(witness),
+            ),
+        ]
+        grpc = GrpcServer(str(settings.grpc), services, registry)
+        events = Events(statuses)
+        app = create_app(
+            notify,
+            events,
+            parts.coordinator.placing,
+            health=store.health,
+            registry=registry,
+            is_draining=lambda: grpc.draining,
+            loopback=True,
+        )
+        gateway = GatewayServer(app, events, _bound(settings.http))
+        return cls(settings, store, mirror, parts, notify, witness, grpc, gateway)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set, then drain: what was accepted is finished and sealed."""
+        async with asyncio.TaskGroup() as group:
+
+            def start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+                return group.create_task(work)
+
+            inner = [
+                start(self.mirror.run()),
+                start(self.parts.background.run()),
+                start(self.parts.dispatcher.run()),
+                start(self.parts.timers.run()),
+                start(self.witness.run()),
+            ]
+            self.notify.start()
+            inner.append(start(self.notify.run()))
+            await asyncio.sleep(0)
+            self.parts.reactions.begin()
+            serving = start(self.gateway.run())
+            grpc_port = await self.grpc.start()
+            await self.gateway.ready()
+            self._announce(grpc_port)
+            await stop.wait()
+            await self._drain(serving)
+            await self.witness.flush()
+            for task in inner:
+                task.cancel()
+        await self.mirror.close()
+
+    def _announce(self, grpc_port: int) -> None:
+        grpc = Address(self.settings.grpc.host, grpc_port)
+        http = Address(self.settings.http.host, self.gateway.port)
+        sys.stdout.write(f"ready grpc={grpc} http={http}\n")
+        sys.stdout.flush()
+
+    async def _drain(self, serving: asyncio.Task[None]) -> None:
+        _log.info("draining", sessions=len(self.parts.links))
+        await self.grpc.drain()
+        self.parts.coordinator.sessions.drain("the server stops; resume at another one")
+        self.gateway.stop()
+        await self.grpc.stop(self.settings.drain_seconds)
+        await serving
+        _log.info("drained")
+
+
+def _service(
+    module: ModuleType, add: Callable[[ServicerT, aio.Server], None], servicer: ServicerT
+) -> Service:
+    """Return the one service that a generated module declares, with its servicer."""
+    descriptor: FileDescriptor = module.DESCRIPTOR
+    (declared,) = descriptor.services_by_name.values()
+    return Service(declared.full_name, lambda server: add(servicer, server))
+
+
+def _bound(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((address.host, address.port))
+        bound.listen(1024)
+        bound.setblocking(False)
+    except OSError:
+        bound.close()
+        raise
+    return bound
