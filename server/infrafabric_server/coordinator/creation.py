@@ -15,6 +15,7 @@ from infrafabric_server.coordinator.models import (
     TaskState,
 )
 from infrafabric_server.coordinator.records import MAX_TRIES, Fact, Records
+from infrafabric_server.coordinator.requests import answered
 from infrafabric_server.coordinator.scheduler import Assignment
 from infrafabric_server.errors import FabricError, FieldViolation, InvalidField, Reason
 from infrafabric_server.limits import MAX_BOARD_BYTES, MAX_BOARD_TASKS, MAX_LIVE_TASKS
@@ -74,15 +75,9 @@ class Creation:
             )
 
     async def _earlier(self, request_id: str, digest: str) -> tuple[Task, ...] | None:
-        record = self._records.requests.get(request_id) if request_id else None
+        record = answered(self._records.requests, request_id, digest)
         if record is None:
             return None
-        if record.digest != digest:
-            raise FabricError(
-                Reason.REQUEST_ID_REUSED,
-                f"request id {request_id} was used before with another content",
-                fields=[FieldViolation("request_id", "must be new for a new request")],
-            )
         found = [await self._records.find(task_id) for task_id in record.task_ids]
         return tuple(task for task in found if task is not None)
 
@@ -148,7 +143,9 @@ class Creation:
             tasks[assignment.task_id] = claimed.task
             compares.extend(claimed.compares)
             facts.extend(claimed.facts)
-        writes: list[Write] = [self._records.tasks.put(task_id, task) for task_id, task in tasks.items()]
+        writes: list[Write] = [
+            self._records.tasks.put(task_id, task) for task_id, task in tasks.items()
+        ]
         if request_id:
             compares.append(absent(self._records.requests.key(request_id)))
             record = RequestRecord(

@@ -7,7 +7,8 @@ from pydantic import JsonValue
 
 from infrafabric_server.clock import Clock
 from infrafabric_server.coordinator.models import RequestRecord
-from infrafabric_server.errors import FabricError, FieldViolation, Reason
+from infrafabric_server.coordinator.requests import answered
+from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.models import Broadcast
 from infrafabric_server.store.mirror import Mirror, View, Write
@@ -41,9 +42,9 @@ class Broadcasts:
         Raises REQUEST_ID_REUSED, OUTBOX_FULL and the store's errors.
         """
         digest = hashlib.sha256(f"broadcast\n{message}".encode()).hexdigest()
-        earlier = self._earlier(request_id, digest)
+        earlier = answered(self._requests, request_id, digest)
         if earlier is not None:
-            return earlier
+            return earlier.sessions
         self._outbox.check()
         now = self._clock.now()
         sessions = len(self._fleet.sessions)
@@ -64,20 +65,8 @@ class Broadcasts:
             return sessions
         # Only the request id is compared: somebody else used it meanwhile.
         await self._mirror.caught_up(result.revision)
-        earlier = self._earlier(request_id, digest)
+        earlier = answered(self._requests, request_id, digest)
         if earlier is None:
             text = f"request id {request_id} is being swept; try again"
             raise FabricError(Reason.CONTENTION, text, retry_after=0.1)
-        return earlier
-
-    def _earlier(self, request_id: str, digest: str) -> int | None:
-        record = self._requests.get(request_id) if request_id else None
-        if record is None:
-            return None
-        if record.digest != digest:
-            raise FabricError(
-                Reason.REQUEST_ID_REUSED,
-                f"request id {request_id} was used before with another content",
-                fields=[FieldViolation("request_id", "must be new for a new request")],
-            )
-        return record.sessions
+        return earlier.sessions
