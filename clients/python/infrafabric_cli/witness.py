@@ -141,7 +141,7 @@ def verify(
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
-    details = ", ".join(f"{name}={value}" for name, value in as_json(entry)["details"].items())
+    details = ", ".join(f"{name}={value}" for name, value in as_json(entry).get("details", {}).items())
     return (
         str(entry.sequence),
         moment(entry.decide_time),
