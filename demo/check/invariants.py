@@ -1,0 +1,38 @@
+"""The invariants that a run must keep, by name."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from demo.check import incidents, ledger
+from demo.check.evidence import Evidence
+
+Check = Callable[[Evidence], Iterator[str]]
+
+INVARIANTS: dict[str, Check] = {
+    "witness-chain": ledger.witness_chain,
+    "every-session-reported": ledger.every_session_reported,
+    "every-task-done": ledger.every_task_done,
+    "one-completion-per-task": ledger.one_completion_per_task,
+    "acknowledged-completion-is-in-the-witness-log": ledger.acknowledged_completions_are_logged,
+    "one-owner-per-attempt": ledger.one_owner_per_attempt,
+    "attempts-only-grow": ledger.attempts_only_grow,
+    "dependencies-respected": ledger.dependencies_respected,
+    "killed-task-was-taken-over": incidents.killed_task_was_taken_over,
+    "late-message-was-refused": incidents.late_message_was_refused,
+    "blocked-session-got-a-filler": incidents.blocked_session_got_a_filler,
+    "blocker-reached-the-orchestrator": incidents.blocker_reached_the_orchestrator,
+    "help-was-answered": incidents.help_was_answered,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found about one invariant; it holds when there are no violations."""
+
+    name: str
+    violations: tuple[str, ...]
+
+
+def judge(evidence: Evidence) -> list[Finding]:
+    """Return a finding for every invariant, in their order."""
+    return [Finding(name, tuple(check(evidence))) for name, check in INVARIANTS.items()]

@@ -1,0 +1,37 @@
+"""The orchestrator: is alerted to blockers, and resolves each after a while."""
+
+import os
+from contextlib import AsyncExitStack
+
+from demo.journal import Journal
+from demo.member import Member, run
+from infrafabric import Client, Session
+from infrafabric.v1.session_client_pb2 import SESSION_ROLE_ORCHESTRATOR
+
+# Hours of simulated work that an answer takes.
+ANSWER_HOURS = 1.0
+
+
+async def main(member: Member, journal: Journal) -> None:
+    """Answer alerts, one after the other, until the session ends."""
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(Client(member.server))
+        session = await stack.enter_async_context(
+            Session(member.server, swarm_id=member.swarm_id, role=SESSION_ROLE_ORCHESTRATOR)
+        )
+        await session.opened()
+        journal.write("opened", pid=os.getpid())
+        async for blocker in session.alerts():
+            if blocker.HasField("resolve_time") or blocker.escalations:
+                continue
+            about = (blocker.task_id, blocker.attempt)
+            journal.write("alerted", *about, blocked=blocker.swarm_id, why=blocker.description)
+            await member.work(ANSWER_HOURS)
+            await client.claims.resolve_blocker(
+                blocker.swarm_id, task_id=blocker.task_id, resolution="here is what was missing"
+            )
+            journal.write("resolved", *about, blocked=blocker.swarm_id)
+
+
+if __name__ == "__main__":
+    run(main)

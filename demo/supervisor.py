@@ -1,0 +1,214 @@
+"""Runs the fleet on the board, lets the story happen, and brings the evidence in."""
+
+import asyncio
+import json
+import shutil
+from asyncio import TaskGroup
+from collections.abc import Callable
+from pathlib import Path
+
+from demo import programs
+from demo.check.evidence import ORCHESTRATOR, SUPERVISOR
+from demo.journal import Journal, journal_path
+from demo.member import Member
+from demo.picture import Picture
+from demo.plan import BOARD_FILE, FLEET_FILE, Does, Fleet, Runs, SessionPlan
+from demo.plants import FORGERIES, Plant
+from demo.processes import Process, Processes
+from demo.server import Server
+from demo.view import View
+from infrafabric import Client
+from infrafabric.v1.task_pb2 import Task
+
+ROGUE = "session-0-rogue"
+
+
+class Supervisor:
+    """One run, from a running server to the evidence in the run's folder.
+
+    Args:
+        processes: where the fleet is started.
+        server: the server that was started.
+        folder: the run's folder.
+        second_per_hour: how many seconds an hour of simulated work takes.
+        picture: what the streams have shown; the view may draw it.
+        view: where news go.
+        plant: the fault to plant, if any.
+    """
+
+    def __init__(
+        self,
+        processes: Processes,
+        *,
+        server: Server,
+        folder: Path,
+        second_per_hour: float,
+        picture: Picture,
+        view: View,
+        plant: Plant | None,
+    ) -> None:
+        self.stage = "starting"
+        self._processes = processes
+        self._server = server
+        self._grpc = server.grpc
+        self._folder = folder
+        self._second_per_hour = second_per_hour
+        self._fleet = Fleet.read(FLEET_FILE)
+        self._picture = picture
+        self._view = view
+        self._plant = plant
+        self._journal = Journal(folder, SUPERVISOR)
+        self._seen = asyncio.Condition()
+        self._members: dict[str, Process] = {}
+
+    async def run(self) -> None:
+        """Let the fleet do the board, and bring the evidence in.
+
+        Raises:
+            RunFailedError: something ended or answered as it should not.
+        """
+        async with Client(self._grpc) as client, TaskGroup() as group:
+            watches = [
+                group.create_task(self._watch_tasks(client)),
+                group.create_task(self._watch_statuses(client)),
+                group.create_task(self._server.process.watch()),
+            ]
+            await self._start_fleet(group)
+            await self._load_board()
+            await self._kill_and_restart(group)
+            self.stage = "waiting for the last tasks"
+            await self._until(lambda: self._picture.finished)
+            await self._stop_fleet()
+            for watch in watches:
+                watch.cancel()
+        await self._collect()
+
+    async def _watch_tasks(self, client: Client) -> None:
+        async for event in client.tasks.watch():
+            if event.HasField("snapshot") or event.HasField("changed"):
+                task = event.changed if event.HasField("changed") else event.snapshot
+                await self._show(self._picture.see_task(task))
+
+    async def _watch_statuses(self, client: Client) -> None:
+        async for event in client.statuses.watch():
+            if event.HasField("snapshot") or event.HasField("changed"):
+                status = event.changed if event.HasField("changed") else event.snapshot
+                await self._show(self._picture.see_status(status))
+
+    async def _show(self, news: list[str]) -> None:
+        for line in news:
+            self._view.tell(line)
+        async with self._seen:
+            self._seen.notify_all()
+
+    async def _until(self, reached: Callable[[], bool]) -> None:
+        async with self._seen:
+            await self._seen.wait_for(reached)
+
+    async def _start_fleet(self, group: TaskGroup) -> None:
+        self.stage = "waiting for all sessions to open"
+        await self._start_module(ORCHESTRATOR, ORCHESTRATOR, group)
+        for plan in self._fleet.sessions:
+            await self._start(plan, group)
+        sessions = [plan.id for plan in self._fleet.sessions]
+        await self._until(
+            lambda: (
+                ORCHESTRATOR in self._picture.statuses
+                and all(self._picture.waits(swarm_id) for swarm_id in sessions)
+            )
+        )
+
+    async def _start(self, plan: SessionPlan, group: TaskGroup) -> None:
+        """Start a session; the TypeScript command line's own output is its journal."""
+        command = programs.session(plan, self._member(plan.id))
+        environment = programs.environment(plan, self._member(plan.id), self._server.http)
+        if plan.runs is Runs.TYPESCRIPT:
+            with journal_path(self._folder, plan.id).open("ab") as journal:
+                process = await self._processes.start(
+                    plan.id, command, stdout=journal, environment=environment
+                )
+        else:
+            process = await self._processes.start(plan.id, command, environment=environment)
+        self._members[plan.id] = process
+        group.create_task(process.watch())
+
+    async def _start_module(self, name: str, swarm_id: str, group: TaskGroup) -> None:
+        command = programs.module(name, self._member(swarm_id))
+        self._members[swarm_id] = await self._processes.start(swarm_id, command)
+        group.create_task(self._members[swarm_id].watch())
+
+    def _member(self, swarm_id: str) -> Member:
+        return Member(swarm_id, self._grpc, self._folder, self._second_per_hour)
+
+    async def _load_board(self) -> None:
+        self.stage = "importing the board"
+        await self._infrafabric("board", "import", str(BOARD_FILE))
+        self._view.tell(f"the board is loaded: {BOARD_FILE.name}")
+        if self._plant is Plant.DOUBLE_CLAIM:
+            await self._processes.run(ROGUE, programs.module("rogue", self._member(ROGUE)))
+
+    async def _infrafabric(self, group: str, command: str, *words: str) -> str:
+        """Run a command of the product and return what it printed."""
+        return await self._processes.run(
+            f"{group}-{command}",
+            [programs.INFRAFABRIC, group, command, *words, "--server", self._grpc],
+        )
+
+    async def _kill_and_restart(self, group: TaskGroup) -> None:
+        """Kill a session in the middle of a task, and start it again when that was taken over."""
+        victim = self._fleet.whose(Does.KILLED)
+        self.stage = f"waiting for {victim.id} to be in the middle of a task"
+        task = await self._task_at(victim)
+        process = self._members[victim.id]
+        process.kill()
+        self._journal.write("killed", task.task_id, task.attempt, victim=victim.id, pid=process.pid)
+        self._picture.killed.add(victim.id)
+        self._view.tell(
+            f"{victim.id} was killed (SIGKILL) in {task.task_id} at {task.milestone_percent} %"
+        )
+        self.stage = f"waiting for {task.task_id} to be taken over from {victim.id}"
+        name, attempt = task.task_id, task.attempt
+        await self._until(lambda: self._picture.tasks[name].attempt > attempt)
+        self.stage = f"waiting for {victim.id} to come back"
+        await self._start(victim, group)
+        await self._until(
+            lambda: self._picture.waits(victim.id) or bool(self._picture.held_by(victim.id))
+        )
+        self._picture.killed.discard(victim.id)
+        self._view.tell(f"{victim.id} is back")
+
+    async def _task_at(self, victim: SessionPlan) -> Task:
+        """Return the victim's task once it is at the milestone of the story."""
+        story = victim.story
+        assert story is not None
+        found: list[Task] = []
+
+        def reached() -> bool:
+            found[:] = [
+                task
+                for task in self._picture.held_by(victim.id)
+                if not task.filler and task.milestone_percent == story.at_percent
+            ]
+            return bool(found)
+
+        await self._until(reached)
+        return found[0]
+
+    async def _stop_fleet(self) -> None:
+        self.stage = "stopping the fleet"
+        await asyncio.gather(*(process.stop() for process in self._members.values()))
+
+    async def _collect(self) -> None:
+        """Verify the log and note its head, then export it; plant what is to be planted."""
+        self.stage = "exporting the witness log"
+        verified = json.loads(await self._infrafabric("witness", "verify", "--json"))
+        export = self._folder / "witness.jsonl"
+        export.write_text(await self._infrafabric("witness", "export"))
+        head = {"sequence": verified["sequence"], "hash": verified["hash"]}
+        run = {"witness_head": head, "second_per_hour": self._second_per_hour}
+        (self._folder / "run.json").write_text(json.dumps(run, indent=2) + "\n")
+        for path in (BOARD_FILE, FLEET_FILE):
+            shutil.copy(path, self._folder)
+        if self._plant in FORGERIES:
+            FORGERIES[self._plant](export)
+        self._journal.close()

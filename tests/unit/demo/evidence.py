@@ -1,0 +1,143 @@
+"""Evidence of a small run that keeps every invariant, for tests to damage."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from demo.check.evidence import ORCHESTRATOR, SUPERVISOR, Evidence, read
+from demo.check.ledger import GENESIS, link_hash
+from demo.journal import journal_path
+
+BOARD = """
+tasks:
+  - {id: own, title: Own task, hours: 2, capabilities: [a]}
+  - {id: taken, title: Taken over, hours: 1, capabilities: [b], depends: [own]}
+  - {id: extra, title: Filler, hours: 1, capabilities: [a], filler: yes}
+"""
+FLEET = """
+sessions:
+  - {id: busy, runs: python, model: small, cost_per_hour: 2, capabilities: [a],
+     story: {does: blocked, at_percent: 50}}
+  - {id: victim, runs: python, model: small, cost_per_hour: 2, capabilities: [b],
+     story: {does: killed, at_percent: 50}}
+  - {id: heir, runs: typescript, model: large, cost_per_hour: 20, capabilities: [b],
+     story: {does: help, at_percent: 25}}
+"""
+
+
+@dataclass
+class Case:
+    """Journals and log of a run, as lists of JSON objects that a test may change."""
+
+    journals: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+    def write(self, folder: Path) -> None:
+        """Write the run's folder; the log is sealed as it is then."""
+        (folder / "journals").mkdir()
+        (folder / "board.yaml").write_text(BOARD)
+        (folder / "fleet.yaml").write_text(FLEET)
+        for writer, records in self.journals.items():
+            _write_lines(journal_path(folder, writer), records)
+        sealed = seal(self.log)
+        _write_lines(folder / "witness.jsonl", sealed)
+        head = {"sequence": sealed[-1]["sequence"], "hash": sealed[-1]["hash"]}
+        (folder / "run.json").write_text(json.dumps({"witness_head": head, "second_per_hour": 1}))
+
+    def evidence(self, folder: Path) -> Evidence:
+        """Write the run's folder and read it as the judge does."""
+        self.write(folder)
+        return read(folder)
+
+
+def seal(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the entries as an export has them, linked by their hashes."""
+    sealed: list[dict[str, Any]] = []
+    previous = GENESIS
+    for sequence, content in enumerate(log, start=1):
+        body = json.dumps(content | {"sequence": sequence}, sort_keys=True, separators=(",", ":"))
+        link = link_hash(previous, body)
+        sealed.append(
+            {"sequence": sequence, "operation": content["operation"], "body": body}
+            | {"previous_hash": previous, "hash": link}
+        )
+        previous = link
+    return sealed
+
+
+def entry(operation: str, swarm_id: str, task_id: str = "", attempt: int = 0) -> dict[str, Any]:
+    """Return a decision as the body of an entry tells it."""
+    return {
+        "decide_time": "2026-01-31T12:00:00.000000Z",
+        "component": "coordinator",
+        "operation": operation,
+        "swarm_id": swarm_id,
+        "task_id": task_id,
+        "attempt": attempt,
+        "details": {},
+    }
+
+
+def record(event: str, task_id: str = "", attempt: int = 0, **fields: object) -> dict[str, Any]:
+    """Return a line of a journal."""
+    return {"time": 1769860800.005, "event": event, "task_id": task_id, "attempt": attempt} | fields
+
+
+def good_case() -> Case:
+    """Return a run in which everything happened that the story wants."""
+    return Case(
+        journals={
+            "busy": [
+                record("opened"),
+                record("received", "own", 1),
+                record("claimed", "own", 1, seconds=0.004),
+                record("progress", "own", 1, percent=50),
+                record("blocked", "own", 1),
+                record("received", "extra", 1),
+                record("unblocked", "own", 1),
+                record("completed", "extra", 1),
+                record("completed", "own", 1),
+            ],
+            "victim": [
+                record("opened"),
+                record("received", "taken", 1),
+                record("refused", "taken", 1, reason="ERROR_REASON_STALE_ATTEMPT"),
+                record("opened"),
+            ],
+            # As the TypeScript command line tells it.
+            "heir": [
+                {"event": "connected", "swarm_id": "heir", "epoch": "7", "resumed": False},
+                {"event": "task", "task": {"task_id": "taken", "attempt": "2"}},
+                {"event": "progress", "task_id": "taken", "percent": 25},
+                record("help", "taken", 2, helpers=["busy"]),
+                {"event": "completed", "task_id": "taken", "attempt": "2", "reason": ""},
+            ],
+            SUPERVISOR: [record("killed", "taken", 1, victim="victim", pid=17)],
+            ORCHESTRATOR: [record("opened"), record("alerted", "own", 1)],
+        },
+        log=[
+            entry("task_assigned", "busy", "own", 1),
+            entry("blocker_reported", "busy", "own", 1),
+            entry("task_assigned", "busy", "extra", 1),
+            entry("blocker_resolved", "busy", "own", 1),
+            entry("task_completed", "busy", "extra", 1),
+            entry("progress_reported", "busy", "own", 1),
+            entry("task_completed", "busy", "own", 1),
+            entry("task_assigned", "victim", "taken", 1),
+            entry("claim_lost", "victim", "taken", 1),
+            entry("claim_won", "heir", "taken", 2),
+            entry("message_fenced", "victim", "taken") | {"details": {"count": 2}},
+            entry("task_completed", "heir", "taken", 2) | {"details": {"cost_micros": 2_000_000}},
+        ],
+    )
+
+
+def without(items: Iterable[dict[str, Any]], **fields: object) -> list[dict[str, Any]]:
+    """Return the items but for those in which all these fields are so."""
+    return [item for item in items if any(item.get(name) != fields[name] for name in fields)]
+
+
+def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -1,0 +1,297 @@
+"""The judge finds each broken invariant, and nothing in a run that keeps them all."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from demo.check.evidence import ORCHESTRATOR, SUPERVISOR, EvidenceError, read
+from demo.check.invariants import INVARIANTS, judge
+from demo.check.summary import latency, lines, summarize
+from demo.plants import break_chain, lose_completion
+from tests.unit.demo.evidence import Case, entry, good_case, record, without
+
+Damage = Callable[[Case], None]
+
+
+def broken(case: Case, folder: Path) -> dict[str, tuple[str, ...]]:
+    findings = judge(case.evidence(folder))
+    return {finding.name: finding.violations for finding in findings if finding.violations}
+
+
+def test_a_run_that_keeps_all_invariants_passes(tmp_path: Path) -> None:
+    assert broken(good_case(), tmp_path) == {}
+
+
+def no_session(case: Case) -> None:
+    case.journals["heir"] = without(case.journals["heir"], event="connected")
+
+
+def no_completion(case: Case) -> None:
+    case.log = without(case.log, operation="task_completed", task_id="extra")
+    case.journals["busy"] = without(case.journals["busy"], event="completed", task_id="extra")
+
+
+def completed_twice_in_the_log(case: Case) -> None:
+    case.log.append(entry("task_completed", "heir", "taken", 2))
+
+
+def completed_by_two(case: Case) -> None:
+    case.journals["victim"].append(record("completed", "taken", 1))
+
+
+def forgotten_promise(case: Case) -> None:
+    case.log = without(case.log, operation="task_completed", task_id="own")
+
+
+def two_owners_by_their_word(case: Case) -> None:
+    case.journals["rogue"] = [record("received", "own", 1)]
+
+
+def two_owners_in_the_log(case: Case) -> None:
+    case.log.insert(1, entry("claim_won", "heir", "own", 1))
+
+
+def attempt_given_twice(case: Case) -> None:
+    case.log.insert(1, entry("task_assigned", "busy", "own", 1))
+
+
+def old_attempt_heard(case: Case) -> None:
+    case.log.insert(10, entry("progress_reported", "victim", "taken", 1))
+
+
+def begun_too_early(case: Case) -> None:
+    case.log.insert(0, case.log.pop(7))
+
+
+def nobody_killed(case: Case) -> None:
+    case.journals[SUPERVISOR] = []
+
+
+def claim_never_lost(case: Case) -> None:
+    case.log = without(case.log, operation="claim_lost")
+
+
+def taken_over_by_itself(case: Case) -> None:
+    case.log[-1]["swarm_id"] = "victim"
+
+
+def late_word_not_sent(case: Case) -> None:
+    case.journals["victim"] = without(case.journals["victim"], event="refused")
+
+
+def late_word_not_recorded(case: Case) -> None:
+    case.log = without(case.log, operation="message_fenced")
+
+
+def late_word_counted(case: Case) -> None:
+    case.log.insert(10, entry("task_completed", "victim", "taken", 1))
+
+
+def never_blocked(case: Case) -> None:
+    case.journals["busy"] = without(case.journals["busy"], event="blocked")
+
+
+def no_filler(case: Case) -> None:
+    case.journals["busy"] = without(case.journals["busy"], event="received", task_id="extra")
+
+
+def own_task_not_returned(case: Case) -> None:
+    case.journals["busy"] = without(case.journals["busy"], event="unblocked")
+
+
+def own_task_not_finished(case: Case) -> None:
+    case.journals["busy"] = without(case.journals["busy"], event="completed", task_id="own")
+
+
+def no_alert(case: Case) -> None:
+    case.journals[ORCHESTRATOR] = without(case.journals[ORCHESTRATOR], event="alerted")
+
+
+def blocker_not_recorded(case: Case) -> None:
+    case.log = without(case.log, operation="blocker_reported")
+
+
+def blocker_not_closed(case: Case) -> None:
+    case.log = without(case.log, operation="blocker_resolved")
+
+
+def nobody_asked(case: Case) -> None:
+    case.journals["heir"] = without(case.journals["heir"], event="help")
+
+
+def nobody_named(case: Case) -> None:
+    case.journals["heir"][3]["helpers"] = []
+
+
+@pytest.mark.parametrize(
+    ("damage", "invariant"),
+    [
+        (no_session, "every-session-reported"),
+        (no_completion, "every-task-done"),
+        (completed_twice_in_the_log, "one-completion-per-task"),
+        (completed_by_two, "one-completion-per-task"),
+        (forgotten_promise, "acknowledged-completion-is-in-the-witness-log"),
+        (two_owners_by_their_word, "one-owner-per-attempt"),
+        (two_owners_in_the_log, "one-owner-per-attempt"),
+        (attempt_given_twice, "attempts-only-grow"),
+        (old_attempt_heard, "attempts-only-grow"),
+        (begun_too_early, "dependencies-respected"),
+        (nobody_killed, "killed-task-was-taken-over"),
+        (claim_never_lost, "killed-task-was-taken-over"),
+        (taken_over_by_itself, "killed-task-was-taken-over"),
+        (late_word_not_sent, "late-message-was-refused"),
+        (late_word_not_recorded, "late-message-was-refused"),
+        (late_word_counted, "late-message-was-refused"),
+        (never_blocked, "blocked-session-got-a-filler"),
+        (no_filler, "blocked-session-got-a-filler"),
+        (own_task_not_returned, "blocked-session-got-a-filler"),
+        (own_task_not_finished, "blocked-session-got-a-filler"),
+        (no_alert, "blocker-reached-the-orchestrator"),
+        (blocker_not_recorded, "blocker-reached-the-orchestrator"),
+        (blocker_not_closed, "blocker-reached-the-orchestrator"),
+        (nobody_asked, "help-was-answered"),
+        (nobody_named, "help-was-answered"),
+    ],
+)
+def test_damage_is_found_by_the_invariant_that_it_breaks(
+    damage: Damage, invariant: str, tmp_path: Path
+) -> None:
+    case = good_case()
+    damage(case)
+    assert invariant in broken(case, tmp_path)
+
+
+def drop_an_entry(lines: list[str]) -> None:
+    del lines[4]
+
+
+def swap_two_entries(lines: list[str]) -> None:
+    lines[3], lines[4] = lines[4], lines[3]
+
+
+def cut_the_end(lines: list[str]) -> None:
+    del lines[-1]
+
+
+def change_a_body(lines: list[str]) -> None:
+    lines[5] = lines[5].replace("busy", "heir")
+
+
+def change_a_hash(lines: list[str]) -> None:
+    changed = json.loads(lines[5])
+    lines[5] = json.dumps(changed | {"hash": "0" * 64})
+
+
+def damage_a_body_beyond_reading(lines: list[str]) -> None:
+    changed = json.loads(lines[5])
+    lines[5] = json.dumps(changed | {"body": changed["body"][:-1]})
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        drop_an_entry,
+        swap_two_entries,
+        cut_the_end,
+        change_a_body,
+        change_a_hash,
+        damage_a_body_beyond_reading,
+    ],
+)
+def test_a_log_that_was_tampered_with_breaks_the_chain(
+    tamper: Callable[[list[str]], None], tmp_path: Path
+) -> None:
+    good_case().write(tmp_path)
+    export = tmp_path / "witness.jsonl"
+    entries = export.read_text().splitlines()
+    tamper(entries)
+    export.write_text("\n".join(entries) + "\n")
+    findings = {finding.name: finding for finding in judge(read(tmp_path))}
+    assert findings["witness-chain"].violations
+
+
+def test_every_invariant_is_shown_to_be_breakable() -> None:
+    """A new invariant needs a test in which it is violated."""
+    marks = test_damage_is_found_by_the_invariant_that_it_breaks.pytestmark  # type: ignore[attr-defined]  # set by parametrize
+    damaged = {invariant for _, invariant in marks[0].args[1]}
+    assert damaged | {"witness-chain"} == set(INVARIANTS)
+
+
+def test_a_changed_letter_breaks_the_chain(tmp_path: Path) -> None:
+    good_case().write(tmp_path)
+    break_chain(tmp_path / "witness.jsonl")
+    assert {f.name for f in judge(read(tmp_path)) if f.violations} == {"witness-chain"}
+
+
+def test_a_forged_log_is_a_whole_chain_and_shows_by_what_it_lost(tmp_path: Path) -> None:
+    good_case().write(tmp_path)
+    lose_completion(tmp_path / "witness.jsonl")
+    evidence = read(tmp_path)
+    found = {finding.name: finding.violations for finding in judge(evidence) if finding.violations}
+    assert set(found) == {
+        "witness-chain",
+        "every-task-done",
+        "acknowledged-completion-is-in-the-witness-log",
+        "killed-task-was-taken-over",
+    }
+    assert "forged" in found["witness-chain"][0]
+
+
+def test_the_summary_is_computed_from_journals_and_log(tmp_path: Path) -> None:
+    evidence = good_case().evidence(tmp_path)
+    summary = summarize(evidence)
+    assert (summary.tasks, summary.completions, summary.attempts) == (3, {1: 3}, {1: 2, 2: 1})
+    assert (summary.fenced, summary.cost_micros, summary.entries) == (2, 2_000_000, 12)
+    # The three assignments that Python agents received, 5 ms after the log's time of decision.
+    assert summary.push.count == 3
+    assert summary.push.p99 == pytest.approx(5, abs=0.01)
+    assert summary.claim.count == 1
+    text = "\n".join(lines(evidence, summary, judge(evidence)))
+    assert "3 of 3, each exactly once" in text
+    assert text.endswith(f"OK: all {len(INVARIANTS)} invariants hold")
+
+
+def test_percentiles_are_measurements() -> None:
+    measured = latency([each / 1000 for each in range(1, 201)])
+    assert (measured.count, measured.p50, measured.p99) == (200, 100, 198)
+    assert str(latency([])) == "not measured"
+    assert latency([0.007]).p99 == 7
+
+
+@pytest.mark.parametrize(
+    ("damage", "status", "said"),
+    [
+        (None, 0, "OK: all"),
+        (two_owners_by_their_word, 1, "FAILED: broken invariant: one-owner-per-attempt"),
+    ],
+)
+def test_the_judge_is_a_program(
+    damage: Damage | None, status: int, said: str, tmp_path: Path
+) -> None:
+    case = good_case()
+    if damage is not None:
+        damage(case)
+    case.write(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "demo.check", tmp_path], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, said in done.stdout) == (status, True), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("missing", ["run.json", "board.yaml", "witness.jsonl"])
+def test_missing_evidence_is_named(missing: str, tmp_path: Path) -> None:
+    good_case().write(tmp_path)
+    (tmp_path / missing).unlink()
+    with pytest.raises(EvidenceError, match=missing):
+        read(tmp_path)
+
+
+def test_a_journal_that_is_no_json_is_named(tmp_path: Path) -> None:
+    good_case().write(tmp_path)
+    (tmp_path / "journals" / "heir.jsonl").write_text('{"event": "opened"}\n{"ev')
+    with pytest.raises(EvidenceError, match=r"heir\.jsonl, line 2: not JSON"):
+        read(tmp_path)
