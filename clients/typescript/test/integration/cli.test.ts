@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
-import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { beforeAll, expect, onTestFinished, test } from "vitest";
 import { Dispatch, TaskState } from "../../src/index.js";
 import { build, PACKAGE } from "../support/build.js";
 import { clientsOf, createTask, fresh, open, taskNow } from "../support/fleet.js";
@@ -10,14 +10,9 @@ import { Server } from "../support/server.js";
 
 const MAIN = `${PACKAGE}/dist/cli/main.js`;
 
-let server: Server;
+const server = Server.forThisFile();
 
-beforeAll(async () => {
-  await build();
-  server = await Server.start();
-}, 120_000);
-
-afterAll(() => server.stop());
+beforeAll(build, 60_000);
 
 type Line = Record<string, unknown>;
 
@@ -81,7 +76,7 @@ test("U2: session --once runs the command for one task and reports its result", 
   expect((await run.end()).code).toBe(0);
   expect(await taskNow(clients, taskId)).toMatchObject({
     state: TaskState.COMPLETED,
-    milestonePercent: 50,
+    milestoneNote: "nearly",
     result: { got: { q: [1, 2] } },
   });
 });

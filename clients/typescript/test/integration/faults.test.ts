@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { expect, test, vi } from "vitest";
 import {
   type BroadcastMessage,
   Dispatch,
@@ -11,13 +11,7 @@ import { clientsOf, createTask, fresh, open, taskNow } from "../support/fleet.js
 import { Server } from "../support/server.js";
 import { nextTask } from "../support/session-fixture.js";
 
-let server: Server;
-
-beforeAll(async () => {
-  server = await Server.start({ INFRAFABRIC_LEASE_SECONDS: "3" });
-});
-
-afterAll(() => server.stop());
+const server = Server.forThisFile({ INFRAFABRIC_LEASE_SECONDS: "3" });
 
 /** Waits until a session is connected again, after a cut that it has noticed. */
 async function reconnected(session: Session, epoch: bigint): Promise<void> {
@@ -142,9 +136,8 @@ test("N10: a watch that is cut resumes at its cursor: every change comes once", 
   const watching = (async () => {
     for await (const { event } of watchStatus(clientsOf(proxy.url), { signal: stop.signal })) {
       if (event.case === "snapshotEnd") snapshots += 1;
-      if (event.case === "changed" && event.value.swarmId === session.swarmId) {
-        seen.push(event.value.lastTask);
-      }
+      if (event.case !== "changed" || event.value.swarmId !== session.swarmId) continue;
+      if (event.value.lastTask !== "") seen.push(event.value.lastTask);
     }
   })();
   await vi.waitFor(() => expect(snapshots).toBe(1));
@@ -166,7 +159,7 @@ test("killed and started again, the server finds its sessions and their tasks ag
   await session.claim(taskId);
   const task = await nextTask(session);
   const { epoch } = session;
-  server = await server.restart();
+  await server.restart();
   const done = task.complete({ through: "a restart" });
   await reconnected(session, epoch);
   expect(await done).toMatchObject({ state: TaskState.COMPLETED, attempt: 1n });

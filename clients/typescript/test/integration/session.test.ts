@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { expect, test, vi } from "vitest";
 import {
   type Blocker,
   type BroadcastMessage,
@@ -15,13 +15,7 @@ import { clientsOf, createTask, fresh, open, stateNow, taskNow } from "../suppor
 import { Server } from "../support/server.js";
 import { nextTask } from "../support/session-fixture.js";
 
-let server: Server;
-
-beforeAll(async () => {
-  server = await Server.start();
-});
-
-afterAll(() => server.stop());
+const server = Server.forThisFile();
 
 test("C4: a created task is pushed to a session that fits, and its result is kept", async () => {
   const clients = clientsOf(server.url);

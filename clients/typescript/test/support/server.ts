@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll } from "vitest";
 
 /** The server that `make setup` installs. */
 const COMMAND = fileURLToPath(new URL("../../../../.venv/bin/infrafabric", import.meta.url));
@@ -12,31 +13,60 @@ const COMMAND = fileURLToPath(new URL("../../../../.venv/bin/infrafabric", impor
 /** Settings of a server, as environment variables. */
 export type Settings = Readonly<Record<string, string>>;
 
-/** A real server in a process of its own. */
+/** A real server, in a process of its own, for the tests of a file. */
 export class Server {
-  private constructor(
-    private readonly child: ChildProcess,
-    private readonly data: string,
-    private readonly settings: Settings,
-    /** Port of the gRPC services. */
-    readonly port: number,
-  ) {}
+  #child: ChildProcess | undefined;
+  #data = "";
+  #port = 0;
 
-  /** Starts a server on a free port and waits until it is ready. */
-  static async start(settings: Settings = {}): Promise<Server> {
-    const data = await mkdtemp(join(tmpdir(), "infrafabric-"));
-    return Server.#launch(data, settings, 0);
+  private constructor(private readonly settings: Settings) {}
+
+  /** Starts a server before the tests of this file and stops it after them. */
+  static forThisFile(settings: Settings = {}): Server {
+    const server = new Server(settings);
+    beforeAll(() => server.#start(), 60_000);
+    afterAll(() => server.#stop());
+    return server;
   }
 
-  static async #launch(data: string, settings: Settings, port: number): Promise<Server> {
-    const args = ["--grpc", `127.0.0.1:${port}`, "--http", "127.0.0.1:0", "--data", data];
-    const child = spawn(COMMAND, ["serve", ...args], {
-      env: { ...process.env, ...settings },
+  /** Port of the gRPC services. */
+  get port(): number {
+    return this.#port;
+  }
+
+  /** Address of the gRPC services. */
+  get url(): string {
+    return `http://127.0.0.1:${this.#port}`;
+  }
+
+  /** Kills the server and starts another one on the same port and data. */
+  async restart(): Promise<void> {
+    await this.#end("SIGKILL");
+    await this.#launch();
+  }
+
+  async #start(): Promise<void> {
+    this.#data = await mkdtemp(join(tmpdir(), "infrafabric-"));
+    await this.#launch();
+  }
+
+  /** Ends the server as an operator does, and removes its data. */
+  async #stop(): Promise<void> {
+    await this.#end("SIGTERM");
+    await rm(this.#data, { recursive: true });
+  }
+
+  /** Starts the process and waits for the line that says that both ports answer. */
+  async #launch(): Promise<void> {
+    const ports = ["--grpc", `127.0.0.1:${this.#port}`, "--http", "127.0.0.1:0"];
+    const child = spawn(COMMAND, ["serve", ...ports, "--data", this.#data], {
+      env: { ...process.env, ...this.settings },
       stdio: ["ignore", "pipe", "pipe"],
     });
+    this.#child = child;
     const log: string[] = [];
     createInterface({ input: child.stderr }).on("line", (line) => log.push(line));
-    const ready = new Promise<number>((resolve, reject) => {
+    this.#port = await new Promise<number>((resolve, reject) => {
       createInterface({ input: child.stdout }).on("line", (line) => {
         const match = /^ready grpc=\S+:(\d+) /.exec(line);
         if (match !== null) resolve(Number(match[1]));
@@ -46,29 +76,13 @@ export class Server {
         reject(new Error(`the server ended with ${code}:\n${log.join("\n")}`));
       });
     });
-    return new Server(child, data, settings, await ready);
-  }
-
-  get url(): string {
-    return `http://127.0.0.1:${this.port}`;
-  }
-
-  /** Kills the server and starts another one on the same port and data. */
-  async restart(): Promise<Server> {
-    await this.#end("SIGKILL");
-    return Server.#launch(this.data, this.settings, this.port);
-  }
-
-  /** Ends the server as an operator does, and removes its data. */
-  async stop(): Promise<void> {
-    await this.#end("SIGTERM");
-    await rm(this.data, { recursive: true });
   }
 
   async #end(signal: NodeJS.Signals): Promise<void> {
-    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
-    const exit = once(this.child, "exit");
-    this.child.kill(signal);
+    const child = this.#child;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const exit = once(child, "exit");
+    child.kill(signal);
     await exit;
   }
 }
