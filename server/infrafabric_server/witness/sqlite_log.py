@@ -3,18 +3,15 @@
 import os
 import sqlite3
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Self
 
-from pydantic import ValidationError
-
 from infrafabric_server.store.protocol import KeyValue, StoreUnavailable
 from infrafabric_server.witness import sqlite_open, sqlite_rows
-from infrafabric_server.witness.chain import GENESIS, seal
-from infrafabric_server.witness.models import Draft, Entry, EntryFilter
-from infrafabric_server.witness.outbox import MAX_DRAFT_CHARACTERS, PREFIX
+from infrafabric_server.witness.drafts import entry_ids, seal_drafts
+from infrafabric_server.witness.models import Entry, EntryFilter
 from infrafabric_server.witness.sqlite_lane import Lane
 
 
@@ -114,30 +111,10 @@ class SqliteWitnessLog:
 
 
 def _seal(waiting: Sequence[KeyValue], connection: sqlite3.Connection) -> list[Entry]:
-    ids = [kv.key.removeprefix(PREFIX) for kv in waiting]
-    entries = sqlite_rows.sealed(connection, ids)
+    entries = sqlite_rows.sealed(connection, entry_ids(waiting))
     known = {entry.entry_id for entry in entries}
-    head = sqlite_rows.last(connection)
-    sequence, previous_hash = (0, GENESIS) if head is None else (head.sequence, head.hash)
-    for entry_id, kv in zip(ids, waiting, strict=True):
-        if entry_id not in known:
-            sequence += 1
-            entry = seal(_draft(kv), entry_id, kv.mod_revision, sequence, previous_hash)
-            previous_hash = entry.hash
-            # One by one: each insertion lets the event loop's thread run in between.
-            sqlite_rows.insert(connection, entry)
-            entries.append(entry)
+    for entry in seal_drafts(waiting, known, sqlite_rows.last(connection)):
+        # One by one: each insertion lets the event loop's thread run in between.
+        sqlite_rows.insert(connection, entry)
+        entries.append(entry)
     return entries
-
-
-def _draft(kv: KeyValue) -> Draft:
-    try:
-        return Draft.model_validate_json(kv.value)
-    except ValidationError:
-        # Nobody but the outbox writes drafts. One by hand must not stop all that come later.
-        return Draft(
-            time=datetime.fromtimestamp(0, UTC),
-            component="witness",
-            operation="draft_unreadable",
-            details={"value": kv.value[:MAX_DRAFT_CHARACTERS]},
-        )

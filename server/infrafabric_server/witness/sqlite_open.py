@@ -51,28 +51,33 @@ def create_or_open(path: Path) -> sqlite3.Connection:
         StoreRefused: the file is not a witness log, of a newer format, or damaged at its end.
     """
     try:
+        # SQLite gives its other files the mode of this one.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        connection = open_writer(path)
-    except (OSError, sqlite3.OperationalError) as error:
-        raise StoreRefused(f"cannot open the witness log {path}: {error}") from error
+    except OSError as error:
+        raise StoreRefused(f"cannot write {path}: {error.strerror}") from error
     try:
-        _check_format(connection, path)
-        _check_end(connection, path)
-    except sqlite3.DatabaseError as error:
-        connection.close()
+        connection = open_writer(path)
+        try:
+            _check_format(connection, path)
+            _check_end(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
         raise _damaged(path, str(error)) from error
-    except StoreRefused:
-        connection.close()
-        raise
     return connection
 
 
 def open_writer(path: Path) -> sqlite3.Connection:
     """Return a connection that writes to an existing log, each commit durable."""
     connection = _connect(path, "rw")
-    # A new entry may then not take the place of an old one without its trigger.
-    connection.execute("PRAGMA recursive_triggers = ON")
-    connection.execute("PRAGMA synchronous = FULL")
+    try:
+        # A new entry may then not take the place of an old one without its trigger.
+        connection.execute("PRAGMA recursive_triggers = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
