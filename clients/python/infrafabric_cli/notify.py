@@ -40,8 +40,8 @@ def notify(
         list[str] | None, typer.Option("--needs", help="Capability that would help; repeat it.")
     ] = None,
     cost_spent: Annotated[
-        int, typer.Option("--cost-spent", parser=usd, metavar="USD", help="Spent so far.")
-    ] = 0,
+        int | None, typer.Option("--cost-spent", parser=usd, metavar="USD", help="Spent so far.")
+    ] = None,
     tasks_completed: Annotated[
         int, typer.Option("--tasks-completed", min=0, metavar="N", help="Completed so far.")
     ] = 0,
@@ -57,7 +57,7 @@ def notify(
         message=message if reason else "",
         capabilities=capability or (),
         needs=needs or (),
-        cost_spent_micros=cost_spent,
+        cost_spent_micros=cost_spent or 0,
         tasks_completed=tasks_completed,
     )
 

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,24 +15,20 @@ from rich.text import Text
 
 from infrafabric.values import from_struct
 
-# Control characters, and formatting characters that reorder text: what comes from other
-# agents must not move a person's cursor or disguise itself.
-_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-
 _INTEGERS = frozenset({FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64})
 
 
 def plain(text: str) -> str:
-    """Return `text` on one line, with every character that could do harm spelled out."""
-    if text.isascii() and text.isprintable():
+    """Return `text` on one line, with every character that does not print spelled out.
+
+    What comes from other agents must not move a person's cursor or disguise itself.
+    """
+    if text.isprintable():
         return text
+    spelled = (char.encode("unicode_escape").decode("ascii") for char in text)
     return "".join(
-        char if unicodedata.category(char) not in _UNSAFE else _spelled(char) for char in text
+        char if char.isprintable() else escape for char, escape in zip(text, spelled, strict=True)
     )
-
-
-def _spelled(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")
 
 
 def say(text: str) -> None:

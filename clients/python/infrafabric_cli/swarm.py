@@ -50,8 +50,9 @@ def register(
         list[str] | None, typer.Option("--capability", help="What it can do; repeat it.")
     ] = None,
     cost_per_hour: Annotated[
-        int, typer.Option("--cost-per-hour", parser=usd, metavar="USD", help="Price of an hour.")
-    ] = 0,
+        int | None,
+        typer.Option("--cost-per-hour", parser=usd, metavar="USD", help="Price of an hour."),
+    ] = None,
     model: Annotated[str, typer.Option(help="Model that it runs on.")] = "",
     slots: Annotated[int, typer.Option(min=1, max=64, help="Tasks at the same time.")] = 1,
     server: Server = DEFAULT_SERVER,
@@ -63,7 +64,7 @@ def register(
         registered = await client.swarms.register(
             swarm,
             capability or (),
-            cost_per_hour_micros=cost_per_hour,
+            cost_per_hour_micros=cost_per_hour or 0,
             model=model,
             max_concurrent_tasks=slots,
         )

@@ -9,6 +9,7 @@ import typer
 from infrafabric import Client
 from infrafabric.v1.entry_pb2 import Entry
 from infrafabric.v1.witness_service_pb2 import QueryEntriesRequest, TailEntriesRequest
+from infrafabric.values import from_struct
 from infrafabric_cli.exit_codes import ExitCode
 from infrafabric_cli.names import moment
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, instant
@@ -141,7 +142,7 @@ def verify(
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
-    details = ", ".join(f"{name}={value}" for name, value in as_json(entry).get("details", {}).items())
+    details = from_struct(entry.details).items()
     return (
         str(entry.sequence),
         moment(entry.decide_time),
@@ -150,5 +151,5 @@ def _row(entry: Entry) -> tuple[str, ...]:
         entry.swarm_id,
         entry.task_id,
         str(entry.attempt or ""),
-        details,
+        ", ".join(f"{name}={value}" for name, value in details),
     )

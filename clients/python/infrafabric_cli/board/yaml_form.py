@@ -39,7 +39,9 @@ def read_yaml(text: str) -> list[Entry]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         rule = f"not YAML: {error.problem or error.context}"
-        raise BoardError([Problem(mark.line + 1 if mark else 1, "", rule)]) from error
+        # What is missing at the end of a file is noticed on the line after it.
+        line = min(mark.line + 1, len(text.splitlines())) if mark else 1
+        raise BoardError([Problem(line, "", rule)]) from error
     if root is None:
         return []
     listed = _tasks(root)

@@ -102,14 +102,16 @@ def complete(
     result: Annotated[
         Any, typer.Option(parser=json_object, metavar="JSON", help="What was produced.")
     ] = None,
-    cost: Annotated[int, typer.Option(parser=usd, metavar="USD", help="What it cost.")] = 0,
+    cost: Annotated[
+        int | None, typer.Option(parser=usd, metavar="USD", help="What it cost.")
+    ] = None,
     server: Server = DEFAULT_SERVER,
     json_output: Json = False,
 ) -> None:
     """Complete a task for good."""
 
     async def command(client: Client) -> None:
-        done = await client.claims.complete(swarm, task, attempt, result, cost_micros=cost)
+        done = await client.claims.complete(swarm, task, attempt, result, cost_micros=cost or 0)
         show(done, json_output=json_output)
 
     run(server, command)

@@ -52,14 +52,15 @@ def create(  # noqa: PLR0913  # each option is a parameter
         bool, typer.Option("--filler", help="For those who wait or have nothing else to do.")
     ] = False,
     hours: Annotated[
-        int, typer.Option(parser=_microseconds, metavar="HOURS", help="Expected work.")
-    ] = 0,
+        int | None, typer.Option(parser=_microseconds, metavar="HOURS", help="Expected work.")
+    ] = None,
     deadline: Annotated[
         datetime | None, typer.Option(parser=instant, metavar="TIME", help="Fails if not ended.")
     ] = None,
     dispatch: Annotated[
-        int, typer.Option(parser=_dispatch, metavar="HOW", help="auto, broadcast or manual.")
-    ] = Dispatch.DISPATCH_AUTO,
+        int | None,
+        typer.Option(parser=_dispatch, metavar="HOW", help="auto, broadcast or manual."),
+    ] = None,
     request_id: Annotated[
         str, typer.Option(metavar="ID", help="Makes a repeat harmless for 24 hours.")
     ] = "",
@@ -75,7 +76,7 @@ def create(  # noqa: PLR0913  # each option is a parameter
         max_cost_micros=max_cost,
         priority=priority,
         filler=filler,
-        dispatch=Dispatch.ValueType(dispatch),
+        dispatch=Dispatch.ValueType(dispatch or Dispatch.DISPATCH_AUTO),
     )
     if task_input is not None:
         task.input.CopyFrom(to_struct(task_input))

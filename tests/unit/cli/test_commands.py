@@ -1,0 +1,141 @@
+"""Commands without a server: what they refuse, and with which exit code."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from infrafabric_cli import exit_codes
+from infrafabric_cli.exit_codes import ExitCode
+from infrafabric_cli.main import app
+
+# Nothing listens there: the port is the system's own, and closed.
+NOWHERE = "127.0.0.1:1"
+
+COMPLETE = ("tasks", "complete", "t1", "--swarm", "s1")
+
+
+def infrafabric(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments, env={"INFRAFABRIC_SERVER": NOWHERE, "COLUMNS": "200"})
+
+
+def test_exit_codes_are_those_of_the_documentation() -> None:
+    text = exit_codes.__doc__ or ""
+    documented = {int(line.split()[0]) for line in text.splitlines() if line[4:5].isdigit()}
+    assert documented == {code.value for code in ExitCode}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("status", "--once"),
+        ("status", "--json"),
+        ("tasks", "list"),
+        ("tasks", "get", "t1"),
+        ("tasks", "claim", "t1", "--swarm", "s1"),
+        ("swarm", "list"),
+        ("match", "rust"),
+        ("witness", "query"),
+        ("witness", "verify"),
+        ("broadcast", "hello"),
+        ("notify", "idle", "--swarm", "s1"),
+        ("board", "export"),
+    ],
+)
+def test_u3_unreachable_says_what_to_do(arguments: tuple[str, ...]) -> None:
+    result = infrafabric(*arguments)
+    assert result.exit_code == ExitCode.UNREACHABLE
+    assert result.stdout == ""
+    assert f"no answer from {NOWHERE}" in result.stderr
+    assert "infrafabric serve" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (COMPLETE, "--attempt"),
+        ((*COMPLETE, "--attempt", "0"), "equal to 1"),
+        (("tasks", "claim", "t1"), "--swarm"),
+        (
+            ("tasks", "complete", "t", "--swarm", "s", "--attempt", "1", "--cost", "1e3"),
+            "US dollars",
+        ),
+        (("tasks", "create", "x", "--input", "[1]"), "JSON object"),
+        (("tasks", "create", "x", "--input", "{"), "JSON object"),
+        (("tasks", "create", "x", "--deadline", "soon"), "2026-01-31T12:00:00Z"),
+        (("tasks", "create", "x", "--hours", "999"), "0 to 720"),
+        (("tasks", "create", "x", "--dispatch", "now"), "auto, broadcast, manual"),
+        (("tasks", "list", "--state", "sleeping"), "blocked, available"),
+        (("match", "rust", "--max-cost", "-1"), ""),
+        (("notify", "sleeping", "--swarm", "s1"), "idle"),
+        (("board", "import", "/no/such/board.yaml"), "cannot be read"),
+        (("serve", "--grpc", "0.0.0.0:1"), "not a loopback address"),
+        (("serve", "--http", "nonsense"), "HOST:PORT"),
+        (("serve", "--config", "/no/such/file"), "cannot be read"),
+        (("nonsense",), "nonsense"),
+    ],
+)
+def test_u3_wrong_use_names_the_rule(arguments: tuple[str, ...], message: str) -> None:
+    result = infrafabric(*arguments)
+    assert result.exit_code == ExitCode.USAGE
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_u3_a_board_that_breaks_a_rule_is_told_before_any_server_is_asked(tmp_path: Path) -> None:
+    board = tmp_path / "board.yaml"
+    board.write_text("tasks:\n  - id: a\n    titel: x\n")
+    result = infrafabric("board", "import", str(board))
+    assert result.exit_code == ExitCode.USAGE
+    first, second = result.stderr.splitlines()
+    assert first == f"{board}:2: title: is required"
+    assert second.startswith(f"{board}:3: titel: is not a field of a board; there are id, title,")
+
+
+def test_u3_a_dry_run_asks_no_server(tmp_path: Path) -> None:
+    board = tmp_path / "board.yaml"
+    board.write_text("tasks:\n  - {id: a, title: x}\n")
+    result = infrafabric("board", "import", str(board), "--dry-run")
+    assert (result.exit_code, result.stdout) == (0, f"{board}: 1 tasks, nothing wrong with them\n")
+
+
+def test_u3_a_folder_without_a_log_is_refused(tmp_path: Path) -> None:
+    result = infrafabric("witness", "verify", "--data", str(tmp_path))
+    assert result.exit_code == ExitCode.REFUSED
+    assert str(tmp_path) in result.stderr
+
+
+def test_every_command_has_help() -> None:
+    pending: list[tuple[str, ...]] = [()]
+    seen = 0
+    while pending:
+        path = pending.pop()
+        result = infrafabric(*path, "--help")
+        assert result.exit_code == 0
+        seen += 1
+        if len(path) < 2:
+            pending += [(*path, name) for name in _commands(result.stdout)]
+    assert seen > 25
+
+
+def _commands(text: str) -> list[str]:
+    if "Commands" not in text:
+        return []
+    rows = text.split("Commands")[1].splitlines()[1:-1]
+    return [row.split()[1] for row in rows if row.startswith("│ ") and row[2] != " "]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_there_for_shells(shell: str) -> None:
+    done = subprocess.run(
+        [Path(sys.executable).parent / "infrafabric", "--show-completion", shell],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+        env={"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1", "PATH": "/usr/bin:/bin"},
+    )
+    assert done.returncode == 0
+    assert "infrafabric" in done.stdout
