@@ -49,13 +49,15 @@ class Background:
         if self._group is None:
             work.close()
             return
-        self._own(self._group.create_task(self._guard(name, work), name=name))
+        task = self._own(self._group.create_task(self._guard(name, work), name=name))
+        # A task that is cancelled before its first step never awaits its work.
+        task.add_done_callback(lambda _task: work.close())
 
     def start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Start work that answers for its own errors, and outlives the call that brought it."""
         if self._group is None:
             work.close()
-            raise FabricError(Reason.DRAINING, "the server is stopping; try another one")
+            raise _stopping()
         return self._own(self._group.create_task(work))
 
     def _own(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
@@ -83,8 +85,13 @@ class Background:
                 if not result.cancelled():
                     result.set_result(value)
 
+        def ended(_task: asyncio.Task[None]) -> None:
+            work.close()
+            if not result.done():
+                result.set_exception(_stopping())
+
         try:
-            self.start(run())
+            self.start(run()).add_done_callback(ended)
         except FabricError:
             work.close()
             raise
@@ -97,3 +104,7 @@ class Background:
             _log.info("consequence_refused", name=name, reason=error.reason, error=str(error))
         except StoreError as error:
             _log.warning("consequence_not_written", name=name, error=str(error))
+
+
+def _stopping() -> FabricError:
+    return FabricError(Reason.DRAINING, "the server is stopping; try another one")
