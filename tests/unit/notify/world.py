@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from infrafabric_server.clock import Clock
-from infrafabric_server.coordinator.build import Limits, build_coordinator
 from infrafabric_server.coordinator.models import (
     BlockerReport,
     ClaimOutcome,
@@ -25,19 +24,16 @@ from infrafabric_server.coordinator.models import (
     Task,
     TaskSpec,
 )
-from infrafabric_server.fleet.fleet import Fleet
-from infrafabric_server.fleet.models import AgentStatus, SessionRecord, SessionRole, Status
-from infrafabric_server.governor.roster import Roster
+from infrafabric_server.fleet.models import AgentStatus, SessionRole, Status
 from infrafabric_server.notify.models import Notified, StatusReport
 from infrafabric_server.notify.notify import Notify
 from infrafabric_server.notify.watch import StatusWatch
 from infrafabric_server.store.feed import Feed
 from infrafabric_server.store.memory import MemoryData, MemoryStore
-from infrafabric_server.store.mirror import Mirror
 from infrafabric_server.store.protocol import Store
 from infrafabric_server.store.view import AnyView
-from infrafabric_server.witness.flood import Flood
 from infrafabric_server.witness.outbox import Outbox
+from tests.harness.fabric import running_fabric
 
 # Far more than anything here takes: a test that waits so long has failed.
 PATIENCE = 10.0
@@ -79,51 +75,33 @@ class World:
         self._notifying = notifying
         self._settings = settings
         self._stack = AsyncExitStack()
-        self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
         memory = await MemoryStore.open(self.data, clock=self.clock)
         self.store = self._wrap(memory)
         self._stack.push_async_callback(self.store.close)
-        self.mirror = Mirror(self.store)
-        self.fleet = Fleet(self.mirror)
-        self.outbox = Outbox(self.clock, "test", ())
-        parts = build_coordinator(
-            self.store,
-            self.mirror,
-            self.fleet,
-            Roster(),
-            self.outbox,
-            Flood(self.outbox, self.store, self.clock, component="coordinator"),
-            self.clock,
-            replica="test",
-            limits=Limits(),
-        )
-        self.coordinator = parts.coordinator
-        records = parts.coordinator.records
+        running = running_fabric(self.store, clock=self.clock)
+        self.fabric = await self._stack.enter_async_context(running)
+        self.mirror = self.fabric.mirror
+        self.fleet = self.fabric.fleet
+        self.coordinator = self.fabric.coordinator
+        records = self.coordinator.records
         self.notify = Notify(
             self.mirror,
             self.fleet,
             self.coordinator,
-            self.outbox,
+            Outbox(self.clock, "notify", ()),
             self.clock,
             broadcasts=records.broadcasts,
             requests=records.requests,
             **self._settings,
         )
-        await self.mirror.start()
         views: list[AnyView] = [self.fleet.statuses, self.fleet.swarms, records.broadcasts]
         self.watch = StatusWatch(Feed(self.store, self.mirror, views), self.fleet, self.notify.see)
-        work = [
-            self.mirror.run(),
-            parts.background.run(),
-            parts.dispatcher.run(),
-            parts.timers.run(),
-        ]
         if self._notifying:
             self.notify.start()
-            work.append(self.notify.run())
-        self._tasks = [asyncio.create_task(each) for each in work]
+            group = await self._stack.enter_async_context(asyncio.TaskGroup())
+            self._stack.callback(group.create_task(self.notify.run()).cancel)
         return self
 
     async def __aexit__(
@@ -132,17 +110,7 @@ class World:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        ended = await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._stack.aclose()
-        faults = [
-            each
-            for each in ended
-            if isinstance(each, BaseException) and not isinstance(each, asyncio.CancelledError)
-        ]
-        if faults and kind is None:
-            raise BaseExceptionGroup("the world broke", faults)
+        await self._stack.__aexit__(kind, error, trace)
 
     def status(self, swarm_id: str) -> AgentStatus | None:
         """Return the status as it is now."""
@@ -224,18 +192,11 @@ class World:
         await self.coordinator.detect_blocker(swarm_id, report)
 
     async def connect(self, swarm_id: str, role: SessionRole = SessionRole.WORKER) -> None:
-        """Open a session of a swarm, as its record in the store."""
-        await self.coordinator.register_swarm(swarm_id)
-        record = SessionRecord(
-            swarm_id=swarm_id,
-            role=role,
-            replica="test",
-            resume_token_hash="",
-            open_time=self.clock.now(),
-        )
-        result = await self.mirror.commit([], [self.fleet.sessions.put(swarm_id, record)])
-        assert result.succeeded
+        """Open a session of a swarm."""
+        await self.fabric.join(swarm_id, role=role)
 
     async def disconnect(self, swarm_id: str) -> None:
-        """Lose the session of a swarm, as its lease does."""
-        await self.mirror.commit([], [self.fleet.sessions.delete(swarm_id)])
+        """Lose the session of a swarm, as when it is silent for too long."""
+        record = await self.store.get(self.fleet.sessions.key(swarm_id))
+        if record is not None:
+            await self.store.revoke(record.lease)
