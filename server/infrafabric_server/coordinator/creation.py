@@ -14,7 +14,7 @@ from infrafabric_server.coordinator.models import (
     TaskSpec,
     TaskState,
 )
-from infrafabric_server.coordinator.records import MAX_TRIES, Fact, Records
+from infrafabric_server.coordinator.records import ARCHIVE, MAX_TRIES, Fact, Records
 from infrafabric_server.coordinator.requests import answered
 from infrafabric_server.coordinator.scheduler import Assignment
 from infrafabric_server.errors import FabricError, FieldViolation, InvalidField, Reason
@@ -50,14 +50,16 @@ class Creation:
         """
         self._check_size(new)
         digest = _digest(new) if request_id else ""
+        lost = False
         for _ in range(MAX_TRIES):
             earlier = await self._earlier(request_id, digest)
             if earlier is not None:
                 return earlier
-            await self._check_board(new)
+            await self._check_board(new, archive=lost)
             created = await self._write(new, request_id, digest)
             if created is not None:
                 return created
+            lost = True
         raise FabricError(
             Reason.CONTENTION, "the board changed while it was created; try again", retry_after=0.1
         )
@@ -81,14 +83,18 @@ class Creation:
         found = [await self._records.find(task_id) for task_id in record.task_ids]
         return tuple(task for task in found if task is not None)
 
-    async def _check_board(self, new: Sequence[NewTask]) -> None:
+    async def _check_board(self, new: Sequence[NewTask], *, archive: bool) -> None:
+        """Check ids and dependencies; look for archived ids only after a lost comparison."""
         board: dict[str, tuple[str, ...]] = {}
         for index, (spec, _) in enumerate(new):
             if spec.task_id in board:
                 raise InvalidField(
                     FieldViolation(f"tasks[{index}].task_id", "must be unique on the board")
                 )
-            if await self._records.find(spec.task_id) is not None:
+            known = self._records.tasks.get(spec.task_id)
+            if known is None and archive:
+                known = await self._records.find(spec.task_id)
+            if known is not None:
                 raise FabricError(
                     Reason.TASK_EXISTS,
                     f"a task {spec.task_id} exists already",
@@ -135,6 +141,7 @@ class Creation:
         digest: str,
     ) -> tuple[Task, ...] | None:
         compares: list[Compare] = [absent(self._records.tasks.key(task_id)) for task_id in tasks]
+        compares.extend(absent(ARCHIVE + task_id) for task_id in tasks)
         facts = [Fact("task_created", task_id=task_id) for task_id in tasks]
         for assignment in assignments:
             claimed = self._dispatcher.assigned(tasks[assignment.task_id], assignment)

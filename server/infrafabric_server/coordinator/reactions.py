@@ -75,7 +75,7 @@ class Reactions:
         link = self._links.get(swarm_id)
         if self._capacity.refresh(swarm_id) is not Availability.NONE:
             self._scheduler.swarm_changed(swarm_id)
-            self._dispatcher.wake()
+        self._dispatcher.wake()
         if link is not None and link.takes_work:
             self._offers.show_all(link)
 

@@ -158,7 +158,8 @@ def _events(item: Snapshot | Changes | Gap) -> list[pb.TaskEvent]:
     match item:
         case Snapshot():
             entries = item.entries["tasks/"]
-            events = [pb.TaskEvent(snapshot=task_to_wire(entry.value)) for entry in entries]
+            tasks = [entry.value for entry in entries if isinstance(entry.value, Task)]
+            events = [pb.TaskEvent(snapshot=task_to_wire(task)) for task in tasks]
             end = watch_pb2.SnapshotEnd(count=len(entries))
             return [*events, pb.TaskEvent(cursor=str(item.revision), snapshot_end=end)]
         case Changes():
