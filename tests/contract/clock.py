@@ -14,6 +14,7 @@ class SteppedClock:
 
     def __init__(self) -> None:
         self._time = 1000.0
+        self.sleeps = 0
         self._order = count()
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
 
@@ -25,6 +26,7 @@ class SteppedClock:
 
     async def sleep(self, seconds: float) -> None:
         """Return when `seconds` have passed."""
+        self.sleeps += 1
         waking: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._sleepers, (self._time + seconds, next(self._order), waking))
         await waking

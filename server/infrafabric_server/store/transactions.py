@@ -19,7 +19,7 @@ from infrafabric_server.store.protocol import (
 )
 
 # The limits of the port. An adapter may number the changes of a revision in 12 bits.
-MAX_OPERATIONS = 4096
+MAX_OPERATIONS = 8192
 MAX_VALUE_BYTES = 64 * 1024 * 1024
 MAX_RANGE = 10_000
 MIN_TTL = 0.1

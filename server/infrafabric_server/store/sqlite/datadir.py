@@ -4,6 +4,7 @@ import fcntl
 import os
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 from infrafabric_server.store.protocol import StoreRefused
 from infrafabric_server.store.sqlite.schema import (
@@ -33,12 +34,13 @@ class DataDir:
 
     Args:
         path: the directory; it is made if it does not exist.
+        quota: bytes that the database may grow to, or None.
 
     Raises:
         StoreRefused: it cannot be used, or another process uses it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, quota: int | None = None) -> None:
         self.database = path / _DATABASE
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -55,6 +57,9 @@ class DataDir:
             self.connection = self.connect()
             try:
                 self._check()
+                if quota is not None:
+                    pages = max(1, quota // self._pragma("page_size"))
+                    self._pragma(f"max_page_count={pages}")
                 self.state = _read_state(self.connection)
             except BaseException:
                 self.connection.close()
@@ -121,7 +126,7 @@ class DataDir:
             raise self._refused(f"is damaged (meta lacks {', '.join(sorted(missing))})")
         self._pragma("journal_mode=WAL")
 
-    def _pragma(self, name: str) -> object:
+    def _pragma(self, name: str) -> Any:
         return self.connection.execute(f"PRAGMA {name}").fetchone()[0]
 
     def _refused(self, why: str) -> StoreRefused:

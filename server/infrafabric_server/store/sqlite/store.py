@@ -65,15 +65,12 @@ class SqliteStore:
         self._leases.add_all(state.ttls)
         self._writer = Writer(directory.connection, state, self._committed)
         self._rows = 0
-        self._sweep_due = asyncio.Event()
-        self._sweep_due.set()
         self._checkpoint_due = asyncio.Event()
         self._logger = structlog.get_logger(__name__)
         retention = Retention(clock, history, lambda: self._watches.revision, self.compact, sleep)
         self._background = Background()
         self._background.start("lease_timer", self._leases.run())
         self._background.start("history_retention", retention.run())
-        self._background.start("history_sweep", self._sweep())
         self._background.start("checkpoint", self._checkpoint())
 
     @classmethod
@@ -83,6 +80,7 @@ class SqliteStore:
         *,
         clock: Clock | None = None,
         history: float = 600.0,
+        quota: int | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> "SqliteStore":
         """Open the data directory at `path`, or make it, and return a running store.
@@ -91,12 +89,14 @@ class SqliteStore:
             path: a directory for this store alone; a new one is readable by its owner only.
             clock: measures leases and the age of history; the machine's by default.
             history: seconds for which watches and pinned ranges can look back.
+            quota: bytes that `fabric.db` may grow to, beside its write-ahead log; None for
+                as many as the disk has.
             sleep: waits for a number of seconds of `clock`.
 
         Raises:
             StoreRefused: it is in use, of another format, damaged, or not writable.
         """
-        opening = asyncio.create_task(asyncio.to_thread(DataDir, path))
+        opening = asyncio.create_task(asyncio.to_thread(DataDir, path, quota))
         try:
             directory = await asyncio.shield(opening)
         except asyncio.CancelledError:
@@ -146,12 +146,13 @@ class SqliteStore:
         await self._write(Revoke(lease), int)
 
     async def compact(self, revision: int) -> None:
-        """Forget history before `revision`; the space is won back little by little."""
+        """Forget history before `revision`, and make room of it, in small steps."""
         self._check_open()
         check_revision(revision, self._watches.revision)
         await self._writer.call(lambda connection: upkeep.compact(connection, revision))
         self._watches.compacted(revision)
-        self._sweep_due.set()
+        while await self._writer.call(upkeep.sweep):
+            self._check_open()
 
     async def revision(self) -> int:
         """Return the newest revision that was acknowledged."""
@@ -200,18 +201,6 @@ class SqliteStore:
     async def _expire(self, leases: Sequence[int]) -> None:
         # All at once, so that they share a commit; the first error is as good as any.
         await asyncio.gather(*(self._writer.run(Revoke(lease)) for lease in leases))
-
-    async def _sweep(self) -> None:
-        while True:
-            await self._sweep_due.wait()
-            self._sweep_due.clear()
-            try:
-                while await self._writer.call(upkeep.sweep):
-                    pass
-            except StoreClosed:
-                raise
-            except StoreError as error:
-                self._logger.warning("history_not_swept", reason=str(error))
 
     async def _checkpoint(self) -> None:
         while True:
