@@ -166,16 +166,16 @@ async def test_what_cannot_be_stored_is_refused_whole(store: Store, ops: list[Op
     assert await store.revision() == 0
 
 
-async def test_a_transaction_takes_4096_operations_and_no_more(store: Store) -> None:
-    compares = [absent(f"c{index}") for index in range(96)]
-    puts = [Put(f"k{index:05}", str(index)) for index in range(4000)]
-    with pytest.raises(ValueError, match="4096"):
+async def test_a_transaction_takes_8192_operations_and_no_more(store: Store) -> None:
+    compares = [absent(f"c{index}") for index in range(192)]
+    puts = [Put(f"k{index:05}", str(index)) for index in range(8000)]
+    with pytest.raises(ValueError, match="8192"):
         await store.txn([*compares, absent("x")], puts)
     assert (await store.txn(compares, puts)).revision == 1
     (batch,) = await watched(store, "", 1, 1)
     assert [event.key for event in batch.events] == [put.key for put in puts]
     page = await store.range("k", limit=10_000)
-    assert (len(page.kvs), page.more) == (4000, False)
+    assert (len(page.kvs), page.more) == (8000, False)
 
 
 async def test_a_transaction_takes_64_mib_of_values_and_no_more(store: Store) -> None:

@@ -204,7 +204,8 @@ class Store(Protocol):
         """Apply `success` if all `compares` hold, else `failure`, as one change.
 
         A transaction that changes nothing takes no revision. When it returns, the change
-        is durable. At most 8,192 compares and operations (a board of 1,000 tasks takes six each) and 64 MiB of values.
+        is durable. At most 8,192 compares and operations, of which the creation of a task
+        takes six and a board has 1,000, and 64 MiB of values.
         Raises LeaseNotFound for a Put with a dead lease (nothing is applied),
         StoreFull, ValueError for a key put or deleted twice.
         """

@@ -9,8 +9,8 @@ FORMAT = 1
 # "IFab": tells our files from other programs' databases.
 APPLICATION_ID = 0x49466162
 
-# A row's id is `revision << SHIFT | place`: at most 4,096 changes share a revision.
-SHIFT = 12
+# A row's id is `revision << SHIFT | place`: at most 8,192 changes share a revision.
+SHIFT = 13
 
 # The rows of `meta`. compacted: no revision before it can be asked for. swept: up to this id
 # of the log, what compaction makes superfluous is gone. probe: counts the checks that a
