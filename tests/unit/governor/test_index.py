@@ -101,32 +101,29 @@ def test_more_capabilities_than_a_byte_counts_are_refused() -> None:
         CapabilityIndex().add(frozenset(str(n) for n in range(65)))
 
 
-class Sparse:
-    """Sets of a vocabulary from rare words to words that nearly all have, by a fixed seed."""
+WORDS = {f"common-{n}": 0.95 for n in range(20)} | {f"rare-{n}": 0.7**n for n in range(30)}
+"""Words and how often they occur: more common ones than one batch of columns, and all less."""
 
-    def __init__(self) -> None:
-        self.chance = random.Random(7)
-        self.words = {f"word-{n}": 0.7**n for n in range(30)}
 
-    def draw(self) -> frozenset[str]:
-        """Return the next set."""
-        return frozenset(w for w, share in self.words.items() if self.chance.random() < share)
+def draw(chance: random.Random) -> frozenset[str]:
+    """Return a set of words, each as often as it occurs."""
+    return frozenset(word for word, share in WORDS.items() if chance.random() < share)
 
 
 def test_every_form_of_posting_counts_alike_across_blocks() -> None:
     """Rows fill a block and part of the next, thin out, and fill again in other places."""
-    draw = Sparse()
+    chance = random.Random(7)
     index = CapabilityIndex()
     known = {}
     for _ in range(SIZE + 2 * DENSE):
-        capabilities = draw.draw()
+        capabilities = draw(chance)
         known[index.add(capabilities)] = capabilities
     compare(index, known)
-    for row in draw.chance.sample(sorted(known), k=len(known) - DENSE // 4):
+    for row in chance.sample(sorted(known), k=len(known) - DENSE // 4):
         index.discard(row, known.pop(row))
     compare(index, known)
     for _ in range(4 * DENSE):
-        capabilities = draw.draw()
+        capabilities = draw(chance)
         known[index.add(capabilities)] = capabilities
     compare(index, known)
     for row in list(known):
@@ -136,9 +133,11 @@ def test_every_form_of_posting_counts_alike_across_blocks() -> None:
 
 def compare(index: CapabilityIndex, known: dict[int, frozenset[str]]) -> None:
     """Compare the counts of all rows for queries that mix rare and frequent words."""
-    words = [f"word-{n}" for n in range(30)]
-    for query in (frozenset(words), frozenset(words[::3]), frozenset(words[20:]), frozenset("?")):
+    words = sorted(WORDS)
+    for query in (frozenset(words), frozenset(words[::3]), frozenset(words[40:]), frozenset("?")):
         expected = np.zeros(index.rows, np.uint8)
         for row, capabilities in known.items():
             expected[row] = len(query & capabilities)
         assert np.array_equal(index.shared(query), expected)
+    used = {(row // SIZE, word) for row, capabilities in known.items() for word in capabilities}
+    assert index.postings == len(used)

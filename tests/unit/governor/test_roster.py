@@ -17,8 +17,9 @@ from infrafabric_server.governor.roster import Roster
 
 ids = st.sampled_from([f"swarm-{n}" for n in range(8)])
 sets = st.frozensets(st.sampled_from("abcde"), max_size=5)
-# So few prices, and so much in proportion, that scores are often equal in spite of the match.
-prices = st.sampled_from([0, 600_000, 750_000, 800_000, 1_000_000])
+# So few prices, and so much in proportion, that scores are often equal in spite of the match
+# and of the reputation.
+prices = st.sampled_from([0, 400_000, 750_000, 800_000, 1_000_000])
 caps = st.none() | st.sampled_from([0, 750_000, 10**30])
 models = st.sampled_from(["", "small", "large"])
 waits = st.sampled_from([0.0, 1.5, 2.0])
@@ -217,6 +218,25 @@ def test_g1_the_preferred_model_decides_between_equal_scores_only() -> None:
     roster.put("other", frozenset("abcd"), 1_000_000, "large")
     assert best(roster) == "one"
     assert best(roster, preferred_model="large") == "other"
+
+
+def test_g1_the_preferred_model_goes_before_a_better_match_of_equal_score() -> None:
+    roster = three(exact=1_000_000)
+    roster.put("near", frozenset("abcde"), 800_000, "large")
+    roster.set_free("near", 9.0)
+    assert best(roster) == "exact"
+    assert best(roster, preferred_model="large") == "near"
+
+
+def test_g1_swarms_that_differ_but_not_in_merit_take_turns_by_their_wait() -> None:
+    roster = three(later=5, sooner=5)
+    roster.put("later", frozenset("abcd"), 5, "small")
+    roster.set_free("sooner", -1.0)
+    assert best(roster) == "sooner"
+    roster.set_free("later", -2.0)
+    assert best(roster) == "later"
+    roster.set_free("sooner", -2.0)
+    assert best(roster, excluding=["nobody"]) == "later", "equal waits: the smaller id"
 
 
 def test_g1_none_qualified_gives_none() -> None:
