@@ -4,7 +4,7 @@
 #
 # From the environment: SESSION_ID, CAPABILITIES and IFNOTIFY_URL as notify.sh wants them;
 # INFRAFABRIC (the command) and INFRAFABRIC_SERVER; JOURNAL (a file); TASKS (what to do, each as
-# ID=HOURS); SECOND_PER_HOUR.
+# ID=HOURS); SECOND_PER_HOUR and COST_PER_HOUR (in US dollars).
 set -eu
 
 export INFRAFABRIC_SWARM="$SESSION_ID"
@@ -23,7 +23,7 @@ hours() {
     return 1
 }
 
-# claim TASK: prints the attempt and the seconds that the call took; fails when the claim is lost.
+# claim TASK: prints the attempt and the seconds that the call took; nothing when it is lost.
 claim() {
     curl -q --silent --show-error --fail --noproxy '*' --max-time 5 \
         --header 'content-type: application/json' \
@@ -42,13 +42,15 @@ work() {
         "$INFRAFABRIC" tasks progress "$1" "$percent" --attempt "$3"
         note progress "$about, \"percent\": $percent"
     done
-    "$INFRAFABRIC" tasks complete "$1" --attempt "$3" --result "{\"simulated_hours\": $2}"
+    "$INFRAFABRIC" tasks complete "$1" --attempt "$3" --cost $(($2 * COST_PER_HOUR)) \
+        --result "{\"simulated_hours\": $2}"
     note completed "$about"
     notify_idle "$1"
 }
 
 # All that is printed is for the log; the journal is what counts.
 exec >&2
+# shellcheck source=../clients/shell/notify.sh
 . "$(dirname "$0")/../clients/shell/notify.sh"
 note opened
 
@@ -63,9 +65,11 @@ trap 'exit 0' TERM
 # Lines look like this: `P0.1.4: available  Latency verification`.
 while read -r name state _; do
     task=${name%:}
-    [ "$state" = available ] && todo=$(hours "$task") || continue
+    [ "$state" = available ] || continue
+    todo=$(hours "$task") || continue
     # shellcheck disable=SC2046 # two numbers, which are to be split
-    set -- $(claim "$task") && [ $# -eq 2 ] || continue
+    set -- $(claim "$task")
+    [ $# -eq 2 ] || continue
     note received ", \"task_id\": \"$task\", \"attempt\": $1"
     note claimed ", \"task_id\": \"$task\", \"attempt\": $1, \"seconds\": $2"
     work "$task" "$todo" "$1" </dev/null

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from demo import programs
-from demo.picture import Picture
+from demo.picture import News, Picture
 from demo.plan import FLEET_FILE, Fleet
 from demo.plants import Plant
 from demo.processes import Processes, RunFailedError
@@ -60,10 +61,7 @@ async def launch(options: Options) -> int:
             await _run(options, processes, server, folder, console)
             if not options.keep:
                 await server.process.stop()
-                await processes.run(
-                    "witness-verify-offline",
-                    [programs.INFRAFABRIC, "witness", "verify", "--data", server.data],
-                )
+                console.print(f"\nwitness log, offline: {await _verify(processes, server)}")
         except (RunFailedError, FabricError) as error:
             raise RunFailedError(f"{error}\nlogs are in {_short(folder / 'logs')}") from error
         code = await _judge(processes, folder, console)
@@ -82,7 +80,7 @@ async def _run(
     if console.is_terminal and not options.plain:
         view = LiveView(console, picture, scale)
     else:
-        view.tell(scale)
+        view.tell(News(scale))
     supervisor = Supervisor(
         processes,
         server=server,
@@ -103,6 +101,15 @@ async def _run(
         raise _first(group) from None
 
 
+async def _verify(processes: Processes, server: Server) -> str:
+    """Verify the log of a server that has ended, by its files; return what the command said."""
+    said = await processes.run(
+        "witness-verify-offline",
+        [programs.INFRAFABRIC, "witness", "verify", "--data", server.data],
+    )
+    return said.strip()
+
+
 async def _judge(processes: Processes, folder: Path, console: Console) -> int:
     """Have the run judged by a program of its own, and show what it says."""
     process = await processes.start(
@@ -117,7 +124,9 @@ async def _keep(server: Server, console: Console) -> None:
     console.print(
         f"the server stays up at grpc {server.grpc} and http {server.http}; Ctrl-C ends it"
     )
-    await server.process.wait()
+    # Ctrl-C is how this is meant to end: the run itself keeps its exit status.
+    with suppress(asyncio.CancelledError):
+        await server.process.wait()
 
 
 def _new_folder(wanted: Path | None) -> Path:

@@ -31,6 +31,14 @@ STATUS_WORDS: dict[Status.ValueType, str] = {
 
 
 @dataclass(frozen=True, slots=True)
+class News:
+    """Something worth telling; what is `routine` shows in the picture by itself."""
+
+    text: str
+    routine: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SessionRow:
     """One session, as the view shows it.
 
@@ -58,20 +66,20 @@ class Picture:
         self.statuses: dict[str, AgentStatus] = {}
         self.killed: set[str] = set()
 
-    def see_task(self, task: Task) -> list[str]:
+    def see_task(self, task: Task) -> list[News]:
         """Take a task as it is now; return what is worth telling."""
         before = self.tasks.get(task.task_id, Task())
         self.tasks[task.task_id] = task
         return self._news(before, task)
 
-    def see_status(self, status: AgentStatus) -> list[str]:
+    def see_status(self, status: AgentStatus) -> list[News]:
         """Take a status as it is now; return what is worth telling."""
         before = self.statuses.get(status.swarm_id)
         self.statuses[status.swarm_id] = status
         if before is None and status.swarm_id in self.swarm_ids:
-            return [f"{status.swarm_id} is there"]
+            return [News(f"{status.swarm_id} is there", routine=True)]
         if status.status == STATUS_HELP and (before is None or before.status != STATUS_HELP):
-            return [f"{status.swarm_id} asks for help: {status.message}"]
+            return [News(f"{status.swarm_id} asks for help: {status.message}")]
         return []
 
     def waits(self, swarm_id: str) -> bool:
@@ -118,19 +126,19 @@ class Picture:
             done=done,
         )
 
-    def _news(self, before: Task, task: Task) -> list[str]:
+    def _news(self, before: Task, task: Task) -> list[News]:
         name, who = task.task_id, task.owner_swarm_id
         if task.state == TASK_STATE_COMPLETED and before.state != TASK_STATE_COMPLETED:
-            return [f"{name} done by {who}: {task.title}"]
+            return [News(f"{name} done by {who}: {task.title}", routine=True)]
         if task.state == TASK_STATE_AVAILABLE and before.state == TASK_STATE_CLAIMED:
-            return [f"{name} was taken from {before.owner_swarm_id}: its lease ran out"]
+            return [News(f"{name} was taken from {before.owner_swarm_id}: its lease ran out")]
         if task.state != TASK_STATE_CLAIMED:
             return []
         if before.state != TASK_STATE_CLAIMED and task.attempt > 1:
-            return [f"{name} passes to {who}, attempt {task.attempt}"]
+            return [News(f"{name} passes to {who}, attempt {task.attempt}")]
         if before.state != TASK_STATE_CLAIMED and task.filler:
             own = [held.task_id for held in self.held_by(who) if held.parked]
-            return [f"{who} does the filler {name} while {own[0]} is blocked"] if own else []
+            return [News(f"{who} does {name} while {own[0]} is blocked")] if own else []
         if task.parked != before.parked:
-            return [f"{who} {'is blocked in' if task.parked else 'goes on with'} {name}"]
+            return [News(f"{who} {'is blocked in' if task.parked else 'goes on with'} {name}")]
         return []

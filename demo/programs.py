@@ -47,6 +47,7 @@ def environment(plan: SessionPlan, member: Member, http: str) -> dict[str, str]:
         ),
         "JOURNAL": str(journal_path(member.folder, plan.id)),
         "SECOND_PER_HOUR": str(member.second_per_hour),
+        "COST_PER_HOUR": str(plan.cost_per_hour),
     }
 
 

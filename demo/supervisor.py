@@ -11,7 +11,7 @@ from demo import programs
 from demo.check.evidence import ORCHESTRATOR, SUPERVISOR
 from demo.journal import Journal, journal_path
 from demo.member import Member
-from demo.picture import Picture
+from demo.picture import News, Picture
 from demo.plan import BOARD_FILE, FLEET_FILE, Does, Fleet, Runs, SessionPlan
 from demo.plants import FORGERIES, Plant
 from demo.processes import Process, Processes
@@ -95,9 +95,9 @@ class Supervisor:
                 status = event.changed if event.HasField("changed") else event.snapshot
                 await self._show(self._picture.see_status(status))
 
-    async def _show(self, news: list[str]) -> None:
-        for line in news:
-            self._view.tell(line)
+    async def _show(self, news: list[News]) -> None:
+        for each in news:
+            self._view.tell(each)
         async with self._seen:
             self._seen.notify_all()
 
@@ -143,7 +143,7 @@ class Supervisor:
     async def _load_board(self) -> None:
         self.stage = "importing the board"
         await self._infrafabric("board", "import", str(BOARD_FILE))
-        self._view.tell(f"the board is loaded: {BOARD_FILE.name}")
+        self._view.tell(News(f"the board is loaded: {BOARD_FILE.name}"))
         if self._plant is Plant.DOUBLE_CLAIM:
             await self._processes.run(ROGUE, programs.module("rogue", self._member(ROGUE)))
 
@@ -164,7 +164,9 @@ class Supervisor:
         self._journal.write("killed", task.task_id, task.attempt, victim=victim.id, pid=process.pid)
         self._picture.killed.add(victim.id)
         self._view.tell(
-            f"{victim.id} was killed (SIGKILL) in {task.task_id} at {task.milestone_percent} %"
+            News(
+                f"{victim.id} was killed (SIGKILL) in {task.task_id} at {task.milestone_percent} %"
+            )
         )
         self.stage = f"waiting for {task.task_id} to be taken over from {victim.id}"
         name, attempt = task.task_id, task.attempt
@@ -175,7 +177,7 @@ class Supervisor:
             lambda: self._picture.waits(victim.id) or bool(self._picture.held_by(victim.id))
         )
         self._picture.killed.discard(victim.id)
-        self._view.tell(f"{victim.id} is back")
+        self._view.tell(News(f"{victim.id} is back"))
 
     async def _task_at(self, victim: SessionPlan) -> Task:
         """Return the victim's task once it is at the milestone of the story."""

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from demo.picture import Picture, SessionRow
+from demo.picture import News, Picture, SessionRow
 from infrafabric.v1.task_pb2 import TASK_STATE_CLAIMED, TASK_STATE_COMPLETED
 
 # Lines of news that the live picture keeps; with ten sessions it fits a window of 24 lines.
@@ -34,8 +34,8 @@ _STYLES = {
 class View(Protocol):
     """Shows a run to a person."""
 
-    def tell(self, news: str) -> None:
-        """Show a line of news."""
+    def tell(self, news: News) -> None:
+        """Show a piece of news."""
         ...
 
     def shown(self) -> AbstractContextManager[Any]:
@@ -56,9 +56,9 @@ class PlainView:
         self._clock = clock
         self._begin = clock()
 
-    def tell(self, news: str) -> None:
+    def tell(self, news: News) -> None:
         """Print a line."""
-        line = f"[{_elapsed(self._clock() - self._begin)}] {news}"
+        line = f"[{_elapsed(self._clock() - self._begin)}] {news.text}"
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def shown(self) -> AbstractContextManager[Any]:
@@ -90,9 +90,10 @@ class LiveView:
         self._begin = clock()
         self._news: deque[tuple[float, str]] = deque(maxlen=NEWS_LINES)
 
-    def tell(self, news: str) -> None:
-        """Put a line under the picture, for as long as it is among the last ones."""
-        self._news.append((self._clock() - self._begin, news))
+    def tell(self, news: News) -> None:
+        """Put a line under the picture, unless it is routine, while it is among the last ones."""
+        if not news.routine:
+            self._news.append((self._clock() - self._begin, news.text))
 
     def shown(self) -> AbstractContextManager[Any]:
         """Return the context in which the picture is drawn."""
@@ -148,7 +149,7 @@ class LiveView:
         for when, line in self._news:
             news.append(f"{_elapsed(when)}  ", style="bright_black")
             news.append(f"{line}\n")
-        news.append("\n" * (NEWS_LINES - len(self._news)))
+        news.append("\n" * (NEWS_LINES - len(self._news) - 1))
         return news
 
 

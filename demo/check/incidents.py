@@ -20,7 +20,7 @@ def killed_task_was_taken_over(evidence: Evidence) -> Iterator[str]:
     victim, (task_id, attempt) = str(killed.fields["victim"]), killed.claim
     if not any(
         entry.claim == killed.claim and entry.swarm_id == victim
-        for entry in evidence.entries("claim_lost")
+        for entry in evidence.entries("claim_taken_back")
     ):
         yield f"the log does not say that {victim} lost {task_id} (attempt {attempt})"
     heirs = [entry for entry in evidence.entries("task_completed") if entry.task_id == task_id]

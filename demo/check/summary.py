@@ -39,13 +39,13 @@ def latency(seconds: Sequence[float]) -> Latency:
 class Summary:
     """The figures of a run.
 
-    `completions` counts the tasks of the board by how often the log has them completed,
-    `attempts` the tasks by how many claims they took. `cost_micros` is simulated.
+    `completions` counts the tasks of the board by how often the log has them completed;
+    `attempts` has the number of claims that each task took. `cost_micros` is simulated.
     """
 
     tasks: int
     completions: Counter[int]
-    attempts: Counter[int]
+    attempts: Counter[str]
     fenced: int
     lost_claims: int
     push: Latency
@@ -62,7 +62,7 @@ def summarize(evidence: Evidence) -> Summary:
     return Summary(
         tasks=len(tasks),
         completions=Counter(logged[task_id] for task_id in tasks),
-        attempts=Counter(granted[task_id] for task_id in tasks),
+        attempts=granted,
         fenced=_counted(evidence, "message_fenced"),
         lost_claims=_counted(evidence, "claim_refused"),
         push=latency(list(_pushes(evidence))),
@@ -92,19 +92,15 @@ def lines(evidence: Evidence, summary: Summary, findings: Sequence[Finding]) -> 
     """Yield the summary as lines for people, the verdict last."""
     done = summary.tasks - summary.completions[0]
     once = summary.completions[1]
-    again = sum(summary.attempts.values()) - summary.attempts[1] - summary.attempts[0]
     yield "Summary, from the sessions' own journals and the exported witness log"
     yield f"  tasks completed    {done} of {summary.tasks}, {_exactly(once, done)}"
-    yield (
-        f"  attempts           {_total(summary.attempts)} claims; "
-        f"{again} {'task' if again == 1 else 'tasks'} needed more than one"
-    )
-    yield f"  fenced messages    {summary.fenced}"
+    yield f"  attempts           {summary.attempts.total()} claims; {_repeated(summary.attempts)}"
+    yield f"  fenced messages    {summary.fenced}, refused because their claim was over"
     yield f"  lost claims        {summary.lost_claims}"
     yield f"  push latency       {summary.push}"
-    yield "                     from the decision, before it is stored, to the receipt by the agent"
+    yield "                     from the time of decision in the log to the agent's receipt"
     yield f"  claim latency      {summary.claim}"
-    yield "                     from the agent's claim of an offer to its receipt of the task"
+    yield "                     from the agent's claim to its receipt of the task"
     yield (
         f"  simulated work     {sum(task.hours for task in evidence.board.tasks)} h, an hour in "
         f"{evidence.second_per_hour:g} s, for {summary.cost_micros / 1e6:.2f} simulated USD"
@@ -129,5 +125,6 @@ def _exactly(once: int, done: int) -> str:
     return "each exactly once" if once == done else f"{once} of them exactly once"
 
 
-def _total(counts: Counter[int]) -> int:
-    return sum(value * count for value, count in counts.items())
+def _repeated(attempts: Counter[str]) -> str:
+    repeated = [f"{task_id} took {count}" for task_id, count in attempts.items() if count > 1]
+    return ", ".join(repeated) or "no task took more than one"

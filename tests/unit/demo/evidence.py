@@ -126,7 +126,7 @@ def good_case() -> Case:
             entry("progress_reported", "busy", "own", 1),
             entry("task_completed", "busy", "own", 1),
             entry("task_assigned", "victim", "taken", 1),
-            entry("claim_lost", "victim", "taken", 1),
+            entry("claim_taken_back", "victim", "taken", 1),
             entry("claim_won", "heir", "taken", 2),
             entry("message_fenced", "victim", "taken") | {"details": {"count": 2}},
             entry("task_completed", "heir", "taken", 2) | {"details": {"cost_micros": 2_000_000}},

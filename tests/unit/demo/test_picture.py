@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from demo.picture import Picture
+from demo.picture import News, Picture
 from demo.view import LiveView, PlainView
 from infrafabric.v1.status_pb2 import STATUS_BUSY, STATUS_HELP, STATUS_IDLE, AgentStatus
 from infrafabric.v1.task_pb2 import (
@@ -49,26 +49,28 @@ def test_a_first_claim_is_no_news_and_a_later_one_is(picture: Picture) -> None:
     assert picture.see_task(task(AVAILABLE)) == []
     assert picture.see_task(task(CLAIMED, "s1", 1)) == []
     assert picture.see_task(task(AVAILABLE, attempt=1)) == [
-        "t1 was taken from s1: its lease ran out"
+        News("t1 was taken from s1: its lease ran out")
     ]
-    assert picture.see_task(task(CLAIMED, "s2", 2)) == ["t1 passes to s2, attempt 2"]
+    assert picture.see_task(task(CLAIMED, "s2", 2)) == [News("t1 passes to s2, attempt 2")]
 
 
 def test_a_block_is_told_with_the_filler_and_the_way_back(picture: Picture) -> None:
     picture.see_task(task(CLAIMED, "s1", 1))
-    assert picture.see_task(task(CLAIMED, "s1", 1, parked=True)) == ["s1 is blocked in t1"]
+    assert picture.see_task(task(CLAIMED, "s1", 1, parked=True)) == [News("s1 is blocked in t1")]
     filler = task(CLAIMED, "s1", 1, name="f1", filler=True)
-    assert picture.see_task(filler) == ["s1 does the filler f1 while t1 is blocked"]
+    assert picture.see_task(filler) == [News("s1 does f1 while t1 is blocked")]
     row = picture.row("s1")
     assert row.task is not None
     assert row.parked is not None
     assert (row.task.task_id, row.parked.task_id) == ("f1", "t1")
-    assert picture.see_task(task(CLAIMED, "s1", 1)) == ["s1 goes on with t1"]
+    assert picture.see_task(task(CLAIMED, "s1", 1)) == [News("s1 goes on with t1")]
 
 
 def test_a_completion_is_told_once_and_counted(picture: Picture) -> None:
     picture.see_task(task(CLAIMED, "s1", 1))
-    assert picture.see_task(task(COMPLETED, "s1", 1)) == ["t1 done by s1: Title"]
+    assert picture.see_task(task(COMPLETED, "s1", 1)) == [
+        News("t1 done by s1: Title", routine=True)
+    ]
     assert picture.see_task(task(COMPLETED, "s1", 1)) == []
     assert picture.row("s1").done == 1
     assert picture.finished
@@ -79,9 +81,11 @@ def test_without_a_board_nothing_is_finished(picture: Picture) -> None:
 
 
 def test_a_call_for_help_is_told_once(picture: Picture) -> None:
-    assert picture.see_status(AgentStatus(swarm_id="s1", status=STATUS_IDLE)) == ["s1 is there"]
+    assert picture.see_status(AgentStatus(swarm_id="s1", status=STATUS_IDLE)) == [
+        News("s1 is there", routine=True)
+    ]
     call = AgentStatus(swarm_id="s1", status=STATUS_HELP, message="who knows SIP?")
-    assert picture.see_status(call) == ["s1 asks for help: who knows SIP?"]
+    assert picture.see_status(call) == [News("s1 asks for help: who knows SIP?")]
     assert picture.see_status(call) == []
 
 
@@ -108,7 +112,8 @@ def test_the_live_view_fits_a_plain_terminal(picture: Picture) -> None:
     console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True)
     view = LiveView(console, picture, "work is simulated: 1 h = 1 s", clock=lambda: 0.0)
     for number in range(20):
-        view.tell(f"news {number} " + "x" * 100)
+        view.tell(News(f"news {number} " + "x" * 100))
+    view.tell(News("a task is done", routine=True))
     with console.capture() as captured:
         console.print(view.render())
     lines = console.render_lines(view.render())
@@ -116,6 +121,7 @@ def test_the_live_view_fits_a_plain_terminal(picture: Picture) -> None:
     assert "simulated" in captured.get()
     assert "news 19" in captured.get()
     assert "news 3" not in captured.get()
+    assert "a task is done" not in captured.get()
 
 
 def test_plain_lines_carry_the_time_since_the_start() -> None:
@@ -123,7 +129,7 @@ def test_plain_lines_carry_the_time_since_the_start() -> None:
     out = io.StringIO()
     view = PlainView(Console(file=out, width=40), clock=lambda: next(moments))
     with view.shown():
-        view.tell("a [bold]line[/] that is longer than the width of the console")
+        view.tell(News("a [bold]line[/] that is longer than the width of the console"))
     assert out.getvalue() == (
         "[01:02] a [bold]line[/] that is longer than the width of the console\n"
     )
