@@ -11,16 +11,14 @@ from infrafabric_server.coordinator.models import BlockerAlert, BlockerReport, R
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.models import AgentStatus, Broadcast, Status
-from infrafabric_server.governor.helpers import Helper as IdleSwarm
-from infrafabric_server.governor.helpers import rank_helpers
-from infrafabric_server.governor.matching import coverage
 from infrafabric_server.limits import MAX_PAGE
 from infrafabric_server.notify import rules
 from infrafabric_server.notify.book import StatusBook
 from infrafabric_server.notify.broadcasts import Broadcasts
 from infrafabric_server.notify.escalation import Escalation
+from infrafabric_server.notify.help import HelpSearch
 from infrafabric_server.notify.idle_queue import IdleQueue
-from infrafabric_server.notify.models import Agent, Helper, Notified, StatusReport
+from infrafabric_server.notify.models import Agent, Notified, StatusReport
 from infrafabric_server.notify.ports import Coordinator
 from infrafabric_server.notify.situations import Situations
 from infrafabric_server.notify.sweeper import Sweeper
@@ -103,6 +101,7 @@ class Notify:
         self._situations = Situations(fleet, coordinator.tasks, coordinator.blockers)
         self._book = StatusBook(mirror, fleet, self._situations, clock)
         self._queue = IdleQueue(fleet.statuses)
+        self._help = HelpSearch(fleet, self._queue)
         self._clock = clock
         self._broadcasts = Broadcasts(mirror, fleet, broadcasts, requests, outbox, clock)
         self.escalation = Escalation(coordinator, clock, escalate_after)
@@ -160,14 +159,14 @@ class Notify:
         )
         if status.status is Status.COMPLETED:
             await self._book.apply(report.swarm_id, rules.settle)
-        return self._answer(report)
+        return await self._answer(report)
 
-    def _answer(self, report: StatusReport) -> Notified:
+    async def _answer(self, report: StatusReport) -> Notified:
         match report.status:
             case Status.IDLE | Status.COMPLETED:
                 return Notified(queue_position=self._queue.position(report.swarm_id))
             case Status.HELP:
-                return Notified(helpers=self._helpers(report))
+                return Notified(helpers=await self._help.find(report.swarm_id, report.needs))
             case _:
                 return Notified(escalated=report.status is Status.BLOCKED)
 
@@ -209,25 +208,6 @@ class Notify:
     def _status(self, swarm_id: str) -> AgentStatus:
         known = self._fleet.statuses.get(swarm_id)
         return known or rules.initial(swarm_id, self._clock.now())
-
-    def _helpers(self, report: StatusReport) -> tuple[Helper, ...]:
-        """Return who could help: needed is what the report says, else what the asker can do."""
-        profiles = self._fleet.swarms
-        asker = profiles.get(report.swarm_id)
-        needs = report.needs or (frozenset() if asker is None else asker.capabilities)
-        waiting = (
-            IdleSwarm(swarm_id, profile.capabilities, since)
-            for since, swarm_id in enumerate(self._queue.ids())
-            if swarm_id != report.swarm_id and (profile := profiles.get(swarm_id)) is not None
-        )
-        helpers = []
-        for swarm_id in rank_helpers(needs, waiting):
-            profile = profiles.get(swarm_id)
-            if profile is not None:
-                share = float(coverage(needs, profile.capabilities))
-                met = tuple(sorted(needs & profile.capabilities))
-                helpers.append(Helper(swarm_id, share, met))
-        return tuple(helpers)
 
     async def broadcast(self, message: str, request_id: str = "") -> int:
         """See IFNotify."""
