@@ -4,6 +4,7 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from itertools import islice, takewhile
+from typing import Self
 
 from infrafabric_server.clock import Clock, SystemClock
 from infrafabric_server.store.background import Background
@@ -99,7 +100,7 @@ class MemoryStore:
         clock: Clock | None = None,
         history: float = 600.0,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-    ) -> "MemoryStore":
+    ) -> Self:
         """Return a running store.
 
         Args:

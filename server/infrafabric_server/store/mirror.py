@@ -94,7 +94,7 @@ class Mirror:
         `prefix` ends with the only slash in it. Raises ValueError for another one, or one
         that has a view already.
         """
-        if prefix.find("/") != len(prefix) - 1 or not prefix or prefix in self._views:
+        if not 0 < prefix.find("/") == len(prefix) - 1 or prefix in self._views:
             raise ValueError(f"{prefix!r} is not the unused name of a group of keys with its slash")
         view = View(prefix, model)
         self._views[prefix] = view

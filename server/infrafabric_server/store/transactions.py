@@ -18,7 +18,7 @@ from infrafabric_server.store.protocol import (
     WatchBatch,
 )
 
-# The limits of the port. An adapter may number the changes of a revision in 12 bits.
+# The limits of the port. An adapter may number the changes of a revision in 13 bits.
 MAX_OPERATIONS = 8192
 MAX_VALUE_BYTES = 64 * 1024 * 1024
 MAX_RANGE = 10_000

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import structlog
 
@@ -82,7 +82,7 @@ class SqliteStore:
         history: float = 600.0,
         quota: int | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-    ) -> "SqliteStore":
+    ) -> Self:
         """Open the data directory at `path`, or make it, and return a running store.
 
         Args:

@@ -1,0 +1,269 @@
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from infrafabric_server.store.memory import MemoryStore
+from infrafabric_server.store.mirror import Change, Mirror, View
+from infrafabric_server.store.protocol import (
+    Delete,
+    Put,
+    StoreClosed,
+    StoreRefused,
+    absent,
+    present,
+    unchanged,
+)
+from tests.unit.store.kit import HeldStore, Item, running
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[HeldStore]:
+    store = await HeldStore.open()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def mirror(store: HeldStore) -> Mirror:
+    return Mirror(store)
+
+
+@pytest.fixture
+def items(mirror: Mirror) -> View[Item]:
+    return mirror.view("items/", Item)
+
+
+def heard(view: View[Item]) -> list[Change[Item]]:
+    changes: list[Change[Item]] = []
+    view.subscribe(changes.append)
+    return changes
+
+
+async def test_what_is_there_is_loaded_and_told(
+    store: HeldStore, mirror: Mirror, items: View[Item]
+) -> None:
+    await store.txn([], [Put(f"items/{n:04}", Item(n=n).model_dump_json()) for n in range(2500)])
+    await store.txn([], [Put("items/0001", '{"n":-1}'), Put("other/1", "not an item")])
+    changes = heard(items)
+    await mirror.start()
+    assert len(items) == len(changes) == 2500
+    assert (mirror.revision, list(items)[:2]) == (2, ["0000", "0001"])
+    entry = items.entry("0001")
+    assert entry is not None
+    assert (entry.value.n, entry.mod_revision, entry.create_revision) == (-1, 2, 1)
+    assert [each.id for each in items.page("0010", 2)] == ["0011", "0012"]
+
+
+async def test_own_commits_show_at_once(
+    store: HeldStore, mirror: Mirror, items: View[Item]
+) -> None:
+    other = mirror.view("others/", Item)
+    async with running(mirror):
+        changes = heard(items)
+        result = await mirror.commit(
+            [absent("items/a")], [items.put("a", Item(n=1)), other.put("b", Item(n=2))]
+        )
+        assert (items.get("a"), other.get("b")) == (Item(n=1), Item(n=2))
+        assert changes == [Change("a", None, Item(n=1), result.revision)]
+        entry = items.entry("a")
+        assert entry is not None
+        assert (entry.key, entry.mod_revision) == ("items/a", result.revision)
+        assert mirror.revision == 0
+        # The model that was put is the one that is there: nothing was decoded.
+        model = Item(n=3)
+        await mirror.commit([], [items.put("a", model)])
+        assert items.get("a") is model
+        store.release(2)
+        await mirror.caught_up(2)
+        assert items.get("a") is model
+        assert len(changes) == 2
+
+
+async def test_the_list_that_was_chosen_shows(mirror: Mirror, items: View[Item]) -> None:
+    async with running(mirror):
+        result = await mirror.commit(
+            [present("items/a")], [items.put("a", Item(n=1))], [items.put("a", Item(n=2))]
+        )
+        assert not result.succeeded
+        assert items.get("a") == Item(n=2)
+
+
+async def test_views_never_go_back(store: HeldStore, mirror: Mirror, items: View[Item]) -> None:
+    async with running(mirror):
+        changes = heard(items)
+        await store.txn([], [Put("items/a", '{"n":1}'), Put("items/b", '{"n":1}')])
+        await store.txn([], [Put("items/a", '{"n":2}'), Put("items/c", '{"n":2}')])
+        await mirror.commit([], [items.put("a", Item(n=3)), items.delete("b")])
+        store.release(2)
+        await mirror.caught_up(2)
+        assert [(c.id, c.new.n if c.new else None, c.revision) for c in changes] == [
+            ("a", 3, 3),
+            ("c", 2, 2),
+        ]
+        assert items.get("b") is None
+        store.release(3)
+        await mirror.caught_up(3)
+        assert len(changes) == 2
+        entry = items.entry("a")
+        assert entry is not None
+        # When the key was created is known for sure only from the watch.
+        assert entry.create_revision == 1
+        await store.txn([], [Put("items/b", '{"n":4}')])
+        store.release(4)
+        await mirror.caught_up(4)
+        assert items.get("b") == Item(n=4)
+
+
+async def test_own_commits_may_be_answered_in_any_order(
+    store: HeldStore, mirror: Mirror, items: View[Item]
+) -> None:
+    async with running(mirror):
+        await asyncio.gather(*(mirror.commit([], [items.put("a", Item(n=n))]) for n in range(50)))
+        last = await store.get("items/a")
+        assert last is not None
+        assert items.get("a") == Item.model_validate_json(last.value)
+        store.release(50)
+        await mirror.caught_up(50)
+        assert items.get("a") == Item.model_validate_json(last.value)
+
+
+async def test_a_refused_commit_shows_nothing_until_the_watch_does(
+    store: HeldStore, mirror: Mirror, items: View[Item]
+) -> None:
+    async with running(mirror):
+        await store.txn([], [Put("items/a", '{"n":1}')])
+        result = await mirror.commit([unchanged("items/a", 0)], [items.put("a", Item(n=2))])
+        assert not result.succeeded
+        assert items.get("a") is None
+        store.release(1)
+        await mirror.caught_up(result.revision)
+        assert items.get("a") == Item(n=1)
+
+
+async def test_all_changes_of_a_revision_are_there_before_anyone_hears_of_one(
+    store: HeldStore, mirror: Mirror, items: View[Item]
+) -> None:
+    others = mirror.view("others/", Item)
+    seen: list[tuple[Item | None, Item | None]] = []
+    items.subscribe(lambda _: seen.append((items.get("a"), others.get("b"))))
+    others.subscribe(lambda _: seen.append((items.get("a"), others.get("b"))))
+    async with running(mirror):
+        await mirror.commit([], [items.put("a", Item(n=1)), others.put("b", Item(n=1))])
+        await store.txn([], [Put("others/b", '{"n":2}'), Delete("items/a")])
+        store.release(2)
+        await mirror.caught_up(2)
+    assert seen == [(Item(n=1), Item(n=1))] * 2 + [(None, Item(n=2))] * 2
+
+
+async def test_what_a_lease_takes_with_it_is_seen(
+    store: HeldStore, mirror: Mirror, items: View[Item]
+) -> None:
+    async with running(mirror):
+        lease = await store.grant(60)
+        await mirror.commit([], [items.put("a", Item(n=1), lease)])
+        kv = await store.get("items/a")
+        assert kv is not None
+        assert kv.lease == lease
+        changes = heard(items)
+        await store.revoke(lease)
+        store.release(2)
+        await mirror.caught_up(2)
+        assert changes == [Change("a", Item(n=1), None, 2)]
+
+
+async def test_a_mirror_that_history_has_left_behind_loads_the_differences(
+    store: HeldStore, mirror: Mirror, items: View[Item]
+) -> None:
+    async with running(mirror):
+        await mirror.commit([], [items.put(name, Item(n=0)) for name in "abc"])
+        store.release(1)
+        await mirror.caught_up(1)
+        changes = heard(items)
+        # The watch waits with the next revision in its hand while more is forgotten.
+        await store.txn([], [Put("items/a", '{"n":1}')])
+        await store.txn([], [Put("items/a", '{"n":2}'), Delete("items/b")])
+        await store.txn([], [Put("items/d", '{"n":3}')])
+        await store.compact(4)
+        await mirror.commit([], [items.put("e", Item(n=4))])
+        store.release(5)
+        await mirror.caught_up(5)
+        assert sorted(items.items()) == [
+            ("a", Item(n=2)),
+            ("c", Item(n=0)),
+            ("d", Item(n=3)),
+            ("e", Item(n=4)),
+        ]
+        told = [(change.id, change.new.n if change.new else None) for change in changes]
+        assert sorted(told) == sorted(set(told))
+        assert {("a", 2), ("b", None), ("d", 3), ("e", 4)} <= set(told)
+
+
+async def test_an_error_in_a_listener_ends_the_mirror_and_not_the_commit(
+    mirror: Mirror, items: View[Item]
+) -> None:
+    def fail(change: Change[Item]) -> None:
+        raise RuntimeError(change.id)
+
+    await mirror.start()
+    items.subscribe(fail)
+    running_mirror = asyncio.ensure_future(mirror.run())
+    result = await mirror.commit([], [items.put("a", Item(n=1))])
+    assert result.succeeded
+    assert items.get("a") == Item(n=1)
+    with pytest.raises(RuntimeError, match="a"):
+        await running_mirror
+    with pytest.raises(RuntimeError, match="a"):
+        await mirror.caught_up(10)
+
+
+async def test_a_value_that_is_none_of_the_model_is_refused_by_its_key(
+    store: HeldStore, mirror: Mirror, items: View[Item]
+) -> None:
+    await store.txn([], [Put("items/a", '{"n":"many"}')])
+    with pytest.raises(StoreRefused, match="items/a is not a Item"):
+        await mirror.start()
+    await store.txn([], [Delete("items/a")])
+    await mirror.start()
+    await store.txn([], [Put("items/b", "null")])
+    store.release(3)
+    with pytest.raises(StoreRefused, match="items/b"):
+        await mirror.run()
+    assert len(items) == 0
+
+
+async def test_a_store_that_ends_first_is_told() -> None:
+    store = await MemoryStore.open()
+    mirror = Mirror(store)
+    await mirror.start()
+    following = asyncio.ensure_future(mirror.run())
+    await asyncio.sleep(0)
+    await store.close()
+    with pytest.raises(StoreClosed):
+        await following
+
+
+async def test_closing_frees_who_waits(mirror: Mirror) -> None:
+    async with running(mirror):
+        waiting = asyncio.ensure_future(mirror.caught_up(1))
+        await asyncio.sleep(0)
+    with pytest.raises(StoreClosed):
+        await waiting
+    await mirror.close()
+
+
+async def test_an_unsubscribed_listener_hears_nothing(mirror: Mirror, items: View[Item]) -> None:
+    changes: list[Change[Item]] = []
+    unsubscribe = items.subscribe(changes.append)
+    unsubscribe()
+    unsubscribe()
+    async with running(mirror):
+        await mirror.commit([], [items.put("a", Item(n=1))])
+    assert changes == []
+
+
+@pytest.mark.parametrize("prefix", ["", "items", "/", "items/x/", "taken/"])
+def test_a_prefix_is_one_group_of_keys(prefix: str, mirror: Mirror) -> None:
+    mirror.view("taken/", Item)
+    with pytest.raises(ValueError, match="group of keys"):
+        mirror.view(prefix, Item)
