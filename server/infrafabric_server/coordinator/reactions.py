@@ -12,7 +12,7 @@ from infrafabric_server.coordinator.capacity import Availability, Capacity
 from infrafabric_server.coordinator.dependencies import Dependencies, Verdict
 from infrafabric_server.coordinator.dispatcher import Dispatcher, age
 from infrafabric_server.coordinator.endings import Endings
-from infrafabric_server.coordinator.frames import Alert
+from infrafabric_server.coordinator.frames import Alert, Said
 from infrafabric_server.coordinator.link import Links
 from infrafabric_server.coordinator.models import BlockerAlert, Dispatch, Task, TaskState
 from infrafabric_server.coordinator.offers import Offers
@@ -20,7 +20,13 @@ from infrafabric_server.coordinator.records import Records
 from infrafabric_server.coordinator.revocations import Revocations
 from infrafabric_server.coordinator.scheduler import Scheduler
 from infrafabric_server.coordinator.timers import Timers
-from infrafabric_server.fleet.models import AgentStatus, SessionRecord, SessionRole, SwarmProfile
+from infrafabric_server.fleet.models import (
+    AgentStatus,
+    Broadcast,
+    SessionRecord,
+    SessionRole,
+    SwarmProfile,
+)
 from infrafabric_server.store.mirror import Change
 
 # How long an ended task or a resolved blocker stays in the views.
@@ -59,6 +65,7 @@ class Reactions:
         """Listen to the views; call once, before the mirror starts."""
         self._records.tasks.subscribe(self._task_changed)
         self._records.blockers.subscribe(self._blocker_changed)
+        self._records.broadcasts.subscribe(self._broadcast_changed)
         self._records.fleet.swarms.subscribe(self._profile_changed)
         self._records.fleet.sessions.subscribe(self._session_changed)
         self._records.fleet.statuses.subscribe(self._status_changed)
@@ -203,6 +210,11 @@ class Reactions:
         after = change.new is not None and change.new.declared
         if before or after:
             self.refresh(change.id)
+
+    def _broadcast_changed(self, change: Change[Broadcast]) -> None:
+        if change.new is not None and change.old is None:
+            for link in self._links.live():
+                link.send(Said(change.new))
 
     def _blocker_changed(self, change: Change[BlockerAlert]) -> None:
         alert = change.new
