@@ -1,7 +1,7 @@
 /** Longest wait before the first repeat, in milliseconds. */
 const INITIAL_MS = 100;
 /** Longest wait before any repeat, in milliseconds: a third of the default lease. */
-const MAX_MS = 5_000;
+export const MAX_BACKOFF_MS = 5_000;
 
 /**
  * Returns how long to wait before a repeat: exponential backoff with full jitter.
@@ -12,8 +12,14 @@ const MAX_MS = 5_000;
  * @param failures - failures before this repeat, from 0
  * @param random - draws from [0, 1)
  * @param atLeastMs - what the server asked for
+ * @param maxMs - the most of what is drawn
  * @returns milliseconds
  */
-export function backoffMs(failures: number, random: () => number, atLeastMs = 0): number {
-  return atLeastMs + random() * Math.min(MAX_MS, INITIAL_MS * 2 ** failures);
+export function backoffMs(
+  failures: number,
+  random: () => number,
+  atLeastMs = 0,
+  maxMs = MAX_BACKOFF_MS,
+): number {
+  return atLeastMs + random() * Math.min(maxMs, INITIAL_MS * 2 ** failures);
 }

@@ -2,12 +2,13 @@ import { type Clients, type ConnectionOptions, createClients } from "../clients.
 import { type FabricError, SessionEndedError } from "../errors.js";
 import type { OpenFrame } from "../gen/infrafabric/v1/session_client_pb.js";
 import { ClosingAction, type ServerFrame } from "../gen/infrafabric/v1/session_server_pb.js";
-import { backoffMs } from "./backoff.js";
+import { backoffMs, MAX_BACKOFF_MS } from "./backoff.js";
 import { afterStream } from "./endings.js";
 import { Link, type LinkEnd } from "./link.js";
 import type { ResumeState } from "./options.js";
 import type { Outbox } from "./outbox.js";
 import { sleep } from "./promises.js";
+import { leaseMs } from "./pulse.js";
 
 /** A stream that lived this long, in milliseconds, shows that connecting helps: backoff restarts. */
 const STABLE_MS = 1_000;
@@ -27,6 +28,8 @@ export class Connector {
   #resume: ResumeState = { token: "", after: "" };
   #failures = 0;
   #openedAt = Number.POSITIVE_INFINITY;
+  /** The longest that one step of connecting may take, in milliseconds. */
+  #patienceMs = MAX_BACKOFF_MS;
   #lastError: FabricError | undefined;
 
   constructor(
@@ -58,7 +61,12 @@ export class Connector {
       const step = afterStream(end.closing?.action, end.error);
       if (step === "stop") throw stopped(end);
       if (step === "restart") this.#resume = { ...this.#resume, token: "" };
-      const delay = backoffMs(this.#failures, this.random, end.error?.retryAfterMs);
+      const delay = backoffMs(
+        this.#failures,
+        this.random,
+        end.error?.retryAfterMs,
+        this.#patienceMs,
+      );
       this.#failures += 1;
       this.#lastError = end.error ?? this.#lastError;
       const restart = end.closing?.action === ClosingAction.RESTART;
@@ -77,7 +85,8 @@ export class Connector {
     this.#openedAt = Number.POSITIVE_INFINITY;
     this.#link = new Link(clients, this.outbox, listener, this.random);
     try {
-      return await this.#link.run(this.listener.greet(this.#resume), signal);
+      const open = this.listener.greet(this.#resume);
+      return await this.#link.run(open, this.#patienceMs, signal);
     } finally {
       this.#link = undefined;
       if (performance.now() - this.#openedAt > STABLE_MS) this.#failures = 0;
@@ -86,8 +95,11 @@ export class Connector {
 
   #frame(message: ServerFrame): void {
     if (message.frame.case === "opened") {
+      const { resumeToken, lease } = message.frame.value;
       this.#openedAt = performance.now();
-      this.#resume = { ...this.#resume, token: message.frame.value.resumeToken };
+      this.#resume = { ...this.#resume, token: resumeToken };
+      // A longer one might outlast a short lease, and with it the claims.
+      this.#patienceMs = Math.min(MAX_BACKOFF_MS, leaseMs(lease) / 3);
     }
     this.listener.frame(message);
   }

@@ -1,5 +1,4 @@
 import { create } from "@bufbuild/protobuf";
-import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { Clients } from "../clients.js";
 import { FabricError } from "../errors.js";
 import {
@@ -11,7 +10,7 @@ import type { OpenFrame } from "../gen/infrafabric/v1/session_client_pb.js";
 import type { ClosingFrame, ServerFrame } from "../gen/infrafabric/v1/session_server_pb.js";
 import { openingFrame } from "./frames.js";
 import type { Outbox } from "./outbox.js";
-import { Pulse } from "./pulse.js";
+import { leaseMs, Pulse } from "./pulse.js";
 
 /** How a stream ended. */
 export interface LinkEnd {
@@ -26,9 +25,6 @@ export interface LinkListener {
   frame(frame: ServerFrame): void;
   cursor(cursor: string): void;
 }
-
-/** Milliseconds in which the welcome must come; a third of the default lease. */
-const WELCOME_MS = 5_000;
 
 /** One stream, from its opening to its end. */
 export class Link {
@@ -61,13 +57,14 @@ export class Link {
   /**
    * Opens the stream and serves it until it ends, in whatever way.
    *
+   * @param patienceMs - in which the welcome must come, in milliseconds
    * @throws what the listener throws: nothing that the network or the server did
    */
-  async run(open: OpenFrame, signal: AbortSignal): Promise<LinkEnd> {
+  async run(open: OpenFrame, patienceMs: number, signal: AbortSignal): Promise<LinkEnd> {
     const abort = () => this.#abort.abort(signal.reason);
     signal.addEventListener("abort", abort, { once: true });
     if (signal.aborted) abort();
-    this.#pulse.await(WELCOME_MS);
+    this.#pulse.await(patienceMs);
     try {
       await this.#serve(open);
     } finally {
@@ -111,7 +108,7 @@ export class Link {
     const { frame } = message;
     if (frame.case === "opened") {
       this.outbox.connected();
-      this.#pulse.start(frame.value.lease === undefined ? 0 : durationMs(frame.value.lease));
+      this.#pulse.start(leaseMs(frame.value.lease));
     } else if (frame.case === "closing") {
       this.#closing = frame.value;
       this.#over = true;

@@ -1,5 +1,12 @@
+import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
+
 /** Lease that is assumed when the server names none, in milliseconds; the server's default. */
 const DEFAULT_LEASE_MS = 15_000;
+
+/** Returns the length of a lease in milliseconds. */
+export function leaseMs(lease: Duration | undefined): number {
+  return (lease && durationMs(lease)) || DEFAULT_LEASE_MS;
+}
 
 /**
  * How long a late answer is waited for, in milliseconds.
@@ -28,16 +35,15 @@ export class Pulse {
 
   /** Begins to beat at a third of the lease, a little early and never in step with others. */
   start(leaseMs: number): void {
-    const lease = leaseMs > 0 ? leaseMs : DEFAULT_LEASE_MS;
     // Two thirds: a heartbeat went unanswered, and a third is left to reconnect inside the lease.
-    this.await((lease * 2) / 3);
+    this.await((leaseMs * 2) / 3);
     const schedule = () => {
       this.#beat = setTimeout(
         () => {
           this.beat();
           schedule();
         },
-        (lease / 3) * (0.8 + 0.2 * this.random()),
+        (leaseMs / 3) * (0.8 + 0.2 * this.random()),
       );
     };
     schedule();

@@ -98,6 +98,19 @@ test("heartbeats that are answered keep the stream", async () => {
   expect(session.connected).toBe(true);
 });
 
+test("no wait between attempts is longer than a third of the lease", async () => {
+  const waits: number[] = [];
+  const { fabric } = await join(
+    {
+      random: () => 1,
+      onConnection: (change) => waits.push(change.connected ? 0 : change.retryInMs),
+    },
+    150,
+  );
+  await fabric.stop();
+  await vi.waitFor(() => expect(waits.slice(0, 4)).toEqual([0, 50, 50, 50]));
+});
+
 test("RESUME: the client ends its side, and shows the token on the next stream", async () => {
   const { fabric, session, stream } = await join();
   stream.send(delivery("ASSIGNED", { taskId: "t" }));

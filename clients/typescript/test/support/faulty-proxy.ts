@@ -5,7 +5,7 @@ import { onTestFinished } from "vitest";
 export class FaultyProxy {
   readonly #pairs = new Set<readonly [Socket, Socket]>();
   readonly #server: Server;
-  #mode: "open" | "refusing" | "silent" = "open";
+  #refusing = false;
   #connections = 0;
 
   private constructor(private readonly port: number) {
@@ -39,29 +39,24 @@ export class FaultyProxy {
 
   /** Cuts what is connected and refuses new connections, until `open`. */
   refuse(): void {
-    this.#mode = "refusing";
+    this.#refusing = true;
     this.cut();
   }
 
-  /** Keeps what is connected but lets nothing through any more, nor what comes new, until `open`. */
+  /** Keeps what is connected but lets nothing through it any more; a new connection is let through. */
   silence(): void {
-    this.#mode = "silent";
     for (const pair of this.#pairs) for (const socket of pair) socket.pause();
   }
 
   /** Lets new connections through again. */
   open(): void {
-    this.#mode = "open";
+    this.#refusing = false;
   }
 
   #join(client: Socket): void {
     client.on("error", () => undefined);
-    if (this.#mode === "refusing") {
+    if (this.#refusing) {
       client.destroy();
-      return;
-    }
-    if (this.#mode === "silent") {
-      client.pause();
       return;
     }
     this.#connections += 1;

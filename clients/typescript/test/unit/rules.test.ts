@@ -25,6 +25,10 @@ test("backoff doubles up to five seconds, and jitter takes any part of it", () =
   expect(backoffMs(6, () => 0.5)).toBe(2_500);
 });
 
+test("backoff keeps to a shorter limit when one is given", () => {
+  expect(backoffMs(60, () => 1, 50, 1_000)).toBe(1_050);
+});
+
 test("backoff never undercuts what the server asked for", () => {
   expect(backoffMs(0, () => 0, 750)).toBe(750);
   expect(backoffMs(0, () => 1, 750)).toBe(850);
