@@ -14,9 +14,9 @@ from pathlib import Path
 import uvloop
 from grpc import aio
 
-from infrafabric.v1 import notify_service_pb2, session_client_pb2, status_pb2, task_pb2
 from infrafabric.v1 import coordinator_claim_pb2 as claim_pb
 from infrafabric.v1 import coordinator_task_pb2 as task_pb
+from infrafabric.v1 import notify_service_pb2, session_client_pb2, status_pb2, task_pb2
 from infrafabric.v1.coordinator_service_pb2_grpc import CoordinatorServiceStub
 from infrafabric.v1.notify_service_pb2_grpc import NotifyServiceStub
 from tests.benchmarks import matching
@@ -148,7 +148,9 @@ class Run:
         self.report.figure("bare bidi ping", pinged)
         self.report.figure("submit to receipt, durable", dispatch)
         self.report.figure("submit to acknowledged completion", whole)
-        self.report.figure("server CPU per submit, push and completion", f"{used / rounds * 1e6:.0f} µs")
+        self.report.figure(
+            "server CPU per submit, push and completion", f"{used / rounds * 1e6:.0f} µs"
+        )
         self.report.figure("server memory per session", f"{grown / sessions:.1f} KiB")
         self.report.aim("submit to receipt p50 / echo p50", dispatch.p50 / echo.p50, 2.0)
         self.report.aim("submit to completion p50 / echo p50", whole.p50 / echo.p50, 3.0)
@@ -184,7 +186,9 @@ class Run:
         count = 4 * 64 * each
         self.report.heading("rate, 64 in flight, submitted on a stream")
         self.report.figure("echoes a second", f"{count / echo_time:.0f}")
-        self.report.figure("tasks submitted, pushed and completed a second", f"{count / whole_time:.0f}")
+        self.report.figure(
+            "tasks submitted, pushed and completed a second", f"{count / whole_time:.0f}"
+        )
         self.report.aim("tasks / echoes", echo_time / whole_time, 0.9, at_least=True)
         await asyncio.gather(*(link.close() for link in [*workers, submitter]))
 
@@ -243,7 +247,7 @@ class Run:
         seen: asyncio.Queue[float] = asyncio.Queue()
 
         def on_frame(_session: RawSession, frame: object) -> None:
-            if getattr(frame, "WhichOneof")("frame") == "blocker_alert":
+            if frame.WhichOneof("frame") == "blocker_alert":
                 seen.put_nowait(time.perf_counter())
 
         boss = RawSession(self.stub, self.bench.name("boss"), on_frame)
@@ -271,8 +275,7 @@ class Run:
         """C2 and C4: 200 claims and 50 pushes a second, whatever the answers take."""
         pushes = Pushes()
         links = [
-            RawSession(self.stub, self.bench.name("open"), pushes.on_frame)
-            for _ in range(sessions)
+            RawSession(self.stub, self.bench.name("open"), pushes.on_frame) for _ in range(sessions)
         ]
         await asyncio.gather(*(link.open([link.swarm_id], slots=64) for link in links))
         seconds = max(2, int(8 * self.scale))
