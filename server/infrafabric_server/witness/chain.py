@@ -35,7 +35,8 @@ def canonical(content: dict[str, Any]) -> str:
 
 def link_hash(previous_hash: str, body: str) -> str:
     """Return the SHA-256, in hexadecimal, of `previous_hash`, a line feed and `body`."""
-    return hashlib.sha256(f"{previous_hash}\n{body}".encode()).hexdigest()
+    # Text that is not Unicode has no place in an entry; it has a hash, so that it can be found.
+    return hashlib.sha256(f"{previous_hash}\n{body}".encode(errors="surrogatepass")).hexdigest()
 
 
 def seal(draft: Draft, entry_id: str, revision: int, sequence: int, previous_hash: str) -> Entry:

@@ -1,7 +1,7 @@
 """What happens too often for an entry each: counted into one entry per swarm and second."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -27,12 +27,24 @@ class Flood:
     process: there is no effect that it would have to go with.
     """
 
-    def __init__(self, outbox: Outbox, store: Store, clock: Clock, *, component: str) -> None:
-        """Take where the entries go, what times them, and in whose name they are written."""
+    def __init__(
+        self,
+        outbox: Outbox,
+        store: Store,
+        clock: Clock,
+        *,
+        component: str,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        """Take where the entries go, what times them, and in whose name they are written.
+
+        `sleep` waits for a number of seconds before something that failed is tried again.
+        """
         self._outbox = outbox
         self._store = store
         self._clock = clock
         self._component = component
+        self._sleep = sleep
         self._log: FilteringBoundLogger = structlog.get_logger(__name__)
         self._tally = Tally()
         self._writing: list[Counted] = []
@@ -102,7 +114,7 @@ class Flood:
                 break
             except (FabricError, StoreUnavailable, StoreFull) as error:
                 self._log.warning("flood_not_written", entries=len(puts), error=str(error))
-                await asyncio.sleep(_RETRY_SECONDS)
+                await self._sleep(_RETRY_SECONDS)
         del self._writing[: len(batch)]
         async with self._wrote:
             for counted in batch:

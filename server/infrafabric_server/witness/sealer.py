@@ -44,12 +44,21 @@ class Sealer:
     """
 
     def __init__(
-        self, store: Store, log: WitnessLog, sealed: Callable[[Sequence[Entry]], None]
+        self,
+        store: Store,
+        log: WitnessLog,
+        sealed: Callable[[Sequence[Entry]], None],
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """Take where entries come from, where they go, and who is told of them then."""
+        """Take where entries come from, where they go, and who is told of them then.
+
+        `sleep` waits for a number of seconds before something that failed is tried again.
+        """
         self._store = store
         self._log = log
         self._tell = sealed
+        self._sleep = sleep
         self._logger: FilteringBoundLogger = structlog.get_logger(__name__)
         self._waiting: dict[str, KeyValue] = {}
         # Every decision up to this revision of the store is in the log.
@@ -89,17 +98,25 @@ class Sealer:
             self._waiting = {kv.key: kv for kv in waiting}
             if waiting:
                 self._some.set()
-            # When the watch breaks off, the outbox itself tells what is still to be done.
-            with suppress(Compacted, StoreUnavailable):
-                async for batch in self._store.watch(PREFIX, revision + 1):
-                    for event in batch.events:
-                        if event.kv is None:
-                            self._waiting.pop(event.key, None)
-                        else:
-                            self._waiting[event.key] = event.kv
-                            self._some.set()
-                    if len(self._waiting) >= _BATCH:
-                        self._hurry.set()
+            # Whenever the watch breaks off, the outbox itself tells what is still to be done.
+            try:
+                await self._watch(revision + 1)
+            except Compacted:
+                continue
+            except StoreUnavailable as error:
+                self._logger.warning("outbox_watch_cut", error=str(error))
+                await self._sleep(_FIRST_RETRY_SECONDS)
+
+    async def _watch(self, start: int) -> None:
+        async for batch in self._store.watch(PREFIX, start):
+            for event in batch.events:
+                if event.kv is None:
+                    self._waiting.pop(event.key, None)
+                else:
+                    self._waiting[event.key] = event.kv
+                    self._some.set()
+            if len(self._waiting) >= _BATCH:
+                self._hurry.set()
 
     async def _seal(self) -> None:
         while True:
@@ -139,7 +156,7 @@ class Sealer:
             except (StoreUnavailable, StoreFull) as error:
                 if delay == _FIRST_RETRY_SECONDS:
                     self._logger.warning("sealing_waits", error=str(error), waiting=len(self))
-                await asyncio.sleep(delay)
+                await self._sleep(delay)
                 delay = min(2 * delay, _LAST_RETRY_SECONDS)
             else:
                 if delay > _FIRST_RETRY_SECONDS:

@@ -123,8 +123,8 @@ def _text(value: bytes) -> str:
 def _check_format(connection: sqlite3.Connection, path: Path) -> None:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if not tables:
+    (changes,) = connection.execute("PRAGMA schema_version").fetchone()
+    if application == changes == 0:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(
             f"BEGIN; {sqlite_rows.SCHEMA} PRAGMA application_id = {_APPLICATION};"

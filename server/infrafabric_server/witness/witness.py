@@ -12,9 +12,6 @@ from infrafabric_server.witness.models import Entry, EntryFilter
 from infrafabric_server.witness.sealer import Sealer
 from infrafabric_server.witness.tail import Tail
 
-# How long a reader waits for what was just decided to be sealed.
-_FLUSH_SECONDS = 5.0
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -71,12 +68,24 @@ class IFWitness(Protocol):
 class Witness:
     """The witness over a log, the sealer that writes it, and what is counted before that."""
 
-    def __init__(self, log: WitnessLog, tail: Tail, sealer: Sealer, flood: Flood) -> None:
-        """Take the parts; `run` runs those that need it."""
+    def __init__(
+        self,
+        log: WitnessLog,
+        tail: Tail,
+        sealer: Sealer,
+        flood: Flood,
+        *,
+        patience: float = 5.0,
+    ) -> None:
+        """Take the parts; `run` runs those that need it.
+
+        `patience` is how many seconds a reader waits for what was just decided to be sealed.
+        """
         self._log = log
         self._tail = tail
         self._sealer = sealer
         self._flood = flood
+        self._patience = patience
 
     async def run(self) -> None:
         """Write what is decided into the log, until cancelled."""
@@ -88,16 +97,16 @@ class Witness:
         """Return when all that was decided before the call is in the log.
 
         Raises:
-            FabricError: STORE_UNAVAILABLE when the log cannot be written for 5 seconds.
+            FabricError: STORE_UNAVAILABLE when the log cannot be written in time.
         """
         try:
-            async with asyncio.timeout(_FLUSH_SECONDS):
+            async with asyncio.timeout(self._patience):
                 await self._flood.flush()
                 await self._sealer.flush()
         except TimeoutError as error:
             raise FabricError(
                 Reason.STORE_UNAVAILABLE,
-                f"decisions could not be written to the witness log for {_FLUSH_SECONDS:g}"
+                f"decisions could not be written to the witness log for {self._patience:g}"
                 " seconds; see the server's log, and try again",
             ) from error
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from infrafabric_server.clock import Clock, SystemClock
+from infrafabric_server.clock import SystemClock
 from infrafabric_server.store.protocol import KeyValue, Store
 from infrafabric_server.witness.drafts import seal_drafts
 from infrafabric_server.witness.flood import Flood
@@ -58,6 +58,11 @@ def chain(count: int) -> list[Entry]:
     return list(seal_drafts(drafts(count), (), None))
 
 
+async def no_time(_seconds: float) -> None:
+    """Pass a pause before a repeat."""
+    await asyncio.sleep(0)
+
+
 async def everything(log: WitnessLog) -> list[Entry]:
     """Return all entries of a log."""
     found: list[Entry] = []
@@ -90,15 +95,15 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    store: Store, log: WitnessLog, *, clock: Clock | None = None, limit: int = 100_000
+    store: Store, log: WitnessLog, *, limit: int = 100_000, patience: float = 5.0
 ) -> AsyncIterator[Running]:
     """Run a witness over `store` and `log` until the block ends."""
-    clock = clock or SystemClock()
+    clock = SystemClock()
     tail = await Tail.open(log)
-    sealer = Sealer(store, log, tail.add)
+    sealer = Sealer(store, log, tail.add, sleep=no_time)
     outbox = Outbox(clock, "test", sealer, limit=limit)
-    flood = Flood(outbox, store, clock, component="coordinator")
-    witness = Witness(log, tail, sealer, flood)
+    flood = Flood(outbox, store, clock, component="coordinator", sleep=no_time)
+    witness = Witness(log, tail, sealer, flood, patience=patience)
     async with asyncio.TaskGroup() as group:
         run = group.create_task(witness.run())
         yield Running(witness, sealer, outbox, flood, tail, store, log)
