@@ -1,7 +1,7 @@
 # One command for each thing a developer does here; `make help` lists them.
 #
-# Variables on the command line reach the program as environment variables (`make run PLANT=1`),
-# and ARGS as its arguments (`make bench ARGS=--quick`).
+# Variables on the command line reach the program as environment variables
+# (`make run PLANT=double-claim`), and ARGS as its arguments (`make bench ARGS=--quick`).
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,7 +11,8 @@ bin := .venv/bin
 typescript := clients/typescript
 node_bin := node_modules/.bin
 python_sources := $(wildcard server clients/python tests demo)
-shell_sources := .ci/run $(wildcard scripts/*.sh)
+shell_sources := .ci/run $(wildcard scripts/*.sh demo/*.sh)
+typescript_cli := $(typescript)/dist/cli/main.js
 
 checks := check-python check-types check-imports check-contract check-generated \
 	check-typescript check-shell check-duplicates
@@ -24,13 +25,18 @@ help: ## List the commands
 setup: ## Install what the lock files say into .venv and node_modules; nothing when it is there
 	@scripts/setup.sh
 
-run: setup ## Run the demonstration: a server and a fleet of agents at work
+# Built when it is older than its sources; one session of the demonstration is this program.
+$(typescript_cli): $(shell find $(typescript)/src -name '*.ts') $(typescript)/tsconfig.build.json | setup
+	@cd $(typescript) && $(node_bin)/tsc --project tsconfig.build.json
+	@touch $@
+
+run: setup $(typescript_cli) ## Run the demonstration: a server and a fleet of agents at work
 	@$(bin)/python -m demo $(ARGS)
 
 serve: setup ## Start the server on its default ports
 	@$(bin)/infrafabric serve $(ARGS)
 
-test: setup check-imports ## Run all tests: TypeScript, then Python (ARGS go to pytest)
+test: setup $(typescript_cli) check-imports ## Run all tests: TypeScript, then Python (ARGS go to pytest)
 	cd $(typescript) && $(node_bin)/vitest run
 	$(bin)/pytest $(ARGS)
 

@@ -22,7 +22,7 @@ from demo.view import LiveView, PlainView, View
 from infrafabric import FabricError
 
 # How long a session may be silent: short, so that the killed session's task is soon free.
-LEASE_SECONDS = 2.0
+LEASE_SECONDS = 3.0
 
 # A run is given up after so many seconds, beside its work: to start a dozen programs and stop
 # them again takes a quarter of it on two free cores.
@@ -61,7 +61,7 @@ async def launch(options: Options) -> int:
             await _run(options, processes, server, folder, console)
             if not options.keep:
                 await server.process.stop()
-                console.print(f"\nwitness log, offline: {await _verify(processes, server)}")
+                await _verify(processes, server, console)
         except (RunFailedError, FabricError) as error:
             raise RunFailedError(f"{error}\nlogs are in {_short(folder / 'logs')}") from error
         code = await _judge(processes, folder, console)
@@ -101,13 +101,11 @@ async def _run(
         raise _first(group) from None
 
 
-async def _verify(processes: Processes, server: Server) -> str:
-    """Verify the log of a server that has ended, by its files; return what the command said."""
-    said = await processes.run(
-        "witness-verify-offline",
-        [programs.INFRAFABRIC, "witness", "verify", "--data", server.data],
-    )
-    return said.strip()
+async def _verify(processes: Processes, server: Server, console: Console) -> None:
+    """Verify the log of a server that has ended, by its files alone."""
+    words = ("witness", "verify", "--data", str(_short(server.data)))
+    said = await processes.run("witness-verify-offline", [programs.INFRAFABRIC, *words])
+    console.print(f"\n$ infrafabric {' '.join(words)}\n{said.strip()}", soft_wrap=True)
 
 
 async def _judge(processes: Processes, folder: Path, console: Console) -> int:

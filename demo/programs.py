@@ -7,6 +7,7 @@ from pathlib import Path
 from demo.journal import journal_path
 from demo.member import Member
 from demo.plan import BOARD_FILE, FOLDER, Board, Runs, SessionPlan
+from demo.processes import RunFailedError
 from infrafabric.money import MICROS_PER_USD
 
 ROOT = FOLDER.parent
@@ -52,6 +53,8 @@ def environment(plan: SessionPlan, member: Member, http: str) -> dict[str, str]:
 
 
 def _typescript(plan: SessionPlan, member: Member) -> list[str | Path]:
+    if not _TYPESCRIPT.exists():
+        raise RunFailedError(f"{_TYPESCRIPT} is not built yet: start the run with `make run`")
     work = [sys.executable, "-m", "demo.work", str(member.second_per_hour)]
     return [
         *("node", _TYPESCRIPT, "session", "--json"),
