@@ -16,6 +16,8 @@ import structlog
 import uvloop
 from google.protobuf.descriptor import FileDescriptor
 from grpc import aio
+from prometheus_client import CollectorRegistry
+
 from infrafabric.v1 import (
     coordinator_service_pb2,
     governor_service_pb2,
@@ -26,8 +28,6 @@ from infrafabric.v1.coordinator_service_pb2_grpc import add_CoordinatorServiceSe
 from infrafabric.v1.governor_service_pb2_grpc import add_GovernorServiceServicer_to_server
 from infrafabric.v1.notify_service_pb2_grpc import add_NotifyServiceServicer_to_server
 from infrafabric.v1.witness_service_pb2_grpc import add_WitnessServiceServicer_to_server
-from prometheus_client import CollectorRegistry
-
 from infrafabric_server.clock import SystemClock
 from infrafabric_server.config import Address, Settings
 from infrafabric_server.coordinator.build import Limits, Parts, build_coordinator
@@ -79,7 +79,7 @@ def serve(settings: Settings) -> int:
         try:
             runner.run(_serve(settings))
         except (StoreRefused, OSError) as error:
-            _log.error("refused_to_start", reason=str(error))  # noqa: TRY400  # no fault of ours
+            _log.error("refused_to_start", reason=str(error))
             return 1
     return 0
 
@@ -168,7 +168,9 @@ class Replica:
             parts.coordinator, Feed(store, mirror, [records.tasks]), StatusFrames(notify)
         )
         services = [
-            _service(coordinator_service_pb2, add_CoordinatorServiceServicer_to_server, coordinator),
+            _service(
+                coordinator_service_pb2, add_CoordinatorServiceServicer_to_server, coordinator
+            ),
             _service(
                 notify_service_pb2,
                 add_NotifyServiceServicer_to_server,

@@ -9,6 +9,8 @@ import asyncio
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -19,6 +21,7 @@ from infrafabric.v1 import coordinator_task_pb2 as task_pb
 from infrafabric.v1 import notify_service_pb2, session_client_pb2, status_pb2, task_pb2
 from infrafabric.v1.coordinator_service_pb2_grpc import CoordinatorServiceStub
 from infrafabric.v1.notify_service_pb2_grpc import NotifyServiceStub
+from infrafabric.v1.session_server_pb2 import ServerFrame
 from tests.benchmarks import matching
 from tests.benchmarks.controls import Disk, Echo
 from tests.benchmarks.fabric import Bench, Pushes, RawSession
@@ -99,11 +102,7 @@ class Run:
             echoes += await crowd(64, each, lambda _: self.echo.call())
             echo_time += time.perf_counter() - before
             before = time.perf_counter()
-            claims += await crowd(
-                64,
-                each,
-                lambda n, swarms=swarms, tasks=tasks: self.bench.claim(swarms[n], next(tasks)),
-            )
+            claims += await crowd(64, each, partial(self._claim_next, swarms, tasks))
             claim_time += time.perf_counter() - before
         self.report.heading("claim, 64 callers")
         self.report.figure("bare unary echo", Latency.of(echoes))
@@ -111,19 +110,22 @@ class Run:
         self.report.figure("echoes a second", f"{len(echoes) / echo_time:.0f}")
         self.report.figure("claims a second", f"{len(claims) / claim_time:.0f}")
 
+    async def _claim_next(self, swarms: list[str], tasks: Iterator[str], caller: int) -> None:
+        await self.bench.claim(swarms[caller], next(tasks))
+
     async def pushes(self, sessions: int) -> None:
         """From submit to receipt and to completion, with so many sessions open."""
         pushes = Pushes()
-        before = resident_kib(self.server.pid)
+        memory = resident_kib(self.server.pid)
         links = [
             RawSession(self.stub, self.bench.name("worker"), pushes.on_frame)
             for _ in range(sessions)
         ]
         await asyncio.gather(*(link.open([link.swarm_id]) for link in links))
-        grown = resident_kib(self.server.pid) - before
+        grown = resident_kib(self.server.pid) - memory
         ping = self.echo.ping()
         received: list[float] = []
-        done: list[float] = []
+        finished: list[float] = []
         position = iter(range(10**9))
 
         async def push() -> None:
@@ -134,15 +136,15 @@ class Run:
             task = task_pb2.Task(task_id=name, required_capabilities=[link.swarm_id])
             await self.stub.CreateTask(task_pb.CreateTaskRequest(task=task))
             received.append(await receipt - start)
-            done.append(await completion - start)
+            finished.append(await completion - start)
 
         rounds = self.times(500)
-        used = cpu_seconds(self.server.pid)
+        before_cpu = cpu_seconds(self.server.pid)
         echoes, pings, _ = await alternate(rounds, self.echo.call, ping, push)
-        used = cpu_seconds(self.server.pid) - used
+        used = cpu_seconds(self.server.pid) - before_cpu
         ping.close()
         echo, pinged = Latency.of(echoes), Latency.of(pings)
-        dispatch, whole = Latency.of(received), Latency.of(done)
+        dispatch, whole = Latency.of(received), Latency.of(finished)
         self.report.heading(f"push, {sessions} sessions")
         self.report.figure("bare unary echo", echo)
         self.report.figure("bare bidi ping", pinged)
@@ -246,7 +248,7 @@ class Run:
         """A blocker to the orchestrator."""
         seen: asyncio.Queue[float] = asyncio.Queue()
 
-        def on_frame(_session: RawSession, frame: object) -> None:
+        def on_frame(_session: RawSession, frame: ServerFrame) -> None:
             if frame.WhichOneof("frame") == "blocker_alert":
                 seen.put_nowait(time.perf_counter())
 
@@ -322,7 +324,7 @@ async def _measure(scale: float, only: set[str]) -> int:
             async with ServerProcess(Path(folder)) as server:
                 run = Run(server, echo, disk, report, scale)
                 await timed(echo.call)
-                parts = {
+                parts: dict[str, Callable[[], Awaitable[None]]] = {
                     "controls": run.disk_and_echo,
                     "claims": run.claims,
                     "push1": lambda: run.pushes(1),

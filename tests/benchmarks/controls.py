@@ -34,7 +34,7 @@ async def _stream(
 
 async def _serve() -> None:
     server = aio.server()
-    handlers = {
+    handlers: dict[str, Any] = {
         "Unary": grpc.unary_unary_rpc_method_handler(_unary),
         "Stream": grpc.stream_stream_rpc_method_handler(_stream),
     }
@@ -51,8 +51,8 @@ class Echo:
     def __init__(self, process: asyncio.subprocess.Process, address: str) -> None:
         self._process = process
         self._channel = aio.insecure_channel(address)
-        self.unary = self._channel.unary_unary(UNARY)
-        self._streams = self._channel.stream_stream(STREAM)
+        self.unary: Any = self._channel.unary_unary(UNARY)
+        self._streams: Any = self._channel.stream_stream(STREAM)
 
     @classmethod
     async def start(cls) -> "Echo":

@@ -1,6 +1,7 @@
 """C7: a board is checked as a whole before any of it is created."""
 
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -25,7 +26,7 @@ def test_c7_a_cycle_is_found_exactly_when_there_is_one(board: dict[str, list[str
     assert bool(cycle) == cyclic
     if cycle:
         assert cycle[0] == cycle[-1]
-        assert all(after in board[before] for before, after in zip(cycle, cycle[1:], strict=False))
+        assert all(after in board[before] for before, after in pairwise(cycle))
 
 
 def test_c7_a_cycle_is_refused_and_spelled_out() -> None:

@@ -1,6 +1,7 @@
 """The coordinator's promises, one requirement at a time, without a network."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -297,8 +298,6 @@ async def test_c11_cancel_tells_the_holder(fabric: Fabric) -> None:
 
 
 async def test_c11_a_failed_task_is_tried_again_after_its_wait(fabric: Fabric) -> None:
-    from datetime import timedelta
-
     link = await fabric.join("s", {"x"})
     retry = RetryPolicy(initial_backoff=timedelta(milliseconds=30))
     await fabric.create(new_task("t", needs={"x"}, retry=retry))
