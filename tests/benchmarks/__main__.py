@@ -169,7 +169,7 @@ class Run:
         await submitter.open(["none"], role=2)
         each = self.times(60)
 
-        async def submit(_: int) -> None:
+        async def submit(_caller: int) -> None:
             name = self.bench.name("rated")
             _, completion = pushes.expect(name)
             task = task_pb2.Task(task_id=name, required_capabilities=["work"])

@@ -59,7 +59,7 @@ class Capacity:
         self.refresh(swarm_id)
 
     def task_changed(self, old: Task | None, new: Task | None) -> set[str]:
-        """Note who holds a task now; return the swarms whose slots changed."""
+        """Note who holds a task now; return the swarms whose slots changed, to be refreshed."""
         touched: set[str] = set()
         if old is not None and old.claim is not None:
             holder = old.claim.swarm_id
@@ -72,7 +72,6 @@ class Capacity:
         for swarm_id in touched:
             if not self._held[swarm_id]:
                 del self._held[swarm_id]
-            self.refresh(swarm_id)
         return touched
 
     def holdings(self, swarm_id: str) -> Mapping[str, bool]:

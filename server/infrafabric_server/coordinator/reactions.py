@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from infrafabric_server.coordinator import rules
 from infrafabric_server.coordinator.background import Background
-from infrafabric_server.coordinator.capacity import Availability, Capacity
+from infrafabric_server.coordinator.capacity import Capacity
 from infrafabric_server.coordinator.dependencies import Dependencies, Verdict
 from infrafabric_server.coordinator.dispatcher import Dispatcher, age
 from infrafabric_server.coordinator.endings import Endings
@@ -80,8 +80,7 @@ class Reactions:
     def refresh(self, swarm_id: str) -> None:
         """Look again at what a swarm may be given: its session, credit or slots changed."""
         link = self._links.get(swarm_id)
-        if self._capacity.refresh(swarm_id) is not Availability.NONE:
-            self._scheduler.swarm_changed(swarm_id)
+        self._scheduler.swarm_changed(swarm_id)
         self._dispatcher.wake()
         if link is not None and link.takes_work:
             self._offers.show_all(link)

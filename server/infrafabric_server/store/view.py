@@ -152,7 +152,7 @@ class View(Generic[ModelT]):
             return self.model.model_validate_json(kv.value)
         except ValidationError as error:
             raise StoreRefused(
-                f"the value of {kv.key} is not a {self.model.__name__}: {error}; "
+                f"the value of {kv.key} is no valid {self.model.__name__}: {error}; "
                 "was it written by a newer version, or by hand?"
             ) from error
 

@@ -52,13 +52,13 @@ _ROLES = {
 def new_tasks(messages: Sequence[task_pb2.Task], request_id: str, now: datetime) -> list[NewTask]:
     """Return the tasks of a board; a task without an id gets one."""
     return [
-        new_task(f"tasks[{i}]", message, new_task_id(request_id, i), i, now)
+        new_task(f"tasks[{i}]", message, message.task_id or new_task_id(request_id, i), i, now)
         for i, message in enumerate(messages)
     ]
 
 
 def new_task(
-    field: str, message: task_pb2.Task, spare_id: str, position: int, now: datetime
+    field: str, message: task_pb2.Task, task_id: str, position: int, now: datetime
 ) -> NewTask:
     """Return one task to be created; `field` is its path in the request."""
     dispatch = _DISPATCHES.get(message.dispatch)
@@ -69,7 +69,7 @@ def new_task(
         raise InvalidField(FieldViolation(f"{field}.dependencies", rule))
     at = field + "."
     spec = TaskSpec(
-        task_id=validate.require_id(at + "task_id", message.task_id or spare_id),
+        task_id=validate.require_id(at + "task_id", task_id),
         title=validate.require_text(at + "title", message.title, most=MAX_LABEL),
         input_json=struct_to_json(at + "input", message.input),
         required_capabilities=validate.require_capabilities(
