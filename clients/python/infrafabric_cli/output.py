@@ -42,9 +42,14 @@ def complain(text: str) -> None:
     sys.stderr.write(plain(text) + "\n")
 
 
+def json_text(value: object) -> str:
+    """Return a JSON document on one line."""
+    return json.dumps(value, ensure_ascii=False)
+
+
 def print_json(value: object) -> None:
     """Print one JSON document on one line."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(value) + "\n")
     sys.stdout.flush()
 
 

@@ -31,8 +31,12 @@ def run(server: str, command: Callable[[Client], Awaitable[None]]) -> None:
         raise typer.Exit(ExitCode.UNREACHABLE) from None
     except FabricError as error:
         complain(describe(error))
-        wrong = isinstance(error, InvalidRequest)
-        raise typer.Exit(ExitCode.USAGE if wrong else ExitCode.REFUSED) from None
+        raise typer.Exit(code_of(error)) from None
+
+
+def code_of(error: FabricError) -> ExitCode:
+    """Return the exit code for a refusal."""
+    return ExitCode.USAGE if isinstance(error, InvalidRequest) else ExitCode.REFUSED
 
 
 def describe(error: FabricError) -> str:

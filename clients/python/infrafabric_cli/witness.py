@@ -13,7 +13,7 @@ from infrafabric.values import from_struct
 from infrafabric_cli.exit_codes import ExitCode
 from infrafabric_cli.names import moment
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, instant
-from infrafabric_cli.output import as_json, print_json, print_rows, say
+from infrafabric_cli.output import as_json, json_text, print_json, print_rows, say
 from infrafabric_cli.running import run
 
 app = typer.Typer(no_args_is_help=True)
@@ -142,7 +142,7 @@ def verify(
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
-    details = from_struct(entry.details).items()
+    details = from_struct(entry.details)
     return (
         str(entry.sequence),
         moment(entry.decide_time),
@@ -151,5 +151,5 @@ def _row(entry: Entry) -> tuple[str, ...]:
         entry.swarm_id,
         entry.task_id,
         str(entry.attempt or ""),
-        ", ".join(f"{name}={value}" for name, value in details),
+        json_text(details) if details else "",
     )

@@ -20,7 +20,7 @@ from infrafabric_cli.board.yaml_form import write_yaml
 from infrafabric_cli.exit_codes import ExitCode
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server
 from infrafabric_cli.output import as_json, complain, print_json, print_rows, say
-from infrafabric_cli.running import run
+from infrafabric_cli.running import code_of, run
 from infrafabric_cli.tasks.show import HEADERS, row
 
 app = typer.Typer(no_args_is_help=True)
@@ -58,7 +58,8 @@ def import_board(
     try:
         board = read_board(file.name, _content(file))
     except BoardError as error:
-        raise _usage(file, error) from None
+        _tell(file, error)
+        raise typer.Exit(ExitCode.USAGE) from None
     if dry_run:
         say(f"{file}: {len(board)} tasks, nothing wrong with them")
         return
@@ -68,9 +69,11 @@ def import_board(
         try:
             created = await client.tasks.create_all(tasks, request_id=_request_id(board))
         except FabricError as error:
-            if problems := _located(error, board):
-                raise _usage(file, BoardError(problems)) from None
-            raise
+            problems = _located(error, board)
+            if not problems:
+                raise
+            _tell(file, BoardError(problems))
+            raise typer.Exit(code_of(error)) from None
         if json_output:
             print_json({"tasks": [as_json(task) for task in created]})
         else:
@@ -132,10 +135,9 @@ def _replace(file: Path, text: str) -> None:
         raise typer.Exit(ExitCode.USAGE) from None
 
 
-def _usage(file: Path, error: BoardError) -> typer.Exit:
+def _tell(file: Path, error: BoardError) -> None:
     for line in error.lines(str(file)):
         complain(line)
-    return typer.Exit(ExitCode.USAGE)
 
 
 def _request_id(board: list[BoardTask]) -> str:

@@ -2,8 +2,9 @@
 
 from infrafabric.money import format_usd
 from infrafabric.v1.task_pb2 import Task, TaskState
+from infrafabric.values import from_struct
 from infrafabric_cli.names import hours, moment, short
-from infrafabric_cli.output import as_json, print_json, say
+from infrafabric_cli.output import as_json, json_text, print_json, say
 
 HEADERS = ("task", "state", "owner", "attempt", "%", "priority", "title", "waits for")
 
@@ -41,7 +42,7 @@ def show(task: Task, *, json_output: bool) -> None:
 
 def details(task: Task) -> list[tuple[str, str]]:
     """Return all that is known of a task, as pairs of name and value, without what is empty."""
-    data = as_json(task)
+    limited = task.HasField("max_cost_micros")
     pairs = [
         ("task", task.task_id),
         ("title", task.title),
@@ -54,7 +55,7 @@ def details(task: Task) -> list[tuple[str, str]]:
         ("capabilities", ", ".join(task.required_capabilities)),
         ("depends on", ", ".join(task.dependencies)),
         ("hours", hours(task.estimated_duration)),
-        ("max cost USD", format_usd(task.max_cost_micros) if _has_limit(task) else ""),
+        ("max cost USD", format_usd(task.max_cost_micros) if limited else ""),
         ("cost USD", format_usd(task.cost_micros) if task.cost_micros else ""),
         ("milestone", f"{task.milestone_percent} %" if task.milestone_percent else ""),
         ("note", task.milestone_note),
@@ -68,11 +69,7 @@ def details(task: Task) -> list[tuple[str, str]]:
         ("not before", moment(task.available_time)),
         ("deadline", moment(task.deadline_time)),
         ("ended", moment(task.end_time)),
-        ("input", str(data["input"]) if task.HasField("input") else ""),
-        ("result", str(data["result"]) if task.HasField("result") else ""),
+        ("input", json_text(from_struct(task.input)) if task.HasField("input") else ""),
+        ("result", json_text(from_struct(task.result)) if task.HasField("result") else ""),
     ]
     return [(name, value) for name, value in pairs if value]
-
-
-def _has_limit(task: Task) -> bool:
-    return task.HasField("max_cost_micros")
