@@ -252,12 +252,12 @@ class Mirror:
             for id_, each in ahead.items():
                 each.settled = entries.get(id_)
             for id_ in [*(id_ for id_ in view if id_ not in entries), *entries]:
-                old, new = view.entry(id_), entries.get(id_)
-                same = old is not None and new is not None and old.mod_revision == new.mod_revision
-                if same or id_ in ahead:
+                if id_ in ahead:
                     continue
+                old, new = view.entry(id_), entries.get(id_)
                 change = view.replace(id_, new, revision)
-                if change is not None:
+                same = old is not None and new is not None and old.mod_revision == new.mod_revision
+                if change is not None and not same:
                     changes.append((view, change))
         self._settle(revision)
         self._tell(changes)

@@ -221,7 +221,7 @@ async def test_a_value_that_is_none_of_the_model_is_refused_by_its_key(
     store: HeldStore, mirror: Mirror, items: View[Item]
 ) -> None:
     await store.txn([], [Put("items/a", '{"n":"many"}')])
-    with pytest.raises(StoreRefused, match="items/a is not a Item"):
+    with pytest.raises(StoreRefused, match="items/a is no valid Item"):
         await mirror.start()
     await store.txn([], [Delete("items/a")])
     await mirror.start()
