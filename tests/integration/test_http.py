@@ -11,6 +11,7 @@ import pytest
 
 from infrafabric import Client, Session
 from infrafabric.v1 import status_pb2
+from infrafabric.v1.blocker_pb2 import Blocker
 from infrafabric.v1.notify_service_pb2 import NotifyRequest
 from tests.harness.server import ServerProcess
 
@@ -67,7 +68,7 @@ class Stream:
 
     async def until(self, name: str) -> list[tuple[str, Any]]:
         """Return the events up to and with the first of that name."""
-        seen = []
+        seen: list[tuple[str, Any]] = []
         async with asyncio.timeout(PATIENCE):
             while not seen or seen[-1][0] != name:
                 seen.append(await self.next())
@@ -156,16 +157,14 @@ async def test_n1_a_sessions_life_is_seen_over_http(
                 task = await anext(session)
             assert (task.task_id, task.input) == ("t1", {"n": 3})
             await task.complete(cost_micros=40)
-            seen: list[tuple[str, str | None]] = []
-            while ("idle", "t1") not in seen:
-                name, data = await stream.next()
-                assert name == "changed"
-                seen.append((data["status"], data["last_task"]))
-        assert seen[-3:] == [("busy", "t1"), ("completed", "t1"), ("idle", "t1")]
-        assert data["cost_spent"] == 0.00004
+            seen: list[dict[str, Any]] = []
+            while not seen or (seen[-1]["status"], seen[-1]["last_task"]) != ("idle", "t1"):
+                seen += [data for _, data in await stream.until("changed")]
+        assert [each["status"] for each in seen[-3:]] == ["busy", "completed", "idle"]
+        assert seen[-1]["cost_spent"] == 0.00004
         # The session is closed: the swarm waits for no work any more.
-        while data["waiting_since"] is not None:
-            _, data = await stream.next()
+        while seen[-1]["waiting_since"] is not None:
+            seen += [data for _, data in await stream.until("changed")]
         assert (await http.get("/status")).json()["idle_queue"] == []
 
 
@@ -179,13 +178,16 @@ async def test_n8_a_blocker_over_http_reaches_the_orchestrator_again_and_again(
         Client(server.grpc) as client,
     ):
         await post(http, "/agent/blocked", session_id="s", message="no network")
-        escalations = 0
+
+        async def blocker() -> Blocker:
+            (page,) = [page async for page in client.statuses.pages()]
+            (found,) = page.blockers
+            return found
+
+        assert (await blocker()).description == "no network"
         async with asyncio.timeout(PATIENCE):
-            while escalations < 2:
-                (page,) = [page async for page in client.statuses.pages()]
-                (blocker,) = page.blockers
-                escalations = blocker.escalations
-        assert blocker.description == "no network"
+            while (await blocker()).escalations < 2:
+                pass
 
 
 async def test_a_stopping_server_ends_its_streams_and_leaves_with_0(

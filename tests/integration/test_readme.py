@@ -1,8 +1,6 @@
 """What the README shows is run, and must print what it says."""
 
 import asyncio
-import os
-import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,15 +9,10 @@ import pytest
 
 from infrafabric import Client
 from infrafabric.v1 import task_pb2
+from tests.harness.documents import ROOT, blocks, shell, steps
 from tests.harness.server import ServerProcess
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    """Return the fenced blocks of a language."""
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.fixture
@@ -27,29 +20,6 @@ async def server(tmp_path: Path) -> AsyncIterator[ServerProcess]:
     """Return a running server."""
     async with ServerProcess(tmp_path) as running:
         yield running
-
-
-async def shell(script: str, server: ServerProcess) -> str:
-    """Run a script from the README against `server` and return its output."""
-    script = script.replace("localhost:50051", server.grpc).replace("localhost:8765", server.http)
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "INFRAFABRIC_SERVER": server.grpc,
-        "INFRAFABRIC_URL": f"http://{server.grpc}",
-        "IFNOTIFY_URL": f"http://{server.http}",
-    }
-    process = await asyncio.create_subprocess_exec(
-        "bash",
-        "-c",
-        script,
-        cwd=ROOT,
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    return output.decode()
 
 
 async def one_task(server: ServerProcess) -> Client:
@@ -61,9 +31,8 @@ async def one_task(server: ServerProcess) -> Client:
 
 
 async def test_u1_the_transcript_prints_what_the_readme_says(server: ServerProcess) -> None:
-    (transcript,) = blocks("console")
-    for step in transcript.split("$ ")[1:]:
-        command, *expected = step.splitlines()
+    (transcript,) = blocks(README, "console")
+    for command, expected in steps(transcript):
         output = await shell(command, server)
         for line in expected:
             assert line in output, f"{command} printed\n{output}"
@@ -71,7 +40,7 @@ async def test_u1_the_transcript_prints_what_the_readme_says(server: ServerProce
 
 async def test_u2_the_python_session_works_as_shown(server: ServerProcess, tmp_path: Path) -> None:
     client = await one_task(server)
-    (program,) = blocks("python")
+    (program,) = blocks(README, "python")
     script = tmp_path / "worker.py"
     script.write_text(program.replace("localhost:50051", server.grpc))
     worker = await asyncio.create_subprocess_exec(sys.executable, str(script))
@@ -85,7 +54,7 @@ async def test_u2_the_python_session_works_as_shown(server: ServerProcess, tmp_p
 
 async def test_u2_a_command_is_a_worker_as_shown(server: ServerProcess) -> None:
     client = await one_task(server)
-    (line,) = (block.strip() for block in blocks("sh") if "--exec" in block)
+    (line,) = (block.strip() for block in blocks(README, "sh") if "--exec" in block)
     output = await shell(f"{line} --max-tasks 1", server)
     try:
         await completed(client)
@@ -96,7 +65,7 @@ async def test_u2_a_command_is_a_worker_as_shown(server: ServerProcess) -> None:
 
 
 async def test_n7_the_shell_functions_work_as_shown(server: ServerProcess) -> None:
-    (script,) = (block for block in blocks("sh") if "notify.sh" in block)
+    (script,) = (block for block in blocks(README, "sh") if "notify.sh" in block)
     await shell(script, server)
     status = await shell("curl -s localhost:8765/status", server)
     assert '"linus"' in status

@@ -1,0 +1,48 @@
+"""What a document shows, run: fenced blocks, and commands in a shell against a real server."""
+
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+
+from tests.harness.server import ServerProcess
+
+ROOT = Path(__file__).parents[2]
+
+
+def blocks(document: str, language: str) -> list[str]:
+    """Return the fenced blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", document, re.DOTALL)
+
+
+def steps(transcript: str) -> list[tuple[str, list[str]]]:
+    """Return each command of a console block, with the lines that it must print."""
+    found = []
+    for step in re.split(r"^\$ ", transcript, flags=re.MULTILINE)[1:]:
+        command, *expected = step.splitlines()
+        found.append((command, expected))
+    return found
+
+
+async def shell(script: str, server: ServerProcess) -> str:
+    """Run a script as a document shows it, with `server` in place of the default one."""
+    script = script.replace("localhost:50051", server.grpc).replace("localhost:8765", server.http)
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "INFRAFABRIC_SERVER": server.grpc,
+        "INFRAFABRIC_URL": f"http://{server.grpc}",
+        "IFNOTIFY_URL": f"http://{server.http}",
+    }
+    process = await asyncio.create_subprocess_exec(
+        "bash",
+        "-c",
+        script,
+        cwd=ROOT,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    return output.decode()
