@@ -6,6 +6,7 @@ import shutil
 from asyncio import TaskGroup
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from demo import programs
 from demo.check.evidence import ORCHESTRATOR, SUPERVISOR
@@ -21,6 +22,8 @@ from infrafabric import Client
 from infrafabric.v1.task_pb2 import Task
 
 ROGUE = "session-0-rogue"
+
+T = TypeVar("T")
 
 
 class Supervisor:
@@ -67,6 +70,13 @@ class Supervisor:
         Raises:
             RunFailedError: something ended or answered as it should not.
         """
+        try:
+            await self._work()
+            await self._collect()
+        finally:
+            self._journal.close()
+
+    async def _work(self) -> None:
         async with Client(self._grpc) as client, TaskGroup() as group:
             watches = [
                 group.create_task(self._watch_tasks(client)),
@@ -81,7 +91,6 @@ class Supervisor:
             await self._stop_fleet()
             for watch in watches:
                 watch.cancel()
-        await self._collect()
 
     async def _watch_tasks(self, client: Client) -> None:
         async for event in client.tasks.watch():
@@ -101,13 +110,15 @@ class Supervisor:
         async with self._seen:
             self._seen.notify_all()
 
-    async def _until(self, reached: Callable[[], bool]) -> None:
+    async def _until(self, reached: Callable[[], T]) -> T:
+        """Return what `reached` returns once that is true, after any event."""
         async with self._seen:
-            await self._seen.wait_for(reached)
+            return await self._seen.wait_for(reached)
 
     async def _start_fleet(self, group: TaskGroup) -> None:
         self.stage = "waiting for all sessions to open"
-        await self._start_module(ORCHESTRATOR, ORCHESTRATOR, group)
+        command = programs.module("orchestrator", self._member(ORCHESTRATOR))
+        self._follow(await self._processes.start(ORCHESTRATOR, command), group)
         for plan in self._fleet.sessions:
             await self._start(plan, group)
         sessions = [plan.id for plan in self._fleet.sessions]
@@ -129,13 +140,12 @@ class Supervisor:
                 )
         else:
             process = await self._processes.start(plan.id, command, environment=environment)
-        self._members[plan.id] = process
-        group.create_task(process.watch())
+        self._follow(process, group)
 
-    async def _start_module(self, name: str, swarm_id: str, group: TaskGroup) -> None:
-        command = programs.module(name, self._member(swarm_id))
-        self._members[swarm_id] = await self._processes.start(swarm_id, command)
-        group.create_task(self._members[swarm_id].watch())
+    def _follow(self, process: Process, group: TaskGroup) -> None:
+        """Make the end of a process end the run, unless it is expected."""
+        self._members[process.name] = process
+        group.create_task(process.watch())
 
     def _member(self, swarm_id: str) -> Member:
         return Member(swarm_id, self._grpc, self._folder, self._second_per_hour)
@@ -158,7 +168,8 @@ class Supervisor:
         """Kill a session in the middle of a task, and start it again when that was taken over."""
         victim = self._fleet.whose(Does.KILLED)
         self.stage = f"waiting for {victim.id} to be in the middle of a task"
-        task = await self._task_at(victim)
+        task = await self._until(lambda: self._begun(victim))
+        assert task is not None
         process = self._members[victim.id]
         process.kill()
         self._journal.write("killed", task.task_id, task.attempt, victim=victim.id, pid=process.pid)
@@ -179,22 +190,13 @@ class Supervisor:
         self._picture.killed.discard(victim.id)
         self._view.tell(News(f"{victim.id} is back"))
 
-    async def _task_at(self, victim: SessionPlan) -> Task:
-        """Return the victim's task once it is at the milestone of the story."""
-        story = victim.story
-        assert story is not None
-        found: list[Task] = []
-
-        def reached() -> bool:
-            found[:] = [
-                task
-                for task in self._picture.held_by(victim.id)
-                if not task.filler and task.milestone_percent == story.at_percent
-            ]
-            return bool(found)
-
-        await self._until(reached)
-        return found[0]
+    def _begun(self, victim: SessionPlan) -> Task | None:
+        """Return the victim's task that is at the milestone of the story, if there is one."""
+        assert victim.story is not None
+        for task in self._picture.held_by(victim.id):
+            if not task.filler and task.milestone_percent == victim.story.at_percent:
+                return task
+        return None
 
     async def _stop_fleet(self) -> None:
         self.stage = "stopping the fleet"
@@ -213,4 +215,3 @@ class Supervisor:
             shutil.copy(path, self._folder)
         if self._plant in FORGERIES:
             FORGERIES[self._plant](export)
-        self._journal.close()
