@@ -9,6 +9,10 @@ import { WitnessService } from "./gen/infrafabric/v1/witness_service_pb.js";
 /** Where the fabric listens unless told otherwise. */
 export const DEFAULT_URL = "http://127.0.0.1:50051";
 
+/** A watch is silent for hours; a ping tells whether its connection is still there. */
+const PING_INTERVAL_MS = 30_000;
+const PING_TIMEOUT_MS = 10_000;
+
 /** Where the fabric is and how to reach it. */
 export interface ConnectionOptions {
   /** Address of the fabric; default: `INFRAFABRIC_URL`, or else `http://127.0.0.1:50051`. */
@@ -37,7 +41,8 @@ export interface Clients {
 export function createClients(options: ConnectionOptions = {}): Clients {
   const { INFRAFABRIC_URL } = process.env;
   const url = options.url ?? (INFRAFABRIC_URL || DEFAULT_URL);
-  const sessionManager = new Http2SessionManager(url, {}, options.tls);
+  const pings = { pingIntervalMs: PING_INTERVAL_MS, pingTimeoutMs: PING_TIMEOUT_MS };
+  const sessionManager = new Http2SessionManager(url, pings, options.tls);
   const transport = createGrpcTransport({ baseUrl: url, sessionManager });
   return {
     coordinator: createClient(CoordinatorService, transport),

@@ -1,9 +1,9 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
-import { beforeAll, expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { Dispatch, TaskState } from "../../src/index.js";
-import { build, PACKAGE } from "../support/build.js";
+import { PACKAGE } from "../support/build.js";
 import { clientsOf, createTask, fresh, open, taskNow } from "../support/fleet.js";
 import { Mailbox } from "../support/mailbox.js";
 import { Server } from "../support/server.js";
@@ -11,8 +11,6 @@ import { Server } from "../support/server.js";
 const MAIN = `${PACKAGE}/dist/cli/main.js`;
 
 const server = Server.forThisFile();
-
-beforeAll(build, 60_000);
 
 type Line = Record<string, unknown>;
 

@@ -1,15 +1,14 @@
 import { expect, test, vi } from "vitest";
 import {
   type BroadcastMessage,
-  Dispatch,
   type Session,
+  TaskLostError,
   TaskState,
   watchStatus,
 } from "../../src/index.js";
 import { FaultyProxy } from "../support/faulty-proxy.js";
-import { clientsOf, createTask, fresh, open, taskNow } from "../support/fleet.js";
+import { claimNew, clientsOf, fresh, open, taskNow } from "../support/fleet.js";
 import { Server } from "../support/server.js";
-import { nextTask } from "../support/session-fixture.js";
 
 const server = Server.forThisFile({ INFRAFABRIC_LEASE_SECONDS: "3" });
 
@@ -70,14 +69,17 @@ test("N9: with the server out of reach work goes on, and the last status arrives
   });
 });
 
-test("a connection that falls silent is noticed inside the lease, and the tasks are kept", async () => {
+/** Opens a session through a proxy, holding a task. */
+async function holding() {
   const clients = clientsOf(server.url);
   const proxy = await FaultyProxy.to(server.port);
   const session = await open(proxy.url);
-  const { taskId } = await createTask(clients, { dispatch: Dispatch.MANUAL });
-  await session.claim(taskId);
-  const task = await nextTask(session);
-  const { epoch } = session;
+  const task = await claimNew(clients, session);
+  return { clients, proxy, session, task, taskId: task.taskId, epoch: session.epoch };
+}
+
+test("a connection that falls silent is noticed inside the lease, and the tasks are kept", async () => {
+  const { proxy, session, task, epoch } = await holding();
   proxy.silence();
   await reconnected(session, epoch);
   expect(task.signal.aborted).toBe(false);
@@ -85,25 +87,18 @@ test("a connection that falls silent is noticed inside the lease, and the tasks 
 });
 
 test("C10: away for longer than the lease, the claim is lost and its work is told so", async () => {
-  const clients = clientsOf(server.url);
-  const proxy = await FaultyProxy.to(server.port);
-  const session = await open(proxy.url);
-  const { taskId } = await createTask(clients, { dispatch: Dispatch.MANUAL });
-  await session.claim(taskId);
-  const task = await nextTask(session);
-  const { epoch } = session;
+  const { clients, proxy, session, task, taskId, epoch } = await holding();
   proxy.refuse();
-  await vi.waitFor(
-    async () => expect((await taskNow(clients, taskId)).state).toBe(TaskState.AVAILABLE),
-    { timeout: 15_000, interval: 100 },
-  );
+  const available = async () => {
+    expect((await taskNow(clients, taskId)).state).toBe(TaskState.AVAILABLE);
+  };
+  await vi.waitFor(available, { timeout: 15_000, interval: 100 });
   expect(task.signal.aborted).toBe(false);
-  const late = task.complete({ stale: true });
-  const refused = expect(late).rejects.toThrow();
+  const refused = expect(task.complete({ stale: true })).rejects.toThrow(TaskLostError);
   proxy.open();
   await reconnected(session, epoch);
   await refused;
-  expect((await taskNow(clients, taskId)).state).toBe(TaskState.AVAILABLE);
+  await available();
 });
 
 test("a text that was said during a cut is heard after it, once", async () => {
@@ -153,9 +148,7 @@ test("N10: a watch that is cut resumes at its cursor: every change comes once", 
 test("killed and started again, the server finds its sessions and their tasks again", async () => {
   const clients = clientsOf(server.url);
   const session = await open(server.url);
-  const { taskId } = await createTask(clients, { dispatch: Dispatch.MANUAL });
-  await session.claim(taskId);
-  const task = await nextTask(session);
+  const task = await claimNew(clients, session);
   const { epoch } = session;
   await server.restart();
   const done = task.complete({ through: "a restart" });

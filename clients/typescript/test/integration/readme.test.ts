@@ -1,15 +1,13 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFile, rm, writeFile } from "node:fs/promises";
-import { beforeAll, expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { TaskState } from "../../src/index.js";
-import { build, PACKAGE } from "../support/build.js";
+import { PACKAGE } from "../support/build.js";
 import { clientsOf, createTask, taskNow } from "../support/fleet.js";
 import { Server } from "../support/server.js";
 
 const server = Server.forThisFile();
-
-beforeAll(build, 60_000);
 
 test("D5: the README's example runs as it stands: it does its tasks, and ends after the last", async () => {
   const [, example = ""] =

@@ -11,7 +11,15 @@ import {
   TaskLostError,
   TaskState,
 } from "../../src/index.js";
-import { clientsOf, createTask, fresh, open, stateNow, taskNow } from "../support/fleet.js";
+import {
+  claimNew,
+  clientsOf,
+  createTask,
+  fresh,
+  open,
+  stateNow,
+  taskNow,
+} from "../support/fleet.js";
 import { Server } from "../support/server.js";
 import { nextTask } from "../support/session-fixture.js";
 
@@ -71,9 +79,8 @@ test("C5: an offer to all is claimed by all that are free, and one gets it", asy
 test("C11: a cancelled task is revoked down the stream", async () => {
   const clients = clientsOf(server.url);
   const worker = await open(server.url);
-  const { taskId } = await createTask(clients, { dispatch: Dispatch.MANUAL });
-  await worker.claim(taskId);
-  const task = await nextTask(worker);
+  const task = await claimNew(clients, worker);
+  const { taskId } = task;
   const aborted = new Promise((resolve) => task.signal.addEventListener("abort", resolve));
   await clients.coordinator.cancelTask({ taskId, reason: "not needed" });
   await aborted;
@@ -84,17 +91,11 @@ test("C11: a cancelled task is revoked down the stream", async () => {
 test("C11: a failure for good fails the task, a retryable one makes it wait", async () => {
   const clients = clientsOf(server.url);
   const worker = await open(server.url, { slots: 2 });
-  const tasks = [];
-  for (const name of ["for good", "again"]) {
-    const { taskId } = await createTask(clients, { title: name, dispatch: Dispatch.MANUAL });
-    await worker.claim(taskId);
-    tasks.push(await nextTask(worker));
-  }
-  const [good, again] = tasks;
-  expect((await good?.fail("impossible", { kind: "permanent" }))?.state).toBe(TaskState.FAILED);
+  const [good, again] = [await claimNew(clients, worker), await claimNew(clients, worker)];
+  expect((await good.fail("impossible", { kind: "permanent" })).state).toBe(TaskState.FAILED);
   const retryTime = new Date(Date.now() + 3_600_000);
-  expect((await again?.fail("busy", { retryTime }))?.state).toBe(TaskState.AVAILABLE);
-  const { reason, availableTime } = await taskNow(clients, again?.taskId ?? "");
+  expect((await again.fail("busy", { retryTime })).state).toBe(TaskState.AVAILABLE);
+  const { reason, availableTime } = await taskNow(clients, again.taskId);
   expect(reason).toBe("busy");
   expect(Number(availableTime?.seconds)).toBeGreaterThanOrEqual(
     Math.floor(retryTime.getTime() / 1_000),
@@ -106,9 +107,8 @@ test("C6, C9: a blocker reaches the orchestrator, and its end gives the task bac
   const alerts: Blocker[] = [];
   await open(server.url, { role: "orchestrator", onAlert: (blocker) => alerts.push(blocker) });
   const worker = await open(server.url);
-  const { taskId } = await createTask(clients, { dispatch: Dispatch.MANUAL });
-  await worker.claim(taskId);
-  const task = await nextTask(worker);
+  const task = await claimNew(clients, worker);
+  const { taskId } = task;
 
   await task.block("need the key", ["secrets"]);
   expect(task.parked).toBe(true);
@@ -145,9 +145,8 @@ test("a text for everyone reaches every session", async () => {
 test("a newer session of the swarm fences the older one, and its claims are taken over", async () => {
   const clients = clientsOf(server.url);
   const older = await open(server.url);
-  const { taskId } = await createTask(clients, { dispatch: Dispatch.MANUAL });
-  await older.claim(taskId);
-  const stale = await nextTask(older);
+  const stale = await claimNew(clients, older);
+  const { taskId } = stale;
   const newer = await open(server.url, { swarmId: older.swarmId });
   await expect(older.ended).rejects.toThrow(SessionEndedError);
   await expect(older.ended).rejects.toMatchObject({
@@ -161,9 +160,9 @@ test("a newer session of the swarm fences the older one, and its claims are take
 test("close gives back at once what is held", async () => {
   const clients = clientsOf(server.url);
   const session = await open(server.url);
-  const { taskId } = await createTask(clients, { dispatch: Dispatch.MANUAL });
-  await session.claim(taskId);
-  const done = (await nextTask(session)).progress(25);
+  const task = await claimNew(clients, session);
+  const { taskId } = task;
+  const done = task.progress(25);
   await session.close("end of shift");
   await done;
   expect(await stateNow(clients, taskId)).toBe("AVAILABLE");
@@ -172,9 +171,9 @@ test("close gives back at once what is held", async () => {
 test("work that was ended right before close is kept", async () => {
   const clients = clientsOf(server.url);
   const session = await open(server.url);
-  const { taskId } = await createTask(clients, { dispatch: Dispatch.MANUAL });
-  await session.claim(taskId);
-  const done = (await nextTask(session)).complete({ n: 1 });
+  const task = await claimNew(clients, session);
+  const { taskId } = task;
+  const done = task.complete({ n: 1 });
   await session.close();
   expect((await done).state).toBe(TaskState.COMPLETED);
   expect(await stateNow(clients, taskId)).toBe("COMPLETED");

@@ -3,12 +3,15 @@ import { onTestFinished } from "vitest";
 import {
   type Clients,
   createClients,
+  Dispatch,
   type NewTask,
   Session,
   type SessionOptions,
   type Task,
+  type TaskHandle,
   TaskState,
 } from "../../src/index.js";
+import { nextTask } from "./session-fixture.js";
 
 /** Returns an id that no other test uses. */
 export function fresh(name: string): string {
@@ -34,6 +37,13 @@ export async function createTask({ coordinator }: Clients, task: NewTask): Promi
   const { task: created } = await coordinator.createTask({ task });
   if (created === undefined) throw new Error("the server created nothing");
   return created;
+}
+
+/** Creates a task by hand and claims it in a session. */
+export async function claimNew(clients: Clients, session: Session): Promise<TaskHandle> {
+  const { taskId } = await createTask(clients, { dispatch: Dispatch.MANUAL });
+  await session.claim(taskId);
+  return nextTask(session);
 }
 
 /** Returns a task as it is now. */
