@@ -9,7 +9,6 @@ async with Proxy(server.grpc) as proxy:
 import asyncio
 import socket
 import struct
-from types import TracebackType
 from typing import Self
 
 _CHUNK = 64 * 1024
@@ -55,12 +54,7 @@ class Proxy:
         self._server = await asyncio.start_server(self._handle, "127.0.0.1", 0)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         assert self._server is not None
         self._server.close()
         self.cut()

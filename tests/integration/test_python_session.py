@@ -51,6 +51,13 @@ async def create(
     )
 
 
+async def given(client: Client, session: Session, task_id: str = "t1") -> TaskHandle:
+    """Create a task and return what reaches the session of it."""
+    await session.opened()
+    await create(client, task_id)
+    return await anext(session)
+
+
 async def work_until_cut(session: Session) -> None:
     """Report that the swarm is busy until the session notices that the connection is gone."""
     while session.connected:
@@ -111,9 +118,7 @@ async def test_c7_dependent_task_is_pushed_when_the_last_one_completes(
 
 async def test_c10_cut_connection_keeps_the_task(server: ServerProcess, client: Client) -> None:
     async with Proxy(server.grpc) as proxy, worker(proxy.address) as session:
-        await session.opened()
-        await create(client, "t1")
-        task = await anext(session)
+        task = await given(client, session)
         proxy.cut()
         await task.complete()
         assert task.attempt == 1
@@ -123,9 +128,7 @@ async def test_c10_cut_connection_keeps_the_task(server: ServerProcess, client: 
 
 async def test_c10_lost_welcome_keeps_the_task(server: ServerProcess, client: Client) -> None:
     async with Proxy(server.grpc) as proxy, worker(proxy.address) as session:
-        await session.opened()
-        await create(client, "t1")
-        task = await anext(session)
+        task = await given(client, session)
         # The next stream is cut within what the server says first: it has resumed the session,
         # and the client has not heard of it.
         proxy.cut_after = 100
@@ -141,9 +144,7 @@ async def test_c10_stalled_connection_is_left_in_time_to_keep_the_task(
     server: ServerProcess, client: Client
 ) -> None:
     async with Proxy(server.grpc) as proxy, worker(proxy.address) as session:
-        await session.opened()
-        await create(client, "t1")
-        task = await anext(session)
+        task = await given(client, session)
         proxy.stall()
         completion = asyncio.create_task(task.complete())
         await work_until_cut(session)
@@ -193,9 +194,7 @@ async def test_c10_n9_server_that_is_killed_finds_the_work_done(
     server: ServerProcess, client: Client
 ) -> None:
     async with worker(server.grpc) as session:
-        await session.opened()
-        await create(client, "t1")
-        task = await anext(session)
+        task = await given(client, session)
         await server.kill()
         await work_until_cut(session)
         assert await session.status(STATUS_HELP, message="is anyone there?") is None
@@ -227,9 +226,7 @@ async def test_c10_silent_session_loses_its_task_to_another(
     server: ServerProcess, client: Client
 ) -> None:
     async with Proxy(server.grpc) as proxy, worker(proxy.address) as lost:
-        await lost.opened()
-        await create(client, "t1")
-        first = await anext(lost)
+        first = await given(client, lost)
         proxy.stall()
         async with worker(server.grpc, swarm_id="w2") as other:
             second = await anext(other)
@@ -247,9 +244,7 @@ async def test_second_stream_of_a_swarm_fences_the_first(
     server: ServerProcess, client: Client
 ) -> None:
     async with worker(server.grpc) as first:
-        await first.opened()
-        await create(client, "t1")
-        old = await anext(first)
+        old = await given(client, first)
         async with worker(server.grpc) as second:
             new = await anext(second)
             assert (new.task_id, new.attempt) == ("t1", 2)
@@ -265,9 +260,7 @@ async def test_c11_cancelled_task_stops_the_work_on_it(
     server: ServerProcess, client: Client
 ) -> None:
     async with worker(server.grpc) as session:
-        await session.opened()
-        await create(client, "t1")
-        task = await anext(session)
+        task = await given(client, session)
         async with task.guard():
             await client.tasks.cancel("t1", "not needed")
             await asyncio.Event().wait()
@@ -280,9 +273,7 @@ async def test_c11_failed_task_comes_back_with_a_higher_attempt(
     server: ServerProcess, client: Client
 ) -> None:
     async with worker(server.grpc) as session:
-        await session.opened()
-        await create(client, "t1")
-        await (await anext(session)).fail("the network was down")
+        await (await given(client, session)).fail("the network was down")
         again = await anext(session)
         assert again.attempt == 2
         await again.fail("no attempt can succeed", permanent=True)
@@ -336,9 +327,7 @@ async def test_c6_c9_blocker_reaches_the_orchestrator_and_brings_a_filler(
     orchestrator = Session(server.grpc, swarm_id="boss", role=SESSION_ROLE_ORCHESTRATOR)
     async with orchestrator, worker(server.grpc) as session:
         await orchestrator.opened()
-        await session.opened()
-        await create(client, "own")
-        own = await anext(session)
+        own = await given(client, session, "own")
         filler = Task(task_id="filler", required_capabilities=["a"], filler=True)
         await client.tasks.create(filler)
         blocker = await own.block("need the spec", needs=["writing"])
@@ -369,9 +358,7 @@ async def test_token_of_a_killed_process_keeps_its_claims(
 ) -> None:
     async with Proxy(server.grpc) as proxy:
         async with worker(proxy.address) as first:
-            await first.opened()
-            await create(client, "t1")
-            await anext(first)
+            await given(client, first)
             token = first.resume_token
             proxy.refusing = True
             proxy.cut()
@@ -387,9 +374,7 @@ async def test_token_of_a_killed_process_keeps_its_claims(
 
 async def test_leaving_gives_tasks_back_at_once(server: ServerProcess, client: Client) -> None:
     async with worker(server.grpc) as session:
-        await session.opened()
-        await create(client, "t1")
-        await anext(session)
+        await given(client, session)
     assert (await client.tasks.get("t1")).state == TASK_STATE_AVAILABLE
 
 

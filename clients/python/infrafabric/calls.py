@@ -2,7 +2,7 @@
 
 import asyncio
 import random as randomness
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -29,8 +29,13 @@ class _Page(Protocol):
     next_page_token: str
 
 
+class _Event(Protocol):
+    cursor: str
+
+
 PageRequest = TypeVar("PageRequest", bound=_PageRequest)
 Page = TypeVar("Page", bound=_Page)
+Event = TypeVar("Event", bound=_Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,7 @@ class Calls:
         self,
         method: grpc.aio.UnaryStreamMultiCallable[Request, Response],
         request: Callable[[], Request],
-    ) -> AsyncIterator[Response]:
+    ) -> AsyncGenerator[Response, None]:
         """Make such a call again and again: whenever it is cut, from where it stood.
 
         Args:
@@ -119,3 +124,28 @@ class Calls:
                 asked = error.retry_after
             await self.sleep(backoff.wait(failures, self.random, asked))
             failures += 1
+
+    async def watch(
+        self,
+        method: grpc.aio.UnaryStreamMultiCallable[Request, Response],
+        request: Callable[[str], Request],
+        events: Callable[[Response], Iterable[Event]],
+        after_cursor: str,
+    ) -> AsyncIterator[Event]:
+        """Iterate over the events of a watch, over cuts, without end and without loss.
+
+        Args:
+            method: the call.
+            request: returns the request that goes on after a cursor.
+            events: returns the events of a response.
+            after_cursor: cursor of the last event that was handled; empty for a snapshot.
+
+        Raises:
+            FabricError: the watch was refused.
+        """
+        cursor = after_cursor
+        async with aclosing(self.resumed(method, lambda: request(cursor))) as responses:
+            async for response in responses:
+                for event in events(response):
+                    cursor = event.cursor or cursor
+                    yield event

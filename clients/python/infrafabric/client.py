@@ -1,6 +1,5 @@
 """A connection to the fabric, for everything but sessions."""
 
-from types import TracebackType
 from typing import Self
 
 import grpc
@@ -58,12 +57,7 @@ class Client:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         await self.close()
 
     async def close(self) -> None:

@@ -25,20 +25,18 @@ class Statuses:
         """Iterate over pages of statuses by swarm id; the first one has the open blockers."""
         return self._calls.pages(self._stub.GetStatus, pb2.GetStatusRequest())
 
-    async def watch(self, after_cursor: str = "") -> AsyncIterator[pb2.StatusEvent]:
+    def watch(self, after_cursor: str = "") -> AsyncIterator[pb2.StatusEvent]:
         """Iterate over a snapshot and then every change, over cuts, without end.
 
         Args:
             after_cursor: cursor of the last event that was handled; empty for a snapshot.
         """
-        cursor = after_cursor
-        responses = self._calls.resumed(
-            self._stub.WatchStatus, lambda: pb2.WatchStatusRequest(after_cursor=cursor)
+        return self._calls.watch(
+            self._stub.WatchStatus,
+            lambda cursor: pb2.WatchStatusRequest(after_cursor=cursor),
+            lambda response: response.events,
+            after_cursor,
         )
-        async for response in responses:
-            for event in response.events:
-                cursor = event.cursor or cursor
-                yield event
 
     async def broadcast(self, message: str, *, request_id: str = "") -> int:
         """Send a text to every session and watcher; return how many sessions were open.

@@ -57,20 +57,18 @@ class Tasks:
             for task in page.tasks:
                 yield task
 
-    async def watch(self, after_cursor: str = "") -> AsyncIterator[pb2.TaskEvent]:
+    def watch(self, after_cursor: str = "") -> AsyncIterator[pb2.TaskEvent]:
         """Iterate over a snapshot and then every change, over cuts, without end.
 
         Args:
             after_cursor: cursor of the last event that was handled; empty for a snapshot.
         """
-        cursor = after_cursor
-        responses = self._calls.resumed(
-            self._stub.WatchTasks, lambda: pb2.WatchTasksRequest(after_cursor=cursor)
+        return self._calls.watch(
+            self._stub.WatchTasks,
+            lambda cursor: pb2.WatchTasksRequest(after_cursor=cursor),
+            lambda response: response.events,
+            after_cursor,
         )
-        async for response in responses:
-            for event in response.events:
-                cursor = event.cursor or cursor
-                yield event
 
     async def cancel(self, task_id: str, reason: str = "") -> Task:
         """Call a task off, and with it every task that depends on it.

@@ -1,6 +1,7 @@
 """Calls that read the log of decisions."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 from infrafabric.calls import Calls
 from infrafabric.v1 import witness_service_pb2 as pb2
@@ -40,8 +41,9 @@ class Witness:
         request = pb2.TailEntriesRequest()
         if filters is not None:
             request.CopyFrom(filters)
-        responses = self._calls.resumed(self._stub.TailEntries, lambda: request)
-        async for response in responses:
-            for entry in response.entries:
-                request.after_sequence = entry.sequence
-                yield entry
+        tail = self._calls.resumed(self._stub.TailEntries, lambda: request)
+        async with aclosing(tail) as responses:
+            async for response in responses:
+                for entry in response.entries:
+                    request.after_sequence = entry.sequence
+                    yield entry

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from infrafabric import Session, SessionOptions, errors
+from infrafabric import Session, SessionOptions, TaskHandle, errors
 from infrafabric.v1 import error_pb2
 from infrafabric.v1.status_pb2 import STATUS_BUSY, STATUS_HELP, STATUS_IDLE
 from infrafabric.v1.task_pb2 import TASK_STATE_AVAILABLE, TASK_STATE_CLAIMED, Task
@@ -29,6 +29,14 @@ def session_to(
     # A tenth of the jitter: reconnections come quickly, and still with a pause.
     options = SessionOptions(window=window, random=lambda: 0.1)
     return Session(server.target, swarm_id="s1", slots=slots, on_offer=on_offer, options=options)
+
+
+async def given(server: ScriptedServer, session: Session, task_id: str = "t1") -> TaskHandle:
+    """Assign a task and return what the session makes of it."""
+    await session.opened()
+    server.model.assign(task_id)
+    server.changed()
+    return await anext(session)
 
 
 async def available(server: ScriptedServer, task_id: str) -> None:
@@ -57,20 +65,14 @@ async def test_input_has_whole_numbers(server: ScriptedServer) -> None:
     task.input.update({"pages": 3, "share": 0.5, "deep": [{"n": 1}]})
     server.model.tasks["t1"] = task
     async with session_to(server) as session:
-        await session.opened()
-        server.model.assign("t1")
-        server.changed()
-        handle = await anext(session)
+        handle = await given(server, session)
         assert handle.input == {"pages": 3, "share": 0.5, "deep": [{"n": 1}]}
         assert isinstance(handle.input["pages"], int)
 
 
 async def test_n9_goes_on_working_while_the_server_is_away(server: ScriptedServer) -> None:
     async with session_to(server) as session:
-        await session.opened()
-        server.model.assign("t1")
-        server.changed()
-        task = await anext(session)
+        task = await given(server, session)
         await server.stop()
         while session.connected:
             assert await session.status(STATUS_BUSY) is None
@@ -117,10 +119,7 @@ async def test_heartbeats_keep_a_quiet_session(server: ScriptedServer) -> None:
 
 async def test_fenced_session_says_so_to_everyone(server: ScriptedServer) -> None:
     async with session_to(server) as session:
-        await session.opened()
-        server.model.assign("t1")
-        server.changed()
-        task = await anext(session)
+        task = await given(server, session)
         fence = status_of(error_pb2.ERROR_REASON_SESSION_FENCED, "a newer stream took over")
         server.end_with(fence)
         with pytest.raises(errors.SessionFenced, match="a newer stream took over"):
@@ -146,10 +145,7 @@ async def test_refused_opening_reaches_the_caller(server: ScriptedServer) -> Non
 
 async def test_guard_cancels_work_on_a_lost_claim(server: ScriptedServer) -> None:
     async with session_to(server) as session:
-        await session.opened()
-        server.model.assign("t1")
-        server.changed()
-        task = await anext(session)
+        task = await given(server, session)
         finished = False
         async with task.guard():
             server.model.take_back("t1", tell=True)
@@ -164,17 +160,12 @@ async def test_guard_cancels_work_on_a_lost_claim(server: ScriptedServer) -> Non
             async with task.guard():
                 finished = True
         assert not finished
-        server.model.assign("t1")
-        server.changed()
-        assert (await anext(session)).attempt == 2
+        assert (await given(server, session)).attempt == 2
 
 
 async def test_guard_lets_other_cancellations_through(server: ScriptedServer) -> None:
     async with session_to(server) as session:
-        await session.opened()
-        server.model.assign("t1")
-        server.changed()
-        task = await anext(session)
+        task = await given(server, session)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01), task.guard():
                 await asyncio.Event().wait()
@@ -268,10 +259,7 @@ async def test_c6_orchestrator_hears_alerts_and_texts(server: ScriptedServer) ->
 
 async def test_c9_blocked_task_comes_back_to_who_waits(server: ScriptedServer) -> None:
     async with session_to(server) as session:
-        await session.opened()
-        server.model.assign("t1")
-        server.changed()
-        task = await anext(session)
+        task = await given(server, session)
         assert (await task.block("stuck", needs=["rust"])).blocker_id == "b"
         waiting = asyncio.create_task(task.unblocked())
         await asyncio.sleep(0)
@@ -283,10 +271,7 @@ async def test_c9_blocked_task_comes_back_to_who_waits(server: ScriptedServer) -
 
 async def test_c9_blocked_task_comes_out_of_the_session_again(server: ScriptedServer) -> None:
     async with session_to(server) as session:
-        await session.opened()
-        server.model.assign("own")
-        server.changed()
-        own = await anext(session)
+        own = await given(server, session, "own")
         await own.block("stuck")
         server.model.offer("filler")
         server.changed()
@@ -302,10 +287,7 @@ async def test_c9_blocked_task_comes_out_of_the_session_again(server: ScriptedSe
 
 async def test_losing_a_blocked_task_wakes_who_waits(server: ScriptedServer) -> None:
     async with session_to(server) as session:
-        await session.opened()
-        server.model.assign("t1")
-        server.changed()
-        task = await anext(session)
+        task = await given(server, session)
         await task.block("stuck")
         waiting = asyncio.create_task(task.unblocked())
         await asyncio.sleep(0)
@@ -317,10 +299,7 @@ async def test_losing_a_blocked_task_wakes_who_waits(server: ScriptedServer) -> 
 
 async def test_leaving_gives_up_handles_and_ends_iteration(server: ScriptedServer) -> None:
     async with session_to(server) as session:
-        await session.opened()
-        server.model.assign("t1")
-        server.changed()
-        task = await anext(session)
+        task = await given(server, session)
     assert server.model.closed
     assert task.revoked.is_set()
     assert [task async for task in session] == []

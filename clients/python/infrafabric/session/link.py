@@ -15,6 +15,10 @@ from infrafabric.session.protocol import BrokenStreamError, SessionProtocol, Sta
 from infrafabric.v1.coordinator_service_pb2 import OpenSessionRequest, OpenSessionResponse
 from infrafabric.v1.coordinator_service_pb2_grpc import CoordinatorServiceStub
 
+# A stream that lived so long was worth opening: after its end the pauses begin anew. They must
+# not reach the length of a lease only because the network drops out now and then.
+_PROVEN_SECONDS = 1.0
+
 Stream = grpc.aio.StreamStreamCall[OpenSessionRequest, OpenSessionResponse]
 
 
@@ -79,7 +83,7 @@ class Link:
             if self._stopped():
                 return
             self._owner.disconnected(error)
-            if self._around.clock() - began > backoff.LONGEST_SECONDS:
+            if self._around.clock() - began > _PROVEN_SECONDS:
                 failures = 0
             asked = error.retry_after if error else None
             await self._around.sleep(backoff.wait(failures, self._around.random, asked))
