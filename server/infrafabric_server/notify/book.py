@@ -18,13 +18,11 @@ from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.models import AgentStatus, Status
 from infrafabric_server.notify import rules
-from infrafabric_server.notify.models import News, Situation
+from infrafabric_server.notify.models import MAX_TOGETHER, News, Situation
 from infrafabric_server.notify.situations import Happened, Situations
 from infrafabric_server.store.mirror import Entry, Mirror, Write
 from infrafabric_server.store.protocol import Compare, StoreError, absent, present, unchanged
 
-# A round of this size takes about 10 ms of the loop to decide and a few hundred KiB to write.
-MAX_ROUND = 256
 # With another replica as the only rival, so many lost rounds mean that it writes without end.
 MAX_TRIES = 32
 # Wait before what the store refused is tried again.
@@ -78,7 +76,7 @@ class StatusBook:
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
-        self._round_size = MAX_ROUND
+        self._round_size = MAX_TOGETHER
         self._closed = False
 
     def start(self) -> None:
@@ -160,6 +158,8 @@ class StatusBook:
                 self._put_back(step)
             await asyncio.sleep(RETRY_SECONDS)
             return
+        # After a lost round smaller ones, so that the rival's swarm does not hold up the others.
+        self._round_size = MAX_TOGETHER if written else max(1, self._round_size // 4)
         for step in steps:
             self._done(step) if written else self._lost(step)
 
@@ -214,7 +214,6 @@ class StatusBook:
         return result.succeeded
 
     def _done(self, step: _Step) -> None:
-        self._round_size = MAX_ROUND
         self._unrepaired.discard(step.swarm_id)
         if step.request is not None and step.after is not None:
             self._requests[step.swarm_id].remove(step.request)
@@ -225,8 +224,6 @@ class StatusBook:
             self._touch(step.swarm_id)
 
     def _lost(self, step: _Step) -> None:
-        # Smaller rounds, so that what one swarm's status loses does not hold up the others.
-        self._round_size = max(1, self._round_size // 4)
         if step.request is not None:
             step.request.tries += 1
             if step.request.tries >= MAX_TRIES:

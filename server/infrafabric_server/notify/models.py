@@ -14,6 +14,10 @@ from infrafabric_server.limits import Capabilities, Identifier, Label, Text
 # A running total stays below what a 64-bit counter holds after a million restarts.
 MAX_COUNT = 10**12
 
+# Statuses that change or are listed together, which a watcher gets in one message of at most
+# 4 MiB: a status with the longest texts, in the longest characters, has 26 KiB.
+MAX_TOGETHER = 128
+
 
 def _in_utc(time: datetime) -> datetime:
     if time.tzinfo is None:

@@ -1,12 +1,12 @@
 """NotifyService and the status frames of sessions: protobuf in, one call, protobuf out."""
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from grpc import aio
 
+from infrafabric.v1 import blocker_pb2, session_client_pb2, status_pb2
 from infrafabric.v1 import notify_service_pb2 as pb
-from infrafabric.v1 import session_client_pb2, status_pb2
 from infrafabric.v1.notify_service_pb2_grpc import NotifyServiceServicer
 from infrafabric_server.coordinator.service.frames import broadcast_to_wire
 from infrafabric_server.coordinator.service.wire import blocker_to_wire
@@ -28,7 +28,11 @@ STATUSES = {
 }
 _BY_NUMBER = {number: status for status, number in STATUSES.items()}
 
+# An answer has at most 4 MiB, for statuses and blockers together.
+_HALF_BYTES = 3 * 1024 * 1024 // 2
+
 _Context = aio.ServicerContext[Any, Any]
+MessageT = TypeVar("MessageT", status_pb2.AgentStatus, blocker_pb2.Blocker)
 
 
 class NotifyService(NotifyServiceServicer):
@@ -66,17 +70,17 @@ class NotifyService(NotifyServiceServicer):
         """List statuses."""
         size = validate.page_size(request.page_size)
         position = paging.page_position(request)
-        agents = self._notify.page(position, size + 1)
+        found = self._notify.page(position, size + 1)
+        agents = list(_fitting(map(_agent, found[:size])))
+        last = agents[-1].swarm_id if len(found) > len(agents) else ""
+        blockers = [] if position else self._notify.open_blockers()
         total, idle = self._notify.count()
-        last = agents[size - 1].status.swarm_id if len(agents) > size else ""
         return pb.GetStatusResponse(
-            agents=[_agent(each) for each in agents[:size]],
+            agents=agents,
             next_page_token=paging.next_page_token(request, last),
             total_agents=total,
             idle_agents=idle,
-            blockers=[
-                blocker_to_wire(each) for each in self._notify.open_blockers() if not position
-            ],
+            blockers=_fitting(map(blocker_to_wire, blockers)),
         )
 
     async def WatchStatus(
@@ -122,6 +126,16 @@ def _said(message: pb.NotifyRequest | session_client_pb2.StatusFrame) -> dict[st
         "needs": validate.require_capabilities("needs", message.needs),
         "cost_spent_micros": validate.require_money("cost_spent_micros", message.cost_spent_micros),
     }
+
+
+def _fitting(messages: Iterable[MessageT]) -> Iterator[MessageT]:
+    """Yield messages as long as they fit into half of an answer; the first one always does."""
+    room = _HALF_BYTES
+    for message in messages:
+        room -= message.ByteSize()
+        if room < 0:
+            return
+        yield message
 
 
 def _agent(agent: Agent) -> status_pb2.AgentStatus:

@@ -7,11 +7,8 @@ from itertools import islice
 
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.models import AgentStatus, Broadcast, SwarmProfile
-from infrafabric_server.notify.models import Agent
+from infrafabric_server.notify.models import MAX_TOGETHER, Agent
 from infrafabric_server.store.feed import Changes, Feed, Gap, Snapshot
-
-# Statuses in one message: at their longest, two thirds of the 4 MiB that a message may have.
-MAX_PART = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +101,7 @@ class StatusWatch:
     def _snapshot(self, snapshot: Snapshot) -> Iterator[Batch]:
         entries = snapshot.entries.get(self._fleet.statuses.prefix, ())
         statuses = (entry.value for entry in entries if isinstance(entry.value, AgentStatus))
-        while part := tuple(Listed(self._see(each)) for each in islice(statuses, MAX_PART)):
+        while part := tuple(Listed(self._see(each)) for each in islice(statuses, MAX_TOGETHER)):
             yield Batch(None, part)
         yield Batch(snapshot.revision, (SnapshotEnd(len(entries)),))
 

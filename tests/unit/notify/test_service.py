@@ -1,5 +1,6 @@
 """NotifyService over a real channel, and the status frames of sessions."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC
@@ -85,6 +86,35 @@ async def test_statuses_are_paged_by_id_with_the_blockers_on_the_first_page() ->
             found += [agent.swarm_id for agent in page.agents]
             token = page.next_page_token
         assert found == list("abcde")
+
+
+async def test_the_longest_statuses_and_blockers_fit_into_messages() -> None:
+    async with World() as world, serving(world) as stub:
+        names = [f"s{number:03}" + "x" * 124 for number in range(300)]
+        longest = {"last_task": "🛠" * 256, "message": "🛠" * 4096}
+        skills = {f"{number:0128}" for number in range(64)}
+        await asyncio.gather(
+            *(
+                world.report(name, Status.BLOCKED, capabilities=skills, needs=skills, **longest)
+                for name in names
+            )
+        )
+        found: list[str] = []
+        page = await stub.GetStatus(pb.GetStatusRequest(page_size=1000))
+        assert page.blockers
+        while page.next_page_token:
+            found += [agent.swarm_id for agent in page.agents]
+            following = pb.GetStatusRequest(page_size=1000, page_token=page.next_page_token)
+            page = await stub.GetStatus(following)
+        assert found + [agent.swarm_id for agent in page.agents] == names
+        # What was said at once is watched at once, in history and in a snapshot.
+        for cursor, kind in (("1", "changed"), ("", "snapshot")):
+            listed: set[str] = set()
+            async for response in stub.WatchStatus(pb.WatchStatusRequest(after_cursor=cursor)):
+                events = [event for event in response.events if event.WhichOneof("event") == kind]
+                listed |= {getattr(event, kind).swarm_id for event in events}
+                if len(listed) == len(names):
+                    break
 
 
 async def test_n10_the_watch_resumes_from_a_cursor() -> None:

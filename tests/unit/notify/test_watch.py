@@ -51,7 +51,7 @@ def statuses(batches: list[Batch]) -> list[tuple[str, Status]]:
 
 
 async def test_n10_a_watch_begins_with_a_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "MAX_PART", 2)
+    monkeypatch.setattr(watch, "MAX_TOGETHER", 2)
     async with World() as world:
         for swarm_id in "edcba":
             await world.report(swarm_id, Status.BUSY)
