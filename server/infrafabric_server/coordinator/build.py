@@ -77,7 +77,7 @@ def build_coordinator(
     scheduler = Scheduler(fleet, capacity)
     claims = Claims(records, capacity, flood, timedelta(seconds=limits.claim_ttl))
     dispatcher = Dispatcher(records, scheduler, links, timers, background, claims, limits.ack)
-    offers = Offers(records, capacity, links)
+    offers = Offers(records, capacity, scheduler, dispatcher, links, timers)
     endings = Endings(records, claims)
     revocations = Revocations(links, timers)
     reactions = Reactions(

@@ -119,8 +119,14 @@ class Capacity:
         return Availability.FILLERS if status.status is Status.BLOCKED else Availability.NONE
 
     def refresh(self, swarm_id: str) -> Availability:
-        """Bring both rosters up to date for one swarm and return what it may be given."""
+        """Bring both rosters up to date for one swarm and return what it may be assigned.
+
+        That is nothing while the swarm decides about an offer.
+        """
         available = self.availability(swarm_id)
+        link = self._links.get(swarm_id)
+        if link is not None and link.offered and link.deciding(self._clock.monotonic()):
+            available = Availability.NONE
         if available is Availability.NONE:
             self._free_since.pop(swarm_id, None)
             since = None

@@ -12,6 +12,10 @@ from infrafabric_server.fleet.models import SessionRole
 
 MAX_WAITING_FRAMES = 2_048
 
+# For so long an offer that was shown goes before an assignment: the session is about to
+# claim it, and its slot must not be filled with a younger task meanwhile.
+PATIENCE_SECONDS = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -27,8 +31,8 @@ class SessionLink:
     reader too slow for `MAX_WAITING_FRAMES` loses its stream and resumes. `credit` is the
     number of task frames that may still be sent, None without limit. `working` maps each
     task that the session was given or claimed to its attempt, `unacknowledged` those it
-    has not confirmed; `declined` and `offered` are ids of tasks it refused or was
-    shown. `ended` is set when nothing more will be queued.
+    has not confirmed; `declined` has the ids of tasks it refused, `offered` those it
+    was shown and when (by the monotonic clock). `ended` is set when nothing more will be queued.
     """
 
     def __init__(
@@ -45,7 +49,7 @@ class SessionLink:
         self.ending_tasks: set[str] = set()
         self.unacknowledged: dict[str, int] = {}
         self.declined: set[str] = set()
-        self.offered: set[str] = set()
+        self.offered: dict[str, float] = {}
         self._waiting: deque[Frame] = deque()
         self._wake = asyncio.Event()
         self._ending: Ending | None = None
@@ -55,6 +59,10 @@ class SessionLink:
     def live(self) -> bool:
         """Whether frames can still be sent."""
         return self._ending is None
+
+    def deciding(self, now: float) -> bool:
+        """Whether an offer was shown so lately that the session may still take it."""
+        return any(now - shown < PATIENCE_SECONDS for shown in self.offered.values())
 
     @property
     def waiting(self) -> int:

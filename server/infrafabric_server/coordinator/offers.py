@@ -3,11 +3,13 @@
 from infrafabric_server.coordinator import rules
 from infrafabric_server.coordinator.backlog import Backlog
 from infrafabric_server.coordinator.capacity import Availability, Capacity
-from infrafabric_server.coordinator.dispatcher import send_tasks
+from infrafabric_server.coordinator.dispatcher import Dispatcher, send_tasks
 from infrafabric_server.coordinator.frames import Delivery
-from infrafabric_server.coordinator.link import Links, SessionLink
+from infrafabric_server.coordinator.link import PATIENCE_SECONDS, Links, SessionLink
 from infrafabric_server.coordinator.models import Dispatch, Task
 from infrafabric_server.coordinator.records import Records
+from infrafabric_server.coordinator.scheduler import Scheduler
+from infrafabric_server.coordinator.timers import Timers
 from infrafabric_server.governor.matching import hourly_cap
 
 MAX_OFFERS = 64
@@ -17,10 +19,22 @@ class Offers:
     """Which session sees which offer; derived from the tasks, never stored.
 
     A broadcast is shown to each session that qualifies and has a free slot, at most
-    `MAX_OFFERS` at a time; a push to one swarm is shown at once.
+    `MAX_OFFERS` at a time; a push to one swarm is shown at once. A session that was just shown
+    an offer is assigned nothing until it has decided, or `PATIENCE_SECONDS` have passed.
     """
 
-    def __init__(self, records: Records, capacity: Capacity, links: Links) -> None:
+    def __init__(
+        self,
+        records: Records,
+        capacity: Capacity,
+        scheduler: Scheduler,
+        dispatcher: Dispatcher,
+        links: Links,
+        timers: Timers,
+    ) -> None:
+        self._scheduler = scheduler
+        self._dispatcher = dispatcher
+        self._timers = timers
         self._records = records
         self._capacity = capacity
         self._links = links
@@ -37,7 +51,7 @@ class Offers:
             if old is not None and old.dispatch is Dispatch.BROADCAST:
                 self._broadcast.remove(old.task_id)
                 for link in self._links.live():
-                    link.offered.discard(old.task_id)
+                    self.answered(link, old.task_id)
             return
         if new.offered_to:
             self._pushed.setdefault(new.offered_to, set()).add(new.task_id)
@@ -96,7 +110,7 @@ class Offers:
             task_id = self._broadcast.best_for(
                 profile.capabilities,
                 profile.cost_per_hour_micros,
-                excluding=link.offered | link.declined,
+                excluding=link.offered.keys() | link.declined,
             )
             found = None if task_id is None else self._records.tasks.get(task_id)
             if found is None or not self.sees(link, found):
@@ -106,10 +120,25 @@ class Offers:
     def _show(self, link: SessionLink, task: Task) -> None:
         if link.credit is not None and link.credit <= 0:
             return
-        link.offered.add(task.task_id)
+        link.offered[task.task_id] = self._records.clock.monotonic()
+        self._timers.set(
+            f"offer:{link.epoch}:{task.task_id}",
+            PATIENCE_SECONDS,
+            lambda: self._look_again(link.swarm_id),
+        )
         send_tasks(link, [task], Delivery.OFFERED)
+
+    def answered(self, link: SessionLink, task_id: str) -> None:
+        """Note that a session decided about an offer, or that the offer is gone."""
+        if link.offered.pop(task_id, None) is not None:
+            self._timers.clear(f"offer:{link.epoch}:{task_id}")
+            self._look_again(link.swarm_id)
+
+    def _look_again(self, swarm_id: str) -> None:
+        self._scheduler.swarm_changed(swarm_id)
+        self._dispatcher.wake()
 
     def _withdraw(self, task_id: str, swarm_id: str) -> None:
         link = self._links.get(swarm_id)
         if link is not None:
-            link.offered.discard(task_id)
+            self.answered(link, task_id)

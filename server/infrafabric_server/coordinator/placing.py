@@ -173,6 +173,10 @@ class Placing:
         self._scheduler.refuse(swarm_id, task_id)
         return await self._claims.release(swarm_id, task_id, attempt, reason, epoch)
 
+    def offer_answered(self, link: SessionLink, task_id: str) -> None:
+        """Note that a session has claimed what was on offer, whether it won or lost."""
+        self._offers.answered(link, task_id)
+
     async def decline(self, link: SessionLink, task_id: str, attempt: int) -> Task:
         """Refuse an offer (attempt 0) or give an assignment back that was not begun.
 
@@ -183,7 +187,7 @@ class Placing:
         if task is None:
             raise FabricError(Reason.TASK_NOT_FOUND, f"no task has the id {task_id}")
         link.declined.add(task_id)
-        link.offered.discard(task_id)
+        self._offers.answered(link, task_id)
         self._scheduler.refuse(link.swarm_id, task_id)
         if attempt == 0:
             if task.offered_to == link.swarm_id:

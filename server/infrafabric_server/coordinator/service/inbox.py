@@ -141,7 +141,7 @@ class Inbox:
         link = self._link
         with link.claims(task_id):
             outcome = await self._coordinator.claims.claim(link.swarm_id, task_id, link.epoch)
-        link.offered.discard(task_id)
+        self._coordinator.placing.offer_answered(link, task_id)
         return outcome
 
     async def _decline(self, frame: pb.ClientFrame) -> Answer:

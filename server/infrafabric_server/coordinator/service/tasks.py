@@ -34,7 +34,10 @@ class TaskCalls(CoordinatorServiceServicer):
         context: Context,
     ) -> pb.CreateTaskResponse:
         """Create one task."""
-        created = await self._create([request.task], request.request_id)
+        try:
+            created = await self._create([request.task], request.request_id)
+        except FabricError as error:
+            raise _about_one(error) from None
         return pb.CreateTaskResponse(task=task_to_wire(created[0]))
 
     async def CreateTasks(
@@ -152,6 +155,17 @@ class TaskCalls(CoordinatorServiceServicer):
             response.match = placed.match.match
             response.score = placed.match.score
         return response
+
+
+def _about_one(error: FabricError) -> FabricError:
+    """Return a refusal of a board of one task as one of that task."""
+    fields = [FieldViolation(v.field.replace("tasks[0]", "task", 1), v.rule) for v in error.fields]
+    return FabricError(
+        error.reason,
+        error.message.replace("tasks[0]", "task", 1),
+        fields=fields,
+        retry_after=error.retry_after,
+    )
 
 
 def _events(item: Snapshot | Changes | Gap) -> list[pb.TaskEvent]:
