@@ -391,6 +391,18 @@ def test_hole_in_the_sequence_breaks_the_stream(wire: Wire) -> None:
         wire.protocol.receive(OpenSessionResponse(frames=[frame]), wire.now)
 
 
+def test_message_with_a_hole_has_no_effect_at_all(wire: Wire) -> None:
+    wire.model.assign("t1")
+    message = wire.model.take()
+    assert message is not None
+    message.frames.add(sequence=9, heartbeat=server_pb2.HeartbeatReply())
+    with pytest.raises(BrokenStreamError):
+        wire.protocol.receive(message, wire.now)
+    wire.cut()
+    wire.settle()
+    assert wire.received == [("t1", 1)], "the claim that came before the hole is not lost"
+
+
 def test_frame_before_the_welcome_breaks_the_stream() -> None:
     protocol = SessionProtocol(settings())
     protocol.connect()

@@ -16,7 +16,7 @@ from infrafabric.v1.session_client_pb2 import (
     ReleaseFrame,
 )
 from infrafabric.v1.session_server_pb2 import ReplyFrame
-from infrafabric.v1.task_pb2 import CLAIM_REFUSAL_NO_SLOT
+from infrafabric.v1.task_pb2 import CLAIM_REFUSAL_NO_SLOT, Task
 
 
 class Dialogue:
@@ -68,6 +68,16 @@ class Dialogue:
         request = self.requests.get(request_id)
         if request is not None:
             request.abandoned = True
+
+    def give_back(self, task: Task) -> None:
+        """Release a claim that nobody will work on, if it is still held."""
+        if self._work.holdings.holds(task.task_id, task.attempt):
+            release = ReleaseFrame(
+                task_id=task.task_id,
+                attempt=task.attempt,
+                reason="the caller that claimed the task has gone",
+            )
+            self.ask(Request(ClientFrame(release=release), automatic=True))
 
     def claim_offers(self) -> None:
         """Ask for the offers that are wanted, as many as there are free slots."""
@@ -121,12 +131,7 @@ class Dialogue:
             return []
         events = self._work.claimed(claim.task) if claim.claimed else []
         if claim.claimed and request.abandoned:
-            frame = ReleaseFrame(
-                task_id=claim.task.task_id,
-                attempt=claim.task.attempt,
-                reason="the caller that claimed the task has gone",
-            )
-            return events + self.ask(Request(ClientFrame(release=frame), automatic=True))
+            self.give_back(claim.task)
         return events + self._tell(request, Answered(request.request_id, reply))
 
     def _forget(self, request: Request) -> None:

@@ -49,6 +49,9 @@ class Exchange:
         except asyncio.CancelledError:
             self._waiting.pop(request.request_id, None)
             self._protocol.abandon(request.request_id)
+            if answer.done() and not answer.cancelled() and answer.exception() is None:
+                # The answer came in the same moment, and nobody will see it.
+                self._unseen(answer.result())
             raise
         assert reply is not None, "only reports are superseded"
         return reply
@@ -129,6 +132,11 @@ class Exchange:
             self.settle(event)
         self.wake.set()
         return request, answer
+
+    def _unseen(self, reply: ReplyFrame | None) -> None:
+        if reply is not None and reply.claim.claimed:
+            self._protocol.give_back(reply.claim.task)
+            self.wake.set()
 
     def _let_go(self, request_id: str) -> None:
         answer = self._waiting.pop(request_id, None)

@@ -141,15 +141,19 @@ class SessionProtocol:
         Raises:
             BrokenStreamError: the stream cannot go on; end it and connect again.
         """
-        events: list[Event] = []
-        for frame in message.frames:
-            if frame.sequence <= self._sequence:
-                continue
-            opens = frame.WhichOneof("frame") == "opened"
-            if frame.sequence != self._sequence + 1 or opens != (self._state is State.OPENING):
+        frames = [frame for frame in message.frames if frame.sequence > self._sequence]
+        # All or none: a claim that is noted here must also reach the owner.
+        for place, frame in enumerate(frames):
+            welcome = place == 0 and self._state is State.OPENING
+            if (
+                frame.sequence != self._sequence + place + 1
+                or (frame.WhichOneof("frame") == "opened") != welcome
+            ):
                 raise BrokenStreamError(
                     f"frame {frame.sequence} came after {self._sequence} in {self._state.name}"
                 )
+        events: list[Event] = []
+        for frame in frames:
             self._sequence = frame.sequence
             events += self._handle(frame, now)
         self._cursor = message.cursor or self._cursor
@@ -213,6 +217,10 @@ class SessionProtocol:
     def abandon(self, request_id: str) -> None:
         """Note that nobody waits for an answer; a claim that is won will be given back."""
         self._dialogue.abandon(request_id)
+
+    def give_back(self, task: task_pb2.Task) -> None:
+        """Release a claim that nobody will work on."""
+        self._dialogue.give_back(task)
 
     def consumed(self) -> None:
         """Note that the owner took a task that it had received."""
