@@ -29,7 +29,7 @@ ResultT = TypeVar("ResultT")
 _BATCH = 1000
 # Time in which entries gather before they are sealed. Nobody waits for it (a query does
 # not), and each seal costs two syncs of the disk that a decision may have to wait behind.
-_GATHER_SECONDS = 0.02
+_GATHER_SECONDS = 0.05
 _FIRST_RETRY_SECONDS = 0.1
 _LAST_RETRY_SECONDS = 5.0
 _PAGE = 10_000
