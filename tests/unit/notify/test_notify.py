@@ -20,8 +20,7 @@ async def test_n4_an_unknown_id_registers_itself() -> None:
         await world.report("s", Status.BUSY)
         assert world.fleet.swarms.get("s") == profile
         await world.report("s", Status.BUSY, capabilities={"go"})
-        agent = world.notify.agent("s")
-        assert agent is not None
+        (agent,) = world.notify.page("", 10)
         assert agent.capabilities == {"go"}
 
 

@@ -1,5 +1,6 @@
 """The life of a status: every status met by everything that can happen."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
@@ -65,7 +66,9 @@ SITUATIONS = {
 
 @pytest.mark.parametrize(("before", "after"), list(product(Status, Status)))
 def test_n1_any_status_may_follow_any(before: Status, after: Status) -> None:
-    for situation in SITUATIONS.values():
+    for held in SITUATIONS.values():
+        blockers = {task_id: alert(task_id) for task_id in ("", *held.held)}
+        situation = replace(held, blockers=blockers) if after is Status.BLOCKED else held
         then = rules.report(status(before), said(after), situation, NOW)
         assert then.status is after
         if after is not before:
@@ -136,7 +139,13 @@ def test_a_status_is_declared_unless_a_held_task_explains_it(
     kind: Status, last_task: str | None, situation: str, declared: bool
 ) -> None:
     report = said(kind, last_task=last_task)
-    assert rules.report(status(), report, SITUATIONS[situation], NOW).declared is declared
+    held = replace(SITUATIONS[situation], blockers={"": alert(), "t1": alert("t1")})
+    assert rules.report(status(), report, held, NOW).declared is declared
+
+
+def test_a_blocker_that_is_resolved_before_its_report_is_written_leaves_nobody_blocked() -> None:
+    then = rules.report(status(Status.BUSY), said(Status.BLOCKED, message="why"), ALONE, NOW)
+    assert (then.status, then.waiting_since, then.message) == (Status.IDLE, NOW, "")
 
 
 def test_n4_what_is_absent_erases_nothing() -> None:
