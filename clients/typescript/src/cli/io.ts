@@ -20,6 +20,8 @@ export type Told = readonly [record: JsonObject, text: string];
 
 /** Where a command writes to, and when it has to stop. */
 export interface Io {
+  /** Whether programs read what is written. */
+  readonly json: boolean;
   /** Aborted by SIGINT, SIGTERM, or when nobody reads the output any more. */
   readonly signal: AbortSignal;
   /** Writes a line to standard output: the record with `--json`, else the text. */
@@ -34,6 +36,7 @@ export interface Io {
 export function ioOf(json: boolean, signal: AbortSignal): Io {
   const line = ([record, text]: Told) => `${json ? JSON.stringify(record) : text}\n`;
   return {
+    json,
     signal,
     emit: (...told) => process.stdout.write(line(told)),
     note: (text) => process.stderr.write(`${text}\n`),

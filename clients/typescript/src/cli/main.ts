@@ -67,7 +67,7 @@ function connect(connection: ConnectionOptions): Clients {
 function exitCodeOf(error: unknown, io: Io): number {
   if (error instanceof UsageError) {
     io.error(error);
-    io.note("infrafabric-ts --help tells how it is used");
+    if (!io.json) io.note("infrafabric-ts --help tells how it is used");
     return EXIT.usage;
   }
   const failure = error instanceof ConnectError ? FabricError.from(error) : error;
@@ -75,7 +75,7 @@ function exitCodeOf(error: unknown, io: Io): number {
   io.error(failure);
   const unreachable = failure instanceof FabricError && failure.unreachable;
   if (!unreachable || io.signal.aborted) return EXIT.failed;
-  io.note("is the fabric running? --url or INFRAFABRIC_URL tells where it is");
+  if (!io.json) io.note("is the fabric running? --url or INFRAFABRIC_URL tells where it is");
   return EXIT.unreachable;
 }
 

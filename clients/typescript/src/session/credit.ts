@@ -2,7 +2,7 @@
 export interface Demand {
   /** Task frames that may wait for their consumer. */
   readonly window: number;
-  /** Tasks that wait for their consumer now. */
+  /** Tasks that wait for their consumer now, and offers that are being decided on. */
   readonly waiting: number;
   /** Claims that may still be added; infinite unless the session is to take only so many. */
   readonly remaining: number;

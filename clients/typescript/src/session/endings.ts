@@ -24,7 +24,7 @@ const BY_REASON: Readonly<Partial<Record<ErrorReason, NextStep>>> = {
   [ErrorReason.SESSION_EXPIRED]: "restart",
 };
 
-/** Codes that say that the same opening would be refused again. */
+/** Codes with which the fabric says that it would refuse the same opening again. */
 const FINAL_CODES: ReadonlySet<Code> = new Set([
   Code.AlreadyExists,
   Code.FailedPrecondition,
@@ -48,6 +48,7 @@ export function afterStream(
 ): NextStep {
   const announced = closing === undefined ? undefined : BY_ACTION[closing];
   if (error === undefined || announced === "stop") return announced ?? "resume";
-  if (FINAL_CODES.has(error.code)) return "stop";
+  // Without a reason it is not the fabric that speaks, but something on the way to it.
+  if (error.reason !== ErrorReason.UNSPECIFIED && FINAL_CODES.has(error.code)) return "stop";
   return BY_REASON[error.reason] ?? announced ?? "resume";
 }

@@ -128,7 +128,7 @@ export class TaskHandle implements Claim {
    * @param costMicros - what it cost, in micro-US-dollars
    * @throws FabricError, TaskLostError, TaskEndedError, SessionEndedError
    */
-  complete(result: JsonObject = {}, costMicros: bigint | number = 0): Promise<TaskReply> {
+  async complete(result: JsonObject = {}, costMicros: bigint | number = 0): Promise<TaskReply> {
     return this.#finish({
       case: "complete",
       value: { ...this.#key, result, costMicros: BigInt(costMicros) },
@@ -232,6 +232,7 @@ export class TaskHandle implements Claim {
       const answer = this.channel.call(body, () => {
         this.#phase = "ended";
         this.channel.ended();
+        this.setParked(false);
       });
       return answerOf(await this.#losing(answer), "task");
     } finally {

@@ -28,6 +28,7 @@ export class Intake {
   #returning = new Set<TaskHandle>();
   #remaining: number;
   #claiming = 0;
+  #deciding = 0;
 
   /** Tasks that wait for their consumer. */
   readonly queue = new TaskQueue<TaskHandle>(() => this.#topUp());
@@ -120,12 +121,21 @@ export class Intake {
   }
 
   async #offered(task: Task): Promise<void> {
-    const wanted = (await this.options.onOffer?.(task)) ?? true;
-    if (wanted) {
+    if (await this.#wants(task)) {
       this.#offers.add(task);
       this.#claimOffers();
     } else {
       this.outbox.note({ case: "decline", value: { taskId: task.taskId, attempt: 0n } });
+    }
+  }
+
+  async #wants(offer: Task): Promise<boolean> {
+    this.#deciding += 1;
+    try {
+      return (await this.options.onOffer?.(offer)) ?? true;
+    } finally {
+      this.#deciding -= 1;
+      this.#topUp();
     }
   }
 
@@ -195,7 +205,7 @@ export class Intake {
   get #demand(): Demand {
     return {
       window: windowOf(this.options),
-      waiting: this.queue.size,
+      waiting: this.queue.size + this.#deciding,
       remaining: this.#remaining,
       returning: this.#returning.size,
     };

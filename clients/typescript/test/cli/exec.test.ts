@@ -2,9 +2,11 @@ import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join as joinPath } from "node:path";
-import { expect, onTestFinished, test, vi } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { judge, progressOf, runCommand } from "../../src/cli/exec.js";
 import type { Milestone, TaskHandle } from "../../src/index.js";
+import { Deferred } from "../../src/session/promises.js";
+import { aborted } from "../support/mailbox.js";
 import type { ScriptedStream } from "../support/scripted-fabric.js";
 import { delivery, join, nextTask } from "../support/session-fixture.js";
 
@@ -20,6 +22,7 @@ async function working(): Promise<Working> {
   return { task: await nextTask(session), stream };
 }
 
+const SAY_STARTED = 'echo "::progress 0" >&2';
 const QUIET = { progress: () => undefined, stderr: () => undefined };
 
 /** Names a file that is not there yet, for the time of the test. */
@@ -83,11 +86,12 @@ test("a command need not read its input", async () => {
 
 test("C11: a revoked task ends the command with everything that it started", async () => {
   const { task, stream } = await working();
-  const started = await scratchFile();
   const ended = await scratchFile();
-  const child = `trap "touch ${ended}; exit" TERM; touch ${started}; while :; do sleep 0.01; done`;
-  const running = runCommand(`sh -c '${child}' & wait`, task, QUIET);
-  await vi.waitFor(() => expect(existsSync(started)).toBe(true), { timeout: 5_000 });
+  const started = new Deferred();
+  const child = `trap "touch ${ended}; exit" TERM; ${SAY_STARTED}; while :; do sleep 0.01; done`;
+  const hooks = { ...QUIET, progress: started.resolve };
+  const running = runCommand(`sh -c '${child}' & wait`, task, hooks);
+  await started.promise;
   stream.send({ case: "revoked", value: { taskId: "t", attempt: 7n } });
   expect(await running).toEqual({ kind: "killed" });
   expect(existsSync(ended)).toBe(true);
@@ -95,19 +99,18 @@ test("C11: a revoked task ends the command with everything that it started", asy
 
 test("a command that does not stop when it is asked to is made to", async () => {
   const { task, stream } = await working();
-  const started = await scratchFile();
-  const command = `trap "" TERM; touch ${started}; while :; do sleep 0.01; done`;
-  const running = runCommand(command, task, QUIET, 50);
-  await vi.waitFor(() => expect(existsSync(started)).toBe(true), { timeout: 5_000 });
+  const started = new Deferred();
+  const command = `trap "" TERM; ${SAY_STARTED}; while :; do sleep 0.01; done`;
+  const running = runCommand(command, task, { ...QUIET, progress: started.resolve }, 50);
+  await started.promise;
   stream.send({ case: "revoked", value: { taskId: "t", attempt: 7n } });
   expect(await running).toEqual({ kind: "killed" });
 });
 
 test("a command for a task that is lost already does not get far", async () => {
   const { task, stream } = await working();
-  const aborted = new Promise((resolve) => task.signal.addEventListener("abort", resolve));
   stream.send({ case: "revoked", value: { taskId: "t", attempt: 7n } });
-  await aborted;
+  await aborted(task.signal);
   expect(await runCommand("sleep 600", task, QUIET)).toEqual({ kind: "killed" });
 });
 

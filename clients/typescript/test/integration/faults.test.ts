@@ -1,21 +1,26 @@
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import {
+  type AgentStatus,
   type BroadcastMessage,
-  type Session,
   TaskLostError,
   TaskState,
   watchStatus,
 } from "../../src/index.js";
+import { Deferred } from "../../src/session/promises.js";
 import { FaultyProxy } from "../support/faulty-proxy.js";
-import { claimNew, clientsOf, fresh, open, taskNow } from "../support/fleet.js";
+import {
+  claimNew,
+  clientsOf,
+  fresh,
+  open,
+  openTelling,
+  reaches,
+  taskNow,
+} from "../support/fleet.js";
+import { Mailbox } from "../support/mailbox.js";
 import { Server } from "../support/server.js";
 
 const server = Server.forThisFile({ INFRAFABRIC_LEASE_SECONDS: "3" });
-
-/** Waits until a session is connected again, after a cut that it has noticed. */
-async function reconnected(session: Session, epoch: bigint): Promise<void> {
-  await vi.waitFor(() => expect(session.epoch).toBeGreaterThan(epoch), { timeout: 10_000 });
-}
 
 test("C10: cut again and again, a session keeps its tasks and does each exactly once", async () => {
   const clients = clientsOf(server.url);
@@ -52,106 +57,111 @@ test("C10: cut again and again, a session keeps its tasks and does each exactly 
 });
 
 test("N9: with the server out of reach work goes on, and the last status arrives later", async () => {
-  const clients = clientsOf(server.url);
   const proxy = await FaultyProxy.to(server.port);
-  const session = await open(proxy.url);
-  const { epoch } = session;
+  const { session, disconnected } = await openTelling(proxy.url);
   proxy.refuse();
-  await vi.waitFor(() => expect(session.connected).toBe(false));
+  await disconnected();
   expect(await session.status("blocked", { message: "an older one" })).toBeUndefined();
   expect(await session.status("busy", { task: "on my own" })).toBeUndefined();
+  const statuses = statusesOf(session.swarmId);
+  await statuses.next();
   proxy.open();
-  await reconnected(session, epoch);
-  await vi.waitFor(async () => {
-    const { agents } = await clients.notify.getStatus({ pageSize: 1_000 });
-    const ours = agents.find((agent) => agent.swarmId === session.swarmId);
-    expect(ours).toMatchObject({ lastTask: "on my own", message: "" });
-  });
+  const seen: string[] = [];
+  for await (const { lastTask, message } of statuses) {
+    seen.push(message);
+    if (lastTask === "on my own") break;
+  }
+  expect(seen).not.toContain("an older one");
 });
+
+/** Yields the statuses of a swarm as a watcher sees them. */
+async function* statusesOf(swarmId: string, url = server.url): AsyncGenerator<AgentStatus> {
+  for await (const { event } of watchStatus(clientsOf(url))) {
+    if (event.case !== "snapshot" && event.case !== "changed") continue;
+    if (event.value.swarmId === swarmId) yield event.value;
+  }
+}
 
 /** Opens a session through a proxy, holding a task. */
 async function holding() {
   const clients = clientsOf(server.url);
   const proxy = await FaultyProxy.to(server.port);
-  const session = await open(proxy.url);
-  const task = await claimNew(clients, session);
-  return { clients, proxy, session, task, taskId: task.taskId, epoch: session.epoch };
+  const telling = await openTelling(proxy.url);
+  const task = await claimNew(clients, telling.session);
+  return { ...telling, clients, proxy, task };
 }
 
 test("a connection that falls silent is noticed inside the lease, and the tasks are kept", async () => {
-  const { proxy, session, task, epoch } = await holding();
+  const { proxy, reconnected, task } = await holding();
   proxy.silence();
-  await reconnected(session, epoch);
+  await reconnected();
   expect(task.signal.aborted).toBe(false);
   expect((await task.complete()).attempt).toBe(1n);
 });
 
 test("C10: away for longer than the lease, the claim is lost and its work is told so", async () => {
-  const { clients, proxy, session, task, taskId, epoch } = await holding();
+  const { clients, proxy, task } = await holding();
   proxy.refuse();
-  const available = async () => {
-    expect((await taskNow(clients, taskId)).state).toBe(TaskState.AVAILABLE);
-  };
-  await vi.waitFor(available, { timeout: 15_000, interval: 100 });
+  await reaches(clients, task.taskId, TaskState.AVAILABLE);
   expect(task.signal.aborted).toBe(false);
   const refused = expect(task.complete({ stale: true })).rejects.toThrow(TaskLostError);
   proxy.open();
-  await reconnected(session, epoch);
   await refused;
-  await available();
+  expect((await taskNow(clients, task.taskId)).state).toBe(TaskState.AVAILABLE);
 });
 
 test("a text that was said during a cut is heard after it, once", async () => {
-  const clients = clientsOf(server.url);
+  const { notify } = clientsOf(server.url);
   const proxy = await FaultyProxy.to(server.port);
-  const heard: BroadcastMessage[] = [];
-  const session = await open(proxy.url, { onBroadcast: (said) => heard.push(said) });
-  const { epoch } = session;
-  const [before, during, after] = [fresh("before"), fresh("during"), fresh("after")];
-  const texts = () => heard.map((said) => said.message);
-  await clients.notify.broadcast({ message: before });
-  await vi.waitFor(() => expect(texts()).toEqual([before]));
+  const heard = new Mailbox<BroadcastMessage>();
+  const { disconnected, reconnected } = await openTelling(proxy.url, {
+    onBroadcast: (said) => heard.put(said),
+  });
+  await notify.broadcast({ message: "before" });
+  expect((await heard.take()).message).toBe("before");
   proxy.refuse();
-  await vi.waitFor(() => expect(session.connected).toBe(false));
-  await clients.notify.broadcast({ message: during });
+  await disconnected();
+  await notify.broadcast({ message: "during" });
   proxy.open();
-  await reconnected(session, epoch);
-  await clients.notify.broadcast({ message: after });
-  await vi.waitFor(() => expect(texts()).toEqual([before, during, after]));
+  await reconnected();
+  await notify.broadcast({ message: "after" });
+  expect([(await heard.take()).message, (await heard.take()).message]).toEqual(["during", "after"]);
 });
 
 test("N10: a watch that is cut resumes at its cursor: every change comes once", async () => {
   const proxy = await FaultyProxy.to(server.port);
   const session = await open(server.url);
-  const stop = new AbortController();
-  const seen: string[] = [];
-  let snapshots = 0;
+  const said = Array.from({ length: 12 }, (_, n) => `step ${n}`);
+  const began = new Deferred();
   const watching = (async () => {
-    for await (const { event } of watchStatus(clientsOf(proxy.url), { signal: stop.signal })) {
-      if (event.case === "snapshotEnd") snapshots += 1;
+    const seen: string[] = [];
+    let snapshots = 0;
+    for await (const { event } of watchStatus(clientsOf(proxy.url))) {
+      if (event.case === "snapshotEnd") {
+        snapshots += 1;
+        began.resolve();
+      }
       if (event.case !== "changed" || event.value.swarmId !== session.swarmId) continue;
       if (event.value.lastTask !== "") seen.push(event.value.lastTask);
+      if (event.value.lastTask === said.at(-1)) break;
     }
+    return { seen, snapshots };
   })();
-  await vi.waitFor(() => expect(snapshots).toBe(1));
-  const said = Array.from({ length: 12 }, (_, n) => `step ${n}`);
+  await began.promise;
   for (const [n, task] of said.entries()) {
     if (n % 4 === 3) proxy.cut();
     await session.status("busy", { task });
   }
-  await vi.waitFor(() => expect(seen).toEqual(said), { timeout: 10_000 });
-  expect(snapshots).toBe(1);
-  stop.abort();
-  await watching;
+  expect(await watching).toEqual({ seen: said, snapshots: 1 });
 });
 
 test("killed and started again, the server finds its sessions and their tasks again", async () => {
-  const clients = clientsOf(server.url);
-  const session = await open(server.url);
-  const task = await claimNew(clients, session);
+  const { session, reconnected } = await openTelling(server.url);
+  const task = await claimNew(clientsOf(server.url), session);
   const { epoch } = session;
   await server.restart();
   const done = task.complete({ through: "a restart" });
-  await reconnected(session, epoch);
+  await reconnected();
   expect(await done).toMatchObject({ state: TaskState.COMPLETED, attempt: 1n });
+  expect(session.epoch).toBeGreaterThan(epoch);
 });

@@ -1,4 +1,4 @@
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import {
   type Blocker,
   type BroadcastMessage,
@@ -20,6 +20,7 @@ import {
   stateNow,
   taskNow,
 } from "../support/fleet.js";
+import { aborted, Mailbox } from "../support/mailbox.js";
 import { Server } from "../support/server.js";
 import { nextTask } from "../support/session-fixture.js";
 
@@ -81,9 +82,8 @@ test("C11: a cancelled task is revoked down the stream", async () => {
   const worker = await open(server.url);
   const task = await claimNew(clients, worker);
   const { taskId } = task;
-  const aborted = new Promise((resolve) => task.signal.addEventListener("abort", resolve));
   await clients.coordinator.cancelTask({ taskId, reason: "not needed" });
-  await aborted;
+  await aborted(task.signal);
   expect(task.signal.reason).toMatchObject({ reason: RevokeReason.CANCELLED });
   await expect(task.complete()).rejects.toThrow(TaskLostError);
 });
@@ -104,8 +104,8 @@ test("C11: a failure for good fails the task, a retryable one makes it wait", as
 
 test("C6, C9: a blocker reaches the orchestrator, and its end gives the task back", async () => {
   const clients = clientsOf(server.url);
-  const alerts: Blocker[] = [];
-  await open(server.url, { role: "orchestrator", onAlert: (blocker) => alerts.push(blocker) });
+  const alerts = new Mailbox<Blocker>();
+  await open(server.url, { role: "orchestrator", onAlert: (blocker) => alerts.put(blocker) });
   const worker = await open(server.url);
   const task = await claimNew(clients, worker);
   const { taskId } = task;
@@ -113,14 +113,14 @@ test("C6, C9: a blocker reaches the orchestrator, and its end gives the task bac
   await task.block("need the key", ["secrets"]);
   expect(task.parked).toBe(true);
   expect((await taskNow(clients, taskId)).parked).toBe(true);
-  const ours = () => alerts.filter((blocker) => blocker.taskId === taskId);
-  await vi.waitFor(() => expect(ours()[0]).toMatchObject({ description: "need the key" }));
+  const alert = () => alerts.take((blocker) => blocker.taskId === taskId);
+  expect(await alert()).toMatchObject({ description: "need the key", needs: ["secrets"] });
 
   const resumed = task.unblocked();
   const { swarmId } = worker;
   await clients.coordinator.resolveBlocker({ swarmId, taskId, resolution: "here it is" });
   await resumed;
-  await vi.waitFor(() => expect(ours().at(-1)?.resolveTime).toBeDefined());
+  expect(await alert()).toMatchObject({ resolution: "here it is" });
   expect((await task.complete()).state).toBe(TaskState.COMPLETED);
 });
 
@@ -136,10 +136,10 @@ test("N1, N5: a status is answered, and helpers are named", async () => {
 test("a text for everyone reaches every session", async () => {
   const clients = clientsOf(server.url);
   const message = fresh("all hands");
-  const heard: BroadcastMessage[] = [];
-  await open(server.url, { onBroadcast: (said) => heard.push(said) });
+  const heard = new Mailbox<BroadcastMessage>();
+  await open(server.url, { onBroadcast: (said) => heard.put(said) });
   await clients.notify.broadcast({ message });
-  await vi.waitFor(() => expect(heard.map((said) => said.message)).toEqual([message]));
+  expect(await heard.take()).toMatchObject({ message });
 });
 
 test("a newer session of the swarm fences the older one, and its claims are taken over", async () => {

@@ -8,6 +8,7 @@ import {
   TaskState,
 } from "../../src/index.js";
 import { Deferred } from "../../src/session/promises.js";
+import { aborted, Mailbox } from "../support/mailbox.js";
 import { delivery, join, nextTask } from "../support/session-fixture.js";
 
 test("a task is acknowledged on receipt, before anyone takes it", async () => {
@@ -79,12 +80,11 @@ test("C11: a revoked claim stops its work at once and says why", async () => {
   const { session, stream } = await join();
   stream.send(delivery("ASSIGNED", { taskId: "t" }));
   const task = await nextTask(session);
-  const aborted = new Promise((resolve) => task.signal.addEventListener("abort", resolve));
   stream.send({
     case: "revoked",
     value: { taskId: "t", attempt: 1n, reason: RevokeReason.CANCELLED, detail: "not needed" },
   });
-  await aborted;
+  await aborted(task.signal);
   expect(task.signal.reason).toBeInstanceOf(TaskLostError);
   expect(task.signal.reason).toMatchObject({ reason: RevokeReason.CANCELLED, attempt: 1n });
   await expect(task.progress(50)).rejects.toThrow("not needed");
@@ -123,9 +123,8 @@ test("what a heartbeat's answer does not list is lost, but for what is just bein
   ];
   const done = ending.complete();
   const said = await stream.said("complete");
-  const aborted = new Promise((resolve) => lost.signal.addEventListener("abort", resolve));
   stream.send({ case: "heartbeat", value: { owned: [{ taskId: "kept", attempt: 1n }] } });
-  await aborted;
+  await aborted(lost.signal);
   expect([kept.signal.aborted, ending.signal.aborted]).toEqual([false, false]);
   stream.reply(said, { case: "task", value: { taskId: "ending", state: TaskState.COMPLETED } });
   expect((await done).state).toBe(TaskState.COMPLETED);
@@ -176,6 +175,19 @@ test("onOffer decides: unwanted offers are declined", async () => {
   );
   expect((await stream.said("decline")).value).toMatchObject({ taskId: "unwanted", attempt: 0n });
   expect((await stream.said("claim")).value.taskId).toBe("wanted");
+});
+
+test("offers that are being decided on use up the window", async () => {
+  const decisions = new Mailbox<(wanted: boolean) => void>();
+  const onOffer = () => new Promise<boolean>((decide) => decisions.put(decide));
+  const { session, stream } = await join({ window: 2, onOffer });
+  stream.send(delivery("OFFERED", { taskId: "a" }), delivery("OFFERED", { taskId: "b" }));
+  const decide = await decisions.take();
+  void session.status("busy");
+  await stream.said("status");
+  expect(stream.rest).toEqual([]);
+  decide(false);
+  expect((await stream.said("credit")).value.tasks).toBe(1);
 });
 
 test("C1: a claim that is lost is an answer; one that is won comes by iteration, once", async () => {

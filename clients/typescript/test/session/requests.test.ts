@@ -99,6 +99,16 @@ test("a task is ended once", async () => {
   await expect(task.progress(100)).rejects.toThrow(TaskEndedError);
 });
 
+test("a parked task may be ended, and nobody waits for its blocker any more", async () => {
+  const { session, stream } = await join();
+  stream.send(delivery("RETURNED", { taskId: "t", parked: true }));
+  const task = await nextTask(session);
+  const waiting = task.unblocked();
+  const done = task.release("somebody else may know");
+  stream.reply(await stream.said("release"), { case: "task", value: { taskId: "t" } });
+  await Promise.all([done, waiting]);
+});
+
 test("close says what is left, then goodbye; the iteration ends", async () => {
   const { session, stream, task } = await working();
   const done = task.complete();

@@ -57,12 +57,7 @@ test.each([
   ["limit", undefined, refusal(ErrorReason.LIMIT_REACHED, Code.ResourceExhausted), "stop"],
   ["bad field", undefined, refusal(ErrorReason.INVALID_FIELD, Code.InvalidArgument), "stop"],
   ["protocol", undefined, refusal(ErrorReason.SESSION_PROTOCOL, Code.FailedPrecondition), "stop"],
-  [
-    "no such service",
-    undefined,
-    FabricError.from(new ConnectError("", Code.Unimplemented)),
-    "stop",
-  ],
+  ["no fabric there", undefined, FabricError.from(new ConnectError("", Code.NotFound)), "resume"],
 ] as const)("what follows the end of a stream: %s", (_, closing, error, next) => {
   expect(afterStream(closing, error)).toBe(next);
 });
