@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -227,8 +227,3 @@ def _dispatch(task: Task) -> str:
 def _minutes(task: Task) -> str:
     # A board counts in minutes; what another client set to the second is rounded up.
     return str(-(-task.progress_timeout.ToSeconds() // 60) or "")
-
-
-def known_fields() -> Iterable[str]:
-    """Return the names of all fields, for messages."""
-    return SETTERS.keys()
