@@ -3,7 +3,7 @@
     FabricError               reason, message, fields, retry_after
     └── InvalidField          one or more fields break their rule
 
-Use cases raise these; `edge.errors` turns them into gRPC statuses and `gateway.errors`
+Use cases raise these; `edge.error_table` turns them into gRPC statuses and `gateway.refusals`
 into HTTP answers. Nothing else in the server reaches a caller with its own text.
 """
 

@@ -34,6 +34,7 @@ from infrafabric_server.config import Address, Settings
 from infrafabric_server.coordinator.build import Limits, Parts, build_coordinator
 from infrafabric_server.coordinator.service.servicer import CoordinatorServicer
 from infrafabric_server.edge.grpc_server import GrpcServer, Service
+from infrafabric_server.errors import FabricError
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.gateway.app import create_app
 from infrafabric_server.gateway.events import Events
@@ -231,7 +232,10 @@ class Replica:
             self._announce(grpc_port)
             await stop.wait()
             await self._drain(serving)
-            await self.witness.flush()
+            try:
+                await self.witness.flush()
+            except FabricError as error:
+                _log.warning("decisions_left_in_the_outbox", error=str(error))
             for task in inner:
                 task.cancel()
         await self.mirror.close()

@@ -1,15 +1,23 @@
 """Work that nobody waits for: owned by one task group, its refusals logged."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import structlog
 
 from infrafabric_server.errors import FabricError, Reason
-from infrafabric_server.store.protocol import StoreError
+from infrafabric_server.store.protocol import StoreClosed, StoreError
 
 T = TypeVar("T")
+
+# Looks at the present state each time it is called, and does what is still to be done.
+Work = Callable[[], Awaitable[object]]
+
+# Wait before a consequence is tried again.
+RETRY_SECONDS = 1.0
+
+_PASSING = (Reason.OUTBOX_FULL, Reason.CONTENTION, Reason.STORE_UNAVAILABLE)
 
 _log = structlog.get_logger(__name__)
 
@@ -17,11 +25,12 @@ _log = structlog.get_logger(__name__)
 class Background:
     """Runs consequences of changes until it is cancelled.
 
-    A consequence that is refused or not written is logged and left to the next change or
-    the next start, which compute it again; any other error ends `run`, and the server.
+    A consequence that the store or a full outbox keeps from being written is tried again;
+    one that is refused has become void. Any other error ends `run`, and the server.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, retry_seconds: float = RETRY_SECONDS) -> None:
+        self._retry_seconds = retry_seconds
         self._group: asyncio.TaskGroup | None = None
         self._under_way = 0
 
@@ -44,14 +53,11 @@ class Background:
             finally:
                 self._group = None
 
-    def spawn(self, name: str, work: Coroutine[object, object, object]) -> None:
+    def spawn(self, name: str, work: Work) -> None:
         """Start a consequence; before the start and after the end it is dropped."""
         if self._group is None:
-            work.close()
             return
-        task = self._own(self._group.create_task(self._guard(name, work), name=name))
-        # A task that is cancelled before its first step never awaits its work.
-        task.add_done_callback(lambda _task: work.close())
+        self._own(self._group.create_task(self._guard(name, work), name=name))
 
     def start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Start work that answers for its own errors, and outlives the call that brought it."""
@@ -97,13 +103,26 @@ class Background:
             raise
         return await result
 
-    async def _guard(self, name: str, work: Coroutine[object, object, object]) -> None:
+    async def _guard(self, name: str, work: Work) -> None:
+        while not await self._tried(name, work):
+            await asyncio.sleep(self._retry_seconds)
+
+    async def _tried(self, name: str, work: Work) -> bool:
+        """Return whether a consequence was written or has become void."""
         try:
-            await work
+            await work()
         except FabricError as error:
-            _log.info("consequence_refused", name=name, reason=error.reason, error=str(error))
+            if error.reason not in _PASSING:
+                _log.info("consequence_refused", name=name, error=str(error))
+                return True
+            _log.warning("consequence_put_off", name=name, error=str(error))
+            return False
+        except StoreClosed:
+            return True
         except StoreError as error:
-            _log.warning("consequence_not_written", name=name, error=str(error))
+            _log.warning("consequence_put_off", name=name, error=str(error))
+            return False
+        return True
 
 
 def _stopping() -> FabricError:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
 
@@ -65,7 +66,7 @@ class Dispatcher:
         if not self._background.running:
             return
         for assignment in self._scheduler.settle():
-            self._background.spawn(f"assign:{assignment.task_id}", self._write(assignment))
+            self._background.spawn(f"assign:{assignment.task_id}", partial(self._write, assignment))
 
     def reserve_for(self, task: Task) -> Assignment | None:
         """Reserve the best free swarm for a task that the caller will write, or None."""
@@ -205,7 +206,7 @@ class Dispatcher:
         self._scheduler.refuse(link.swarm_id, task_id)
         self._background.spawn(
             f"unacknowledged:{task_id}",
-            self._claims.lose(link.swarm_id, task_id, attempt, LossKind.NOT_ACKNOWLEDGED),
+            partial(self._claims.lose, link.swarm_id, task_id, attempt, LossKind.NOT_ACKNOWLEDGED),
         )
 
 

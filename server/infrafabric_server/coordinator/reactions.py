@@ -5,6 +5,7 @@ start, so that a crash between a change and its consequence loses nothing.
 """
 
 from datetime import timedelta
+from functools import partial
 
 from infrafabric_server.coordinator import rules
 from infrafabric_server.coordinator.background import Background
@@ -130,13 +131,15 @@ class Reactions:
         verdict, culprit = self._dependencies.verdict(task)
         if verdict is Verdict.READY:
             self._background.spawn(
-                f"ready:{task.task_id}", self._dispatcher.make_ready(task.task_id)
+                f"ready:{task.task_id}", partial(self._dispatcher.make_ready, task.task_id)
             )
         elif verdict is Verdict.DOOMED:
             found = self._records.tasks.get(culprit)
             state = "gone" if found is None else found.state.value
             reason = f"dependency {culprit} is {state}"
-            self._background.spawn(f"doom:{task.task_id}", self._endings.doom(task.task_id, reason))
+            self._background.spawn(
+                f"doom:{task.task_id}", partial(self._endings.doom, task.task_id, reason)
+            )
 
     def _set_timer(self, task_id: str, task: Task | None) -> None:
         name = f"task:{task_id}"
@@ -163,17 +166,17 @@ class Reactions:
                 ready = task.model_copy(update={"available_time": None})
                 self._background.spawn(
                     f"due:{task.task_id}",
-                    self._endings.offer_again(task.task_id, entry.mod_revision, ready),
+                    partial(self._endings.offer_again, task.task_id, entry.mod_revision, ready),
                 )
             return
-        self._background.spawn(f"due:{task.task_id}", self._endings.overdue(task, due))
+        self._background.spawn(f"due:{task.task_id}", partial(self._endings.overdue, task, due))
 
     def _archive(self, task_id: str) -> None:
         if self._dependencies.dependents(task_id):
             delay = KEEP_ENDED.total_seconds()
             self._timers.set(f"task:{task_id}", delay, lambda: self._archive(task_id))
             return
-        self._background.spawn(f"archive:{task_id}", self._endings.archive(task_id))
+        self._background.spawn(f"archive:{task_id}", partial(self._endings.archive, task_id))
 
     def _lost_with_its_session(self, task: Task) -> None:
         held = task.claim
@@ -182,7 +185,7 @@ class Reactions:
         if self._records.fleet.sessions.get(held.swarm_id) is None:
             self._background.spawn(
                 f"lost:{task.task_id}",
-                self._endings.session_lost(held.swarm_id, task.task_id, held.attempt),
+                partial(self._endings.session_lost, held.swarm_id, task.task_id, held.attempt),
             )
 
     def _session_changed(self, change: Change[SessionRecord]) -> None:
@@ -196,7 +199,7 @@ class Reactions:
                     self._lost_with_its_session(task)
             for task_id in self._offers.on_offer_to(swarm_id):
                 self._background.spawn(
-                    f"unoffer:{task_id}", self._endings.withdraw_offer(task_id, swarm_id)
+                    f"unoffer:{task_id}", partial(self._endings.withdraw_offer, task_id, swarm_id)
                 )
         self.refresh(swarm_id)
 
@@ -229,6 +232,6 @@ class Reactions:
             self._timers.set(
                 f"blocker:{change.id}",
                 left.total_seconds(),
-                lambda: self._background.spawn(f"forget:{change.id}", forget(change.id)),
+                lambda: self._background.spawn(f"forget:{change.id}", partial(forget, change.id)),
             )
         self.refresh(alert.swarm_id)

@@ -274,7 +274,8 @@ class TaskEvent(message.Message):
     cursor: builtins.str
     """Where the watch stands after this event; the same for all events that happened together.
 
-    Absent within a snapshot until its end.
+    Absent within a snapshot until its end, and while more of what happened together follows in
+    another message.
     """
     @builtins.property
     def snapshot(self) -> task_pb2.Task:

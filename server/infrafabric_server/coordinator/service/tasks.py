@@ -103,7 +103,13 @@ class TaskCalls(CoordinatorServiceServicer):
         """Send a snapshot and then each change."""
         after = validate.cursor("after_cursor", request.after_cursor)
         async for item in self.task_feed.follow(after):
-            for events in _batches(_events(item)):
+            batches = _batches(_events(item))
+            for events in batches[:-1]:
+                # Whoever is cut here has not seen all that happened together: no cursor yet.
+                for event in events:
+                    event.ClearField("cursor")
+                yield pb.WatchTasksResponse(events=events)
+            for events in batches[-1:]:
                 yield pb.WatchTasksResponse(events=events)
 
     async def CancelTask(

@@ -277,7 +277,8 @@ export type TaskEvent = Message<"infrafabric.v1.TaskEvent"> & {
   /**
    * Where the watch stands after this event; the same for all events that happened together.
    *
-   * Absent within a snapshot until its end.
+   * Absent within a snapshot until its end, and while more of what happened together follows in
+   * another message.
    *
    * @generated from field: string cursor = 1;
    */
