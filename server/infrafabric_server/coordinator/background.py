@@ -104,8 +104,10 @@ class Background:
         return await result
 
     async def _guard(self, name: str, work: Work) -> None:
-        while not await self._tried(name, work):
+        done = await self._tried(name, work)
+        while not done:
             await asyncio.sleep(self._retry_seconds)
+            done = await self._tried(name, work)
 
     async def _tried(self, name: str, work: Work) -> bool:
         """Return whether a consequence was written or has become void."""
