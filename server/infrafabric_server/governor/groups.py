@@ -1,7 +1,7 @@
 """Members that are alike to the index share one row of it, and queue in it."""
 
 from bisect import bisect_left, insort
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -42,9 +42,8 @@ class Groups(Generic[K, Place]):
     def __init__(self, index: CapabilityIndex) -> None:
         self._index = index
         self._groups: dict[K, Group[K, Place]] = {}
-        self._by_row: dict[int, Group[K, Place]] = {}
-        self._members: dict[str, Group[K, Place]] = {}
-        self._places: dict[str, Place] = {}
+        self._by_row: list[Group[K, Place] | None] = []
+        self._members: dict[str, tuple[Group[K, Place], Place]] = {}
 
     def __len__(self) -> int:
         return len(self._members)
@@ -52,26 +51,23 @@ class Groups(Generic[K, Place]):
     def __contains__(self, member_id: object) -> bool:
         return member_id in self._members
 
-    def __iter__(self) -> Iterator[Group[K, Place]]:
-        return iter(self._by_row.values())
-
     def group_of(self, member_id: str) -> Group[K, Place] | None:
         """Return the group of a member, or None for an unknown id."""
-        return self._members.get(member_id)
+        member = self._members.get(member_id)
+        return None if member is None else member[0]
 
     def at(self, rows: Iterable[int]) -> list[Group[K, Place]]:
-        """Return the groups of rows that are in use."""
-        return [self._by_row[row] for row in rows]
+        """Return the groups of these rows, as far as they are in use."""
+        return [group for row in rows if (group := self._by_row[row]) is not None]
 
     def passing_over(
         self, excluded: AbstractSet[str]
     ) -> list[tuple[int, tuple[Place, str] | None]]:
         """Return the rows whose first member is excluded, with the first that is not, or None."""
-        groups = set(map(self._members.get, excluded))
+        known = self._members.get
+        groups = {member[0] for id_ in excluded if (member := known(id_)) is not None}
         return [
-            (group.row, group.first(excluded))
-            for group in groups
-            if group is not None and group.queue[0][1] in excluded
+            (group.row, group.first(excluded)) for group in groups if group.queue[0][1] in excluded
         ]
 
     def put(
@@ -88,8 +84,9 @@ class Groups(Generic[K, Place]):
         if group is None:
             group = Group(kind, capabilities, self._index.add(capabilities, always=always))
             self._groups[kind] = group
+            if group.row == len(self._by_row):
+                self._by_row.append(None)
             self._by_row[group.row] = group
-        self._members[member_id] = group
         self._enter(group, member_id, place)
         return group
 
@@ -102,18 +99,17 @@ class Groups(Generic[K, Place]):
     def remove(self, member_id: str) -> Group[K, Place]:
         """Take a member out; return its group, whose row is vacant if the queue is empty."""
         group = self._leave(member_id)
-        del self._members[member_id]
         if not group.queue:
             del self._groups[group.kind]
-            del self._by_row[group.row]
+            self._by_row[group.row] = None
             self._index.discard(group.row, group.capabilities)
         return group
 
     def _enter(self, group: Group[K, Place], member_id: str, place: Place) -> None:
         insort(group.queue, (place, member_id))
-        self._places[member_id] = place
+        self._members[member_id] = (group, place)
 
     def _leave(self, member_id: str) -> Group[K, Place]:
-        group = self._members[member_id]
-        del group.queue[bisect_left(group.queue, (self._places.pop(member_id), member_id))]
+        group, place = self._members.pop(member_id)
+        del group.queue[bisect_left(group.queue, (place, member_id))]
         return group
