@@ -153,7 +153,8 @@ class Run:
         self.report.figure(
             "server CPU per submit, push and completion", f"{used / rounds * 1e6:.0f} µs"
         )
-        self.report.figure("server memory per session", f"{grown / sessions:.1f} KiB")
+        if sessions > 1:
+            self.report.figure("server memory per session", f"{grown / sessions:.1f} KiB")
         self.report.aim("submit to receipt p50 / echo p50", dispatch.p50 / echo.p50, 2.0)
         self.report.aim("submit to completion p50 / echo p50", whole.p50 / echo.p50, 3.0)
         await asyncio.gather(*(link.close() for link in links))

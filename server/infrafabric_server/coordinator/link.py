@@ -104,6 +104,11 @@ class SessionLink:
             self._waiting.append(Closing(action, reason))
             self._finish(error)
 
+    def finish(self) -> None:
+        """End the stream well, after all that waits was sent."""
+        if self.live:
+            self._finish(None)
+
     def drop(self) -> None:
         """Stop at once without another word: the stream is gone already."""
         if self.live:

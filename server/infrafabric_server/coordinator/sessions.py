@@ -219,7 +219,10 @@ class Sessions:
         self._reactions.refresh(link.swarm_id)
 
     async def close(self, link: SessionLink, reason: str) -> None:
-        """End a session by its own word: what it holds goes back at once."""
+        """End a session by its own word: what it holds goes back at once.
+
+        The stream itself goes on until the caller has answered and finishes the link.
+        """
         swarm_id = link.swarm_id
         for task in self._owned(swarm_id):
             await self._claims.lose(
@@ -229,7 +232,8 @@ class Sessions:
                 LossKind.SESSION_CLOSED,
                 unchanged(self._records.fleet.sessions.key(swarm_id), link.epoch),
             )
-        self._detach(link)
+        self._links.remove(link)
+        self._reactions.refresh(swarm_id)
         fact = Fact("session_closed", swarm_id, details={"reason": reason})
         key = self._records.fleet.sessions.key(swarm_id)
         await self._records.commit(

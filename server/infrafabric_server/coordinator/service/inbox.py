@@ -113,6 +113,8 @@ class Inbox:
             self._room.release()
         if answer is not None and (frame.request_id or isinstance(answer, Exception)):
             self._link.send(Reply(frame.request_id, answer))
+        if kind == "close" and not isinstance(answer, Exception):
+            self._link.finish()
 
     async def _answer(self, frame: pb.ClientFrame, kind: str) -> Answer | None:
         try:

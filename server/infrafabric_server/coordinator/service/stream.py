@@ -109,6 +109,9 @@ async def _read(
 
 async def _write(coordinator: Coordinator, link: SessionLink, wire: Wire) -> None:
     sequence = 0
+    # A resumed session is sent the broadcasts after the cursor: it may pass a revision only
+    # when nothing that was queued up to there still waits.
+    cursor = ""
     while True:
         waiting, ending = await link.take(MAX_FRAMES)
         frames: list[session_server_pb2.ServerFrame] = []
@@ -123,7 +126,8 @@ async def _write(coordinator: Coordinator, link: SessionLink, wire: Wire) -> Non
             sequence += 1
             frames.append(message)
         if frames:
-            cursor = str(coordinator.records.mirror.revision)
+            if not link.waiting:
+                cursor = str(coordinator.records.mirror.revision)
             await wire.write(OpenSessionResponse(frames=frames, cursor=cursor))
         if ending is not None:
             return
