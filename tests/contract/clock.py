@@ -5,8 +5,12 @@ import heapq
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
+from infrafabric_server.store.protocol import Store
+
 # More turns of the loop than any chain of callbacks between a timer and its next sleep.
 _TURNS = 30
+# More steps than anything takes that a timer sets off: the end of a few leases, a compaction.
+_ROUNDS = 4
 
 
 class SteppedClock:
@@ -40,6 +44,16 @@ class SteppedClock:
             self._wake()
             await _turns()
         self._time = end
+
+    async def settle(self, store: Store) -> None:
+        """Return when all that the time has set off in `store` is done.
+
+        Each round lets the store's thread finish what waits and the loop take it up.
+        """
+        for _ in range(_ROUNDS):
+            await store.txn([], [])
+            await store.health()
+            await _turns()
 
     async def stall(self, seconds: float) -> None:
         """Let `seconds` pass as if the process had been stopped: all wake late, and at once."""

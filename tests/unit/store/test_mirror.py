@@ -1,15 +1,19 @@
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 
 from infrafabric_server.store.memory import MemoryStore
 from infrafabric_server.store.mirror import Change, Mirror, View
 from infrafabric_server.store.protocol import (
+    Compare,
     Delete,
+    Op,
     Put,
     StoreClosed,
     StoreRefused,
+    TxnResult,
     absent,
     present,
     unchanged,
@@ -126,6 +130,40 @@ async def test_own_commits_may_be_answered_in_any_order(
         store.release(50)
         await mirror.caught_up(50)
         assert items.get("a") == Item.model_validate_json(last.value)
+
+
+class LateAnswers(HeldStore):
+    """A store that keeps the answer to a put of 1 to itself until it is told."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.begun = asyncio.Event()
+        self.late = asyncio.Event()
+
+    async def txn(
+        self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()
+    ) -> TxnResult:
+        result = await super().txn(compares, success, failure)
+        if any(isinstance(op, Put) and '"n":1' in op.value for op in success):
+            self.begun.set()
+            await self.late.wait()
+        return result
+
+
+async def test_an_answer_that_comes_late_takes_nothing_back() -> None:
+    store = await LateAnswers.open()
+    mirror = Mirror(store)
+    items = mirror.view("items/", Item)
+    async with running(mirror):
+        changes = heard(items)
+        first = asyncio.ensure_future(mirror.commit([], [items.put("a", Item(n=1))]))
+        await store.begun.wait()
+        await mirror.commit([], [items.put("a", Item(n=2))])
+        store.late.set()
+        await first
+        assert items.get("a") == Item(n=2)
+        assert [change.new for change in changes] == [Item(n=2)]
+    await store.close()
 
 
 async def test_a_refused_commit_shows_nothing_until_the_watch_does(

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -13,6 +14,9 @@ from infrafabric_server.store.memory import MemoryData
 from infrafabric_server.store.mirror import Change, Mirror, View
 from infrafabric_server.store.protocol import Delete, Op, Put, unchanged
 from tests.unit.store.kit import HeldStore, Item
+
+# Hundreds of histories: more than the limit for one test on a machine that is busy.
+pytestmark = pytest.mark.timeout(300)
 
 T = TypeVar("T")
 State = dict[str, Item]
@@ -218,7 +222,7 @@ class ViewMachine(RuleBasedStateMachine):
 
 TestViews = ViewMachine.TestCase
 TestViews.settings = settings(
-    max_examples=settings().max_examples * 3,
+    max_examples=settings().max_examples * 6,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

@@ -9,6 +9,7 @@ import pytest
 
 from infrafabric_server.store.protocol import Put, StoreRefused
 from infrafabric_server.store.sqlite import SqliteStore
+from infrafabric_server.store.sqlite.datadir import DataDir
 
 
 @pytest.fixture
@@ -46,6 +47,15 @@ async def test_only_the_owner_can_read_the_data(data: Path) -> None:
     files = [data / name for name in ("fabric.db", "fabric.db-shm", "fabric.db-wal", "fabric.lock")]
     assert modes(data, *files) == [0o700, 0o600, 0o600, 0o600, 0o600]
     await store.close()
+
+
+def test_every_commit_is_flushed_to_the_disk(tmp_path: Path) -> None:
+    """No test can cut the power; so this one looks at what SQLite was told."""
+    directory = DataDir(tmp_path)
+    for connection in (directory.connection, *directory.readers):
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    directory.close()
 
 
 async def test_a_directory_in_use_is_refused_and_later_free(data: Path) -> None:

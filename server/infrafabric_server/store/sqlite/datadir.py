@@ -22,6 +22,8 @@ _LOCK = "fabric.lock"
 _PRIVATE = 0o600
 # The writer's statements differ by their number of rows; all of them stay prepared.
 _STATEMENTS = 256
+# One for a long walk and one for everybody else: the machine has few cores to spare.
+_READERS = 2
 # After a burst, the write-ahead log is cut back to this many bytes.
 _WAL_LIMIT = 64 * 1024 * 1024
 _RESTORE = "restore the directory from a backup, or move it away to begin anew"
@@ -60,6 +62,7 @@ class DataDir:
                 if quota is not None:
                     pages = max(1, quota // self._pragma("page_size"))
                     self._pragma(f"max_page_count={pages}")
+                self.readers = [self.connect() for _ in range(_READERS)]
                 self.state = _read_state(self.connection)
             except BaseException:
                 self.connection.close()
@@ -84,15 +87,19 @@ class DataDir:
             check_same_thread=False,
             cached_statements=_STATEMENTS,
         )
+        # Each commit is flushed to the disk before it is acknowledged.
         connection.execute("PRAGMA synchronous=FULL")
+        # What is deleted is not overwritten with zeros, which some builds of SQLite do.
+        connection.execute("PRAGMA secure_delete=OFF")
         # The store moves the log into the database by itself, beside the writer.
         connection.execute("PRAGMA wal_autocheckpoint=0")
         connection.execute(f"PRAGMA journal_size_limit={_WAL_LIMIT}")
         return connection
 
     def close(self) -> None:
-        """Close the writer's connection, which tidies up, and give up the directory."""
-        self.connection.close()
+        """Close all connections, the last of which tidies up, and give up the directory."""
+        for connection in (*self.readers, self.connection):
+            connection.close()
         os.close(self._lock)
 
     def _lock_for_us(self) -> None:

@@ -2,10 +2,10 @@
 
 import asyncio
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from queue import SimpleQueue
 from typing import TypeVar
 
 from infrafabric_server.store.protocol import (
@@ -22,8 +22,6 @@ from infrafabric_server.store.watching import HistoryPage
 
 T = TypeVar("T")
 
-# One for a long walk and one for everybody else: the machine has few cores to spare.
-_THREADS = 2
 # A page of history ends with the revision in which it grows over one of these.
 _PAGE_EVENTS = 1000
 _PAGE_CHARACTERS = 4 * 1024 * 1024
@@ -57,14 +55,14 @@ class Reader:
     """Answers reads from connections that see one committed state for each question.
 
     Args:
-        connect: opens another connection to the database, in the calling thread.
+        connections: used by one thread each from now on.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._connect = connect
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
-        self._threads = ThreadPoolExecutor(_THREADS, "store-reader", self._begin)
+    def __init__(self, connections: Sequence[sqlite3.Connection]) -> None:
+        self._threads = ThreadPoolExecutor(len(connections), "store-reader")
+        self._free: SimpleQueue[sqlite3.Connection] = SimpleQueue()
+        for connection in connections:
+            self._free.put(connection)
 
     async def get(self, key: str) -> KeyValue | None:
         """Return `key` as it is now, or None."""
@@ -78,25 +76,22 @@ class Reader:
         """Return whole revisions from `start` on. Raises Compacted."""
         return await self.run(lambda connection: _history(connection, prefix, start))
 
-    async def close(self) -> None:
-        """Finish what was asked and close the connections."""
-        await asyncio.to_thread(self._threads.shutdown)
-        for connection in self._connections:
-            connection.close()
-
-    def _begin(self) -> None:
-        self._local.connection = self._connect()
-        self._connections.append(self._local.connection)
-
     async def run(self, read: Callable[[sqlite3.Connection], T]) -> T:
         """Run `read` in one of the threads. Raises StoreError."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, read)
 
+    async def close(self) -> None:
+        """Finish what was asked."""
+        await asyncio.to_thread(self._threads.shutdown)
+
     def _read(self, read: Callable[[sqlite3.Connection], T]) -> T:
+        connection = self._free.get()
         try:
-            return read(self._local.connection)
+            return read(connection)
         except sqlite3.Error as error:
             raise store_error(error) from error
+        finally:
+            self._free.put(connection)
 
 
 def _get(connection: sqlite3.Connection, key: str) -> KeyValue | None:

@@ -59,7 +59,7 @@ class SqliteStore:
         state = directory.state
         self._directory = directory
         self._closing: asyncio.Task[None] | None = None
-        self._reader = Reader(directory.connect)
+        self._reader = Reader(directory.readers)
         self._watches = Watches(state.revision, self._reader.history)
         self._leases = LeaseTimer(clock, self._expire, sleep)
         self._leases.add_all(state.ttls)

@@ -13,7 +13,7 @@ def compact(connection: sqlite3.Connection, revision: int) -> None:
     """Refuse history before `revision` from now on; `sweep` then deletes it."""
     with transaction(connection):
         compacted = _meta(connection)["compacted"]
-        # An unfinished sweep may have passed deletions that were still to be kept.
+        # What the last sweep kept because it could still be asked for is looked at again.
         connection.execute(
             "UPDATE meta SET value = min(value, ?) WHERE name = 'swept'",
             (first_id(compacted) - 1,),
@@ -30,14 +30,19 @@ def sweep(connection: sqlite3.Connection) -> bool:
     is a deletion, except one at that very revision, which can still be watched.
     """
     meta = _meta(connection)
-    kept = first_id(meta["compacted"])
-    end = first_id(meta["compacted"] + 1)
-    bounds = {"swept": meta["swept"], "kept": kept, "end": end, "rows": _SWEEP}
+    bounds = {
+        "swept": meta["swept"],
+        "kept": first_id(meta["compacted"]),
+        "end": first_id(meta["compacted"] + 1),
+        "rows": _SWEEP,
+    }
     last, count = connection.execute(
         "SELECT max(id), count(*) FROM ("
         "SELECT id FROM log WHERE id > :swept AND id < :end ORDER BY id LIMIT :rows)",
         bounds,
     ).fetchone()
+    if count == 0:
+        return False
     with transaction(connection):
         connection.execute(
             "DELETE FROM log WHERE id IN ("
@@ -45,13 +50,10 @@ def sweep(connection: sqlite3.Connection) -> bool:
             "UNION ALL "
             "SELECT id FROM log WHERE id > :swept AND id <= :last AND id < :kept "
             "AND value IS NULL)",
-            {**bounds, "last": last or 0},
+            {**bounds, "last": last},
         )
-        more = bool(count == _SWEEP)
-        connection.execute(
-            "UPDATE meta SET value = ? WHERE name = 'swept'", (last if more else kept - 1,)
-        )
-    return more
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'swept'", (last,))
+    return bool(count == _SWEEP)
 
 
 def checkpoint(connection: sqlite3.Connection) -> None:
