@@ -150,20 +150,45 @@ class LateAnswers(HeldStore):
         return result
 
 
-async def test_an_answer_that_comes_late_takes_nothing_back() -> None:
+@pytest.fixture
+async def late_store() -> AsyncIterator[LateAnswers]:
     store = await LateAnswers.open()
-    mirror = Mirror(store)
+    yield store
+    await store.close()
+
+
+async def test_an_answer_that_comes_after_that_of_a_later_commit_takes_nothing_back(
+    late_store: LateAnswers,
+) -> None:
+    mirror = Mirror(late_store)
     items = mirror.view("items/", Item)
     async with running(mirror):
         changes = heard(items)
         first = asyncio.ensure_future(mirror.commit([], [items.put("a", Item(n=1))]))
-        await store.begun.wait()
+        await late_store.begun.wait()
         await mirror.commit([], [items.put("a", Item(n=2))])
-        store.late.set()
+        late_store.late.set()
         await first
         assert items.get("a") == Item(n=2)
         assert [change.new for change in changes] == [Item(n=2)]
-    await store.close()
+
+
+async def test_an_answer_that_comes_after_the_watch_takes_nothing_back(
+    late_store: LateAnswers,
+) -> None:
+    mirror = Mirror(late_store)
+    items = mirror.view("items/", Item)
+    async with running(mirror):
+        changes = heard(items)
+        first = asyncio.ensure_future(mirror.commit([], [items.put("a", Item(n=1))]))
+        await late_store.begun.wait()
+        await late_store.txn([], [Put("items/a", '{"n":2}')])
+        late_store.release(2)
+        await mirror.caught_up(2)
+        late_store.late.set()
+        await first
+        assert items.get("a") == Item(n=2)
+        assert [change.new for change in changes] == [Item(n=1), Item(n=2)]
 
 
 async def test_a_refused_commit_shows_nothing_until_the_watch_does(
