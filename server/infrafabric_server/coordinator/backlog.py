@@ -107,9 +107,14 @@ class Backlog:
         fits &= self._caps[:used] >= cost_per_hour_micros
         rows = np.flatnonzero(fits)
         places = self._firsts[rows]
-        for row, first in self._groups.passing_over(excluded):
-            if fits[row]:
-                places[np.searchsorted(rows, row)] = _NOBODY if first is None else first[0]
+        passed = [
+            (row, _NOBODY if first is None else first[0])
+            for row, first in self._groups.passing_over(excluded)
+            if fits[row]
+        ]
+        if passed:
+            passed_rows, next_places = np.array(passed, np.int64).T
+            places[np.searchsorted(rows, passed_rows)] = next_places
         if not len(rows) or (place := places.min()) == _NOBODY:
             return None
         ties = self._groups.at(rows[places == place].tolist())
