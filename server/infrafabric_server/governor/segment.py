@@ -25,7 +25,7 @@ _HALF = SIZE // 2
 
 DENSE = SIZE // 32
 """Rows above which a posting is a column. At a 32nd, either form takes about 2 µs to add, and
-all columns together at most 16 bytes for each capability of each row; at a 64th the columns of
+all columns together 16 bytes at most for each capability of each row; at a 64th the columns of
 thousands of capabilities no longer fit the processor's cache, and take twice the time."""
 
 _SPARSE_AGAIN = DENSE // 2
