@@ -1,4 +1,4 @@
-import { SessionEndedError, TaskLostError } from "../errors.js";
+import { FabricError, SessionEndedError, TaskLostError } from "../errors.js";
 import {
   type ClaimReply,
   type Holding,
@@ -146,7 +146,9 @@ export class Intake {
       const offer = this.#offers.takeBest();
       if (offer === undefined) return;
       this.#claimOffer(offer).catch((error: unknown) => {
-        if (!(error instanceof SessionEndedError)) this.onBug(error);
+        // A refusal, such as that of a session which has just been closed, ends the offer alone.
+        if (error instanceof SessionEndedError || error instanceof FabricError) return;
+        this.onBug(error);
       });
     }
   }
