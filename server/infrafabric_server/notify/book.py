@@ -6,7 +6,6 @@ them all in one transaction. While it is written, the next round gathers.
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,9 +27,6 @@ from infrafabric_server.store.protocol import Compare, StoreError, absent, prese
 MAX_TRIES = 32
 # Wait before what the store refused is tried again.
 RETRY_SECONDS = 0.5
-# What follows from claims and completions may be this late: a write less for each of them
-# leaves the disk to the claims themselves, and watchers have 10 ms (N3).
-GATHER_SECONDS = 0.003
 
 Rule = Callable[[AgentStatus, Situation, datetime], AgentStatus]
 
@@ -78,7 +74,6 @@ class StatusBook:
         self._dirty: dict[str, None] = {}
         self._unrepaired: set[str] = set()
         self._wake = asyncio.Event()
-        self._asked = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
         self._round_size = MAX_TOGETHER
@@ -118,7 +113,6 @@ class StatusBook:
             raise _stopping()
         request = _Request(rule, asyncio.get_running_loop().create_future())
         self._requests.setdefault(swarm_id, deque()).append(request)
-        self._asked.set()
         self._touch(swarm_id)
         return await request.answer
 
@@ -131,8 +125,6 @@ class StatusBook:
         try:
             while True:
                 await self._wake.wait()
-                if not self._requests:
-                    await self._gather()
                 await self._round()
                 if not self._dirty:
                     self._wake.clear()
@@ -142,13 +134,6 @@ class StatusBook:
             for waiting in self._requests.values():
                 for request in waiting:
                     _fail(request, _stopping())
-
-    async def _gather(self) -> None:
-        """Let what follows from tasks and sessions come together, unless someone is waiting."""
-        self._asked.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GATHER_SECONDS):
-                await self._asked.wait()
 
     def _touch(self, swarm_id: str) -> None:
         self._dirty[swarm_id] = None
