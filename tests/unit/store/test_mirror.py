@@ -157,6 +157,13 @@ async def late_store() -> AsyncIterator[LateAnswers]:
     await store.close()
 
 
+async def begun(store: LateAnswers, mirror: Mirror, items: View[Item]) -> asyncio.Task[TxnResult]:
+    """Begin a commit that is applied and not answered yet."""
+    first = asyncio.create_task(mirror.commit([], [items.put("a", Item(n=1))]))
+    await store.begun.wait()
+    return first
+
+
 async def test_an_answer_that_comes_after_that_of_a_later_commit_takes_nothing_back(
     late_store: LateAnswers,
 ) -> None:
@@ -164,8 +171,7 @@ async def test_an_answer_that_comes_after_that_of_a_later_commit_takes_nothing_b
     items = mirror.view("items/", Item)
     async with running(mirror):
         changes = heard(items)
-        first = asyncio.ensure_future(mirror.commit([], [items.put("a", Item(n=1))]))
-        await late_store.begun.wait()
+        first = await begun(late_store, mirror, items)
         await mirror.commit([], [items.put("a", Item(n=2))])
         late_store.late.set()
         await first
@@ -180,8 +186,7 @@ async def test_an_answer_that_comes_after_the_watch_takes_nothing_back(
     items = mirror.view("items/", Item)
     async with running(mirror):
         changes = heard(items)
-        first = asyncio.ensure_future(mirror.commit([], [items.put("a", Item(n=1))]))
-        await late_store.begun.wait()
+        first = await begun(late_store, mirror, items)
         await late_store.txn([], [Put("items/a", '{"n":2}')])
         late_store.release(2)
         await mirror.caught_up(2)
