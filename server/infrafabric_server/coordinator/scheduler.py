@@ -113,14 +113,21 @@ class Scheduler:
         self._capacity.unreserve(assignment.swarm_id, assignment.task_id)
         self.swarm_changed(assignment.swarm_id)
 
-    def settle(self) -> list[Assignment]:
+    def settle(self, most: int | None = None) -> list[Assignment]:
         """Match what has changed; return the pairs that are reserved and must be written.
+
+        `most` is how many swarms may choose before others get their turn of the event loop;
+        the rest is left for the next call, and new tasks wait for it.
 
         Swarms choose first, among the tasks that waited already; then the new tasks choose,
         fillers last, higher priority and age first. So no task is passed by a younger one.
         """
         found: list[Assignment] = []
+        chosen = 0
         while self._dirty:
+            if chosen == most:
+                return found
+            chosen += 1
             swarm_id = next(iter(self._dirty))
             del self._dirty[swarm_id]
             found.extend(self._fill(swarm_id))
