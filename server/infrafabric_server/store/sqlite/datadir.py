@@ -3,6 +3,7 @@
 import fcntl
 import os
 import sqlite3
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from infrafabric_server.store.sqlite.schema import (
 from infrafabric_server.store.sqlite.writer import State
 
 _DATABASE = "fabric.db"
-_LOCK = "fabric.lock"
+_LOCK_FILE = "fabric.lock"
 _PRIVATE = 0o600
 # The writer's statements differ by their number of rows; all of them stay prepared.
 _STATEMENTS = 256
@@ -30,7 +31,7 @@ _RESTORE = "restore the directory from a backup, or move it away to begin anew"
 
 
 class DataDir:
-    """A data directory that belongs to this process until it is released.
+    """A data directory that belongs to this process until it is closed.
 
     The lock is the kernel's: it ends with the process, however that ends.
 
@@ -45,42 +46,34 @@ class DataDir:
     def __init__(self, path: Path, quota: int | None = None) -> None:
         self.database = path / _DATABASE
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, _PRIVATE)
-        except OSError as error:
-            raise StoreRefused(
-                f"cannot write to the data directory {path}: {error.strerror}; "
-                "make it a directory that this user may write to, or choose another one"
-            ) from error
-        try:
-            self._lock_for_us()
-            # SQLite gives its other files the mode of this one.
-            os.close(os.open(self.database, os.O_RDWR | os.O_CREAT, _PRIVATE))
-            self.connection = self.connect()
-            try:
+            with ExitStack() as resources:
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _lock(path, resources)
+                # SQLite gives its other files the mode of this one.
+                os.close(os.open(self.database, os.O_RDWR | os.O_CREAT, _PRIVATE))
+                self.connection = resources.enter_context(closing(self._connect()))
                 self._check()
                 if quota is not None:
                     pages = max(1, quota // self._pragma("page_size"))
                     self._pragma(f"max_page_count={pages}")
-                self.readers = [self.connect() for _ in range(_READERS)]
+                self.readers = [
+                    resources.enter_context(closing(self._connect())) for _ in range(_READERS)
+                ]
                 self.state = _read_state(self.connection)
-            except BaseException:
-                self.connection.close()
-                raise
+                self._resources = resources.pop_all()
         except OSError as error:
-            os.close(self._lock)
             raise StoreRefused(
-                f"cannot write to {self.database}: {error.strerror}; give it to this user"
+                f"cannot write to {error.filename}: {error.strerror}; make {path} a directory "
+                "that this user may write to, or choose another one"
             ) from error
         except sqlite3.Error as error:
-            os.close(self._lock)
             raise self._refused(f"cannot be used ({error})") from error
-        except BaseException:
-            os.close(self._lock)
-            raise
 
-    def connect(self) -> sqlite3.Connection:
-        """Return a new connection, for the thread that will use it."""
+    def close(self) -> None:
+        """Close all connections, the last of which tidies up, and give up the directory."""
+        self._resources.close()
+
+    def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self.database,
             isolation_level=None,
@@ -95,21 +88,6 @@ class DataDir:
         connection.execute("PRAGMA wal_autocheckpoint=0")
         connection.execute(f"PRAGMA journal_size_limit={_WAL_LIMIT}")
         return connection
-
-    def close(self) -> None:
-        """Close all connections, the last of which tidies up, and give up the directory."""
-        for connection in (*self.readers, self.connection):
-            connection.close()
-        os.close(self._lock)
-
-    def _lock_for_us(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StoreRefused(
-                f"the data directory {self.database.parent} is in use by another process; "
-                "stop that one, or choose another directory"
-            ) from error
 
     def _check(self) -> None:
         application = self._pragma("application_id")
@@ -138,6 +116,18 @@ class DataDir:
 
     def _refused(self, why: str) -> StoreRefused:
         return StoreRefused(f"{self.database} {why}; {_RESTORE}")
+
+
+def _lock(path: Path, resources: ExitStack) -> None:
+    lock = os.open(path / _LOCK_FILE, os.O_RDWR | os.O_CREAT, _PRIVATE)
+    resources.callback(os.close, lock)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise StoreRefused(
+            f"the data directory {path} is in use by another process; "
+            "stop that one, or choose another directory"
+        ) from error
 
 
 def _read_state(connection: sqlite3.Connection) -> State:

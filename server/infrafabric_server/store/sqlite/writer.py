@@ -85,7 +85,7 @@ class Writer:
         self._thread.start()
 
     async def run(self, command: Command) -> Answer:
-        """Commit `command` and return its answer. Raises StoreError, nothing being applied."""
+        """Commit `command` and return its answer. Raises StoreError."""
         future: asyncio.Future[Answer] = self._loop.create_future()
         self._queue.put(_Job(command, future))
         return await future
