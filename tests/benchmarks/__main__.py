@@ -18,10 +18,17 @@ from grpc import aio
 
 from infrafabric.v1 import coordinator_claim_pb2 as claim_pb
 from infrafabric.v1 import coordinator_task_pb2 as task_pb
-from infrafabric.v1 import notify_service_pb2, session_client_pb2, status_pb2, task_pb2
+from infrafabric.v1 import (
+    notify_service_pb2,
+    session_client_pb2,
+    status_pb2,
+    task_pb2,
+    witness_service_pb2,
+)
 from infrafabric.v1.coordinator_service_pb2_grpc import CoordinatorServiceStub
 from infrafabric.v1.notify_service_pb2_grpc import NotifyServiceStub
 from infrafabric.v1.session_server_pb2 import ServerFrame
+from infrafabric.v1.witness_service_pb2_grpc import WitnessServiceStub
 from tests.benchmarks import matching
 from tests.benchmarks.controls import Disk, Echo
 from tests.benchmarks.fabric import Bench, Pushes, RawSession
@@ -51,11 +58,16 @@ class Run:
         self._channel = aio.insecure_channel(server.grpc)
         self.stub = CoordinatorServiceStub(self._channel)
         self.notify = NotifyServiceStub(self._channel)
+        self.witness = WitnessServiceStub(self._channel)
         self.bench = Bench(self.stub)
 
     def times(self, count: int) -> int:
         """Return how often something is measured at this scale."""
         return max(20, int(count * self.scale))
+
+    async def settled(self) -> None:
+        """Return when what was set up is sealed, so that it is not measured with the rest."""
+        await self.witness.QueryEntries(witness_service_pb2.QueryEntriesRequest(page_size=1))
 
     async def disk_and_echo(self) -> None:
         """The controls by themselves."""
@@ -284,6 +296,7 @@ class Run:
         seconds = max(2, int(8 * self.scale))
         tasks = await self.bench.manual_tasks(200 * seconds)
         claimers = await self.bench.swarms(100)
+        await self.settled()
         claims: list[float] = []
         receipts: list[float] = []
 
