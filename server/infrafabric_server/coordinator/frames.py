@@ -77,9 +77,10 @@ class Revoked:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A text for everyone."""
+    """A text for everyone; `revision` is that of its record, by which it is found again."""
 
     broadcast: Broadcast
+    revision: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ class SessionLink:
     """One open session of a swarm on this replica.
 
     Frames are queued and never awaited, so that no reader can hold up a decision; a
-    reader too slow for `MAX_WAITING_FRAMES` loses its stream and resumes. `credit` is the
+    reader too slow for `MAX_WAITING_FRAMES` beyond its welcome loses its stream and resumes.
+    `heard` is the revision after which it has not heard broadcasts. `credit` is the
     number of task frames that may still be sent, None without limit. `working` maps each
     task that the session was given or claimed to its attempt, `unacknowledged` those it
     has not confirmed; `declined` has the ids of tasks it refused, `offered` those it
@@ -36,13 +37,20 @@ class SessionLink:
     """
 
     def __init__(
-        self, swarm_id: str, epoch: int, lease: int, role: SessionRole, credit: int | None
+        self,
+        swarm_id: str,
+        epoch: int,
+        lease: int,
+        role: SessionRole,
+        credit: int | None,
+        heard: int,
     ) -> None:
         self.swarm_id = swarm_id
         self.epoch = epoch
         self.lease = lease
         self.role = role
         self.credit = credit
+        self.heard = heard
         self.suspended = False
         self.working: dict[str, int] = {}
         self.claiming: set[str] = set()
@@ -51,6 +59,7 @@ class SessionLink:
         self.declined: set[str] = set()
         self.offered: dict[str, float] = {}
         self._waiting: deque[Frame] = deque()
+        self._room: int | None = None
         self._wake = asyncio.Event()
         self._ending: Ending | None = None
         self.ended = asyncio.Event()
@@ -83,7 +92,7 @@ class SessionLink:
         """Queue frames; on overflow the stream ends with QUEUE_OVERFLOW. Ignored after the end."""
         if not self.live:
             return
-        if len(self._waiting) + len(frames) > MAX_WAITING_FRAMES:
+        if self._room is not None and len(self._waiting) + len(frames) > self._room:
             self._waiting.clear()
             self._waiting.append(
                 Closing(ClosingAction.RESUME, "frames were read too slowly; resume")
@@ -97,6 +106,10 @@ class SessionLink:
             return
         self._waiting.extend(frames)
         self._wake.set()
+
+    def welcomed(self) -> None:
+        """Let the limit begin: the welcome is as long as it is, or a session could never resume."""
+        self._room = MAX_WAITING_FRAMES + len(self._waiting)
 
     def end(self, action: ClosingAction, reason: str, error: FabricError | None = None) -> None:
         """Announce the end, then end the stream with `error` (None: well)."""

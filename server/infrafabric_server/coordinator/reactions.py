@@ -216,7 +216,7 @@ class Reactions:
     def _broadcast_changed(self, change: Change[Broadcast]) -> None:
         if change.new is not None and change.old is None:
             for link in self._links.live():
-                link.send(Said(change.new))
+                link.send(Said(change.new, change.revision))
 
     def _blocker_changed(self, change: Change[BlockerAlert]) -> None:
         alert = change.new

@@ -109,7 +109,15 @@ class Sessions:
             facts.append(Fact(operation, swarm_id, details={"replica": self._replica}))
             result = await self._records.commit(compares, writes, facts)
             if result.succeeded:
-                link = SessionLink(swarm_id, result.revision, lease, opening.role, opening.credit)
+                heard = opening.after_broadcast
+                link = SessionLink(
+                    swarm_id,
+                    result.revision,
+                    lease,
+                    opening.role,
+                    opening.credit,
+                    result.revision if heard is None else heard,
+                )
                 self._replace(link)
                 self._welcome(link, token, opening, resumed=resumed)
                 return link
@@ -168,8 +176,9 @@ class Sessions:
             link.send(*(Alert(alert) for alert in alerts if alert.open))
         if opening.after_broadcast is not None:
             missed = self._records.broadcasts_after(opening.after_broadcast)
-            link.send(*(Said(broadcast) for _, broadcast in missed))
+            link.send(*(Said(broadcast, revision) for revision, broadcast in missed))
         self._reactions.refresh(link.swarm_id)
+        link.welcomed()
 
     def _owned(self, swarm_id: str) -> list[Task]:
         held = [self._records.tasks.get(name) for name in self._capacity.holdings(swarm_id)]

@@ -52,7 +52,7 @@ def frame_to_wire(frame: frames.Frame, sequence: int) -> pb.ServerFrame:
             message.revoked.attempt = attempt
             message.revoked.reason = _REASONS[reason]
             message.revoked.detail = detail
-        case frames.Said(broadcast):
+        case frames.Said(broadcast, _):
             message.broadcast.CopyFrom(broadcast_to_wire(broadcast))
         case frames.Alert(blocker):
             message.blocker_alert.blocker.CopyFrom(blocker_to_wire(blocker))

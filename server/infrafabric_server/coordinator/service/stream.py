@@ -7,7 +7,7 @@ from typing import Protocol
 from infrafabric.v1 import session_client_pb2, session_server_pb2
 from infrafabric.v1.coordinator_service_pb2 import OpenSessionRequest, OpenSessionResponse
 from infrafabric_server.coordinator.coordinator import Coordinator
-from infrafabric_server.coordinator.frames import ClosingAction
+from infrafabric_server.coordinator.frames import ClosingAction, Said
 from infrafabric_server.coordinator.link import Ending, SessionLink
 from infrafabric_server.coordinator.service import parse
 from infrafabric_server.coordinator.service.frames import frame_to_wire
@@ -47,7 +47,7 @@ async def serve_session(
         async with asyncio.TaskGroup() as group:
             inbox = Inbox(coordinator, link, report_status, coordinator.background)
             reader = group.create_task(_read(coordinator, link, inbox, rest, requests))
-            writer = group.create_task(_write(coordinator, link, wire))
+            writer = group.create_task(_write(link, wire))
             await link.ended.wait()
             await asyncio.wait([writer], timeout=FLUSH_SECONDS)
             ending = link.ending_of()
@@ -107,11 +107,11 @@ async def _read(
         link.drop()
 
 
-async def _write(coordinator: Coordinator, link: SessionLink, wire: Wire) -> None:
+async def _write(link: SessionLink, wire: Wire) -> None:
     sequence = 0
-    # A resumed session is sent the broadcasts after the cursor: it may pass a revision only
-    # when nothing that was queued up to there still waits.
-    cursor = ""
+    # A resumed session is sent the broadcasts after the cursor, so it passes one only with the
+    # message that carries it: what still waits is lost when the stream is cut.
+    heard = link.heard
     while True:
         waiting, ending = await link.take(MAX_FRAMES)
         frames: list[session_server_pb2.ServerFrame] = []
@@ -125,9 +125,9 @@ async def _write(coordinator: Coordinator, link: SessionLink, wire: Wire) -> Non
                 break
             sequence += 1
             frames.append(message)
+            if isinstance(frame, Said):
+                heard = frame.revision
         if frames:
-            if not link.waiting:
-                cursor = str(coordinator.records.mirror.revision)
-            await wire.write(OpenSessionResponse(frames=frames, cursor=cursor))
+            await wire.write(OpenSessionResponse(frames=frames, cursor=str(heard)))
         if ending is not None:
             return
