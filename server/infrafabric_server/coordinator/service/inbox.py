@@ -83,7 +83,7 @@ class Inbox:
                 else "a frame must say something: set one of its fields",
             )
         if kind == "close":
-            await self._settled()
+            await self.settled()
         await self._room.acquire()
         key = _order_key(frame, kind)
         before = self._last.get(key) if key else None
@@ -94,7 +94,8 @@ class Inbox:
             self._last[key] = task
             task.add_done_callback(lambda done: self._forget(key, done))
 
-    async def _settled(self) -> None:
+    async def settled(self) -> None:
+        """Return when all frames so far were worked on."""
         if self._tasks:
             await asyncio.wait(self._tasks)
 

@@ -104,7 +104,9 @@ async def _read(
         )
         link.end(action, error.message, error)
     else:
-        link.drop()
+        # The client has said all that it has to say: it is still told what becomes of it.
+        await inbox.settled()
+        link.finish()
 
 
 async def _write(link: SessionLink, wire: Wire) -> None:
