@@ -79,6 +79,12 @@ async def test_closing_finishes_what_was_accepted(world: World) -> None:
         assert isinstance(result, StoreClosed) is (f"k{n}" not in there)
 
 
+async def test_a_store_may_be_closed_before_it_did_anything(world: World) -> None:
+    for _ in range(2):
+        store = await world.open()
+        await store.close()
+
+
 async def test_a_closed_store_says_so(world: World) -> None:
     store = await world.open()
     lease = await store.grant(10)

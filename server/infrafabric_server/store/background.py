@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -16,7 +16,7 @@ class Background:
         self._tasks: list[asyncio.Task[None]] = []
         self._logger = structlog.get_logger(__name__)
 
-    def start(self, name: str, job: Awaitable[None]) -> None:
+    def start(self, name: str, job: Callable[[], Awaitable[None]]) -> None:
         """Run `job` until `stop`; a StoreClosed ends it quietly."""
         self._tasks.append(asyncio.create_task(self._run(name, job), name=name))
 
@@ -35,10 +35,10 @@ class Background:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _run(self, name: str, job: Awaitable[None]) -> None:
+    async def _run(self, name: str, job: Callable[[], Awaitable[None]]) -> None:
         try:
             with contextlib.suppress(StoreClosed):
-                await job
+                await job()
         except Exception:
             self._logger.exception("store_job_broke", job=name)
             raise

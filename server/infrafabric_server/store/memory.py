@@ -110,8 +110,8 @@ class MemoryStore:
             sleep: waits for a number of seconds of `clock`.
         """
         store = cls(data or MemoryData(), clock or SystemClock(), history, sleep)
-        store._background.start("lease_timer", store._leases.run())
-        store._background.start("history_retention", store._retention.run())
+        store._background.start("lease_timer", store._leases.run)
+        store._background.start("history_retention", store._retention.run)
         return store
 
     async def get(self, key: str) -> KeyValue | None:

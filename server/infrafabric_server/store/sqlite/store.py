@@ -69,9 +69,9 @@ class SqliteStore:
         self._logger = structlog.get_logger(__name__)
         retention = Retention(clock, history, lambda: self._watches.revision, self.compact, sleep)
         self._background = Background()
-        self._background.start("lease_timer", self._leases.run())
-        self._background.start("history_retention", retention.run())
-        self._background.start("checkpoint", self._checkpoint())
+        self._background.start("lease_timer", self._leases.run)
+        self._background.start("history_retention", retention.run)
+        self._background.start("checkpoint", self._checkpoint)
 
     @classmethod
     async def open(
