@@ -49,9 +49,9 @@ async def serve_session(
             reader = group.create_task(_read(coordinator, link, inbox, rest, requests))
             writer = group.create_task(_write(link, wire))
             await link.ended.wait()
+            reader.cancel()
             await asyncio.wait([writer], timeout=FLUSH_SECONDS)
             ending = link.ending_of()
-            reader.cancel()
             writer.cancel()
     finally:
         coordinator.sessions.detach(link)
