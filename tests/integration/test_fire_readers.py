@@ -78,17 +78,18 @@ async def readers(stack: AsyncExitStack, address: str, name: str) -> list[Follow
 
 
 async def server_in(stack: AsyncExitStack, path: Path) -> tuple[ServerProcess, Client]:
-    path.mkdir()
     environment = {"INFRAFABRIC_LEASE_SECONDS": "300"}
     server = await stack.enter_async_context(ServerProcess(path, environment=environment))
     return server, await stack.enter_async_context(Client(server.grpc))
 
 
 @pytest.mark.timeout(150)
-async def test_c4_n10_readers_that_never_read_are_bounded_and_miss_nothing(tmp_path: Path) -> None:
+async def test_c4_n10_readers_that_never_read_are_bounded_and_miss_nothing(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     async with AsyncExitStack() as stack:
-        server, client = await server_in(stack, tmp_path / "readers")
-        bare, control = await server_in(stack, tmp_path / "control")
+        server, client = await server_in(stack, tmp_path_factory.mktemp("readers"))
+        bare, control = await server_in(stack, tmp_path_factory.mktemp("control"))
         proxy = await stack.enter_async_context(Proxy(server.grpc))
         idle = await readers(stack, server.grpc, "idle")
         stalled = await readers(stack, proxy.address, "stalled")
