@@ -57,7 +57,7 @@ class RawSession:
 
     async def open(self) -> OpenedFrame:
         """Open the stream and return the server's welcome."""
-        self._call = self._stub.OpenSession()
+        self._call = self._stub.OpenSession(wait_for_ready=True)
         self._reader = asyncio.create_task(self._read())
         await self.say(ClientFrame(open=self._opening))
         return (await self.heard(lambda frame: frame.HasField("opened"))).opened
