@@ -85,30 +85,30 @@ class Inbox:
         if kind == "close":
             await self.settled()
         await self._room.acquire()
-        key = _order_key(frame, kind)
-        before = self._last.get(key) if key else None
+        keys = _order_keys(frame, kind)
+        before = {self._last[key] for key in keys if key in self._last}
         task = self._background.start(self._work(frame, kind, before))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        if key:
-            self._last[key] = task
-            task.add_done_callback(lambda done: self._forget(key, done))
+        self._last.update(dict.fromkeys(keys, task))
+        task.add_done_callback(lambda done: self._forget(keys, done))
 
     async def settled(self) -> None:
         """Return when all frames so far were worked on."""
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _forget(self, key: str, task: asyncio.Task[None]) -> None:
-        if self._last.get(key) is task:
-            del self._last[key]
+    def _forget(self, keys: list[str], task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        for key in keys:
+            if self._last.get(key) is task:
+                del self._last[key]
 
     async def _work(
-        self, frame: pb.ClientFrame, kind: str, before: asyncio.Task[None] | None
+        self, frame: pb.ClientFrame, kind: str, before: set[asyncio.Task[None]]
     ) -> None:
         try:
-            if before is not None:
-                await asyncio.wait([before])
+            if before:
+                await asyncio.wait(before)
             answer = await self._answer(frame, kind)
         finally:
             self._room.release()
@@ -242,9 +242,12 @@ class Inbox:
         )
 
 
-def _order_key(frame: pb.ClientFrame, kind: str) -> str:
-    """Return what orders a frame: its task, or its kind for statuses; "" for nothing."""
-    if kind in ("heartbeat", "create", "credit"):
-        return ""
-    task_id = getattr(getattr(frame, kind), "task_id", "")
-    return f"status:{kind}" if kind == "status" else f"task:{task_id}"
+def _order_keys(frame: pb.ClientFrame, kind: str) -> list[str]:
+    """Return what orders a frame among others: its tasks, or its kind for statuses."""
+    if kind in ("heartbeat", "credit"):
+        return []
+    if kind == "status":
+        return ["status"]
+    if kind == "create":
+        return [f"task:{task.task_id}" for task in frame.create.tasks if task.task_id]
+    return [f"task:{getattr(getattr(frame, kind), 'task_id', '')}"]
