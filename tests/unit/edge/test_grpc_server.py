@@ -59,6 +59,7 @@ async def test_an_answer_passes_and_is_counted() -> None:
     async with served(Probe()) as it:
         answer = await it.notify.Notify(NotifyRequest(message="abc"))
         assert answer.queue_position == 3
+        await it.server.stop(5)  # a call is counted when its handler has ended
         assert it.calls(f"{NOTIFY}/Notify", "OK") == 1
         labels = {"method": f"{NOTIFY}/Notify"}
         count = it.registry.get_sample_value("infrafabric_grpc_call_seconds_count", labels)
@@ -93,6 +94,7 @@ async def test_every_kind_of_call_answers_a_refusal_alike(
             await session.read()
         assert refusal(caught.value) == expected
         code = expected[0].name
+        await it.server.stop(5)  # a call is counted when its handler has ended
         for method in (f"{NOTIFY}/Notify", f"{NOTIFY}/WatchStatus", f"{COORDINATOR}/OpenSession"):
             assert it.calls(method, code) == 1
 
@@ -123,6 +125,7 @@ async def test_a_status_that_a_handler_sends_itself_stays_as_it_is() -> None:
         with pytest.raises(aio.AioRpcError) as caught:
             await it.notify.Notify(NotifyRequest())
         assert (caught.value.code(), caught.value.details()) == (StatusCode.DATA_LOSS, "so be it")
+        await it.server.stop(5)  # a call is counted when its handler has ended
         assert it.calls(f"{NOTIFY}/Notify", "DATA_LOSS") == 1
 
 
