@@ -39,6 +39,7 @@ class RawSession:
         self._call: grpc.aio.StreamStreamCall[OpenSessionRequest, OpenSessionResponse] | None = None
         self._reader: asyncio.Task[None] | None = None
         self._changed = asyncio.Condition()
+        self._writing = asyncio.Lock()
         self._over = False
         self._answers: dict[str, asyncio.Future[ReplyFrame]] = {}
         self._asked = 0
@@ -73,7 +74,9 @@ class RawSession:
         """Write frames as one message; they wait for nothing."""
         assert self._call is not None
         try:
-            await self._call.write(OpenSessionRequest(frames=frames))
+            # gRPC takes one message at a time.
+            async with self._writing:
+                await self._call.write(OpenSessionRequest(frames=frames))
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             raise StreamOverError(f"the stream of {self._opening.swarm_id} is over") from None
 
