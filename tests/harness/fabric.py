@@ -75,14 +75,21 @@ class Fabric:
 
 @asynccontextmanager
 async def running_fabric(
-    store: Store, *, clock: Clock | None = None, limits: Limits | None = None
+    store: Store,
+    *,
+    clock: Clock | None = None,
+    limits: Limits | None = None,
+    outbox: Outbox | None = None,
 ) -> AsyncIterator[Fabric]:
-    """Run a coordinator over `store` until the block ends; the store stays open."""
+    """Run a coordinator over `store` until the block ends; the store stays open.
+
+    Without an `outbox` of its own, it has one that is never full and that nobody empties.
+    """
     clock = clock or SystemClock()
     mirror = Mirror(store)
     fleet = Fleet(mirror)
     roster = Roster()
-    outbox = Outbox(clock, "test", ())
+    outbox = outbox or Outbox(clock, "test", ())
     governor = Governor(fleet.swarms, roster)
     flood = Flood(outbox, store, clock, component="coordinator")
     parts = build_coordinator(
