@@ -12,10 +12,10 @@ from infrafabric_server.coordinator.claims import Claims
 from infrafabric_server.coordinator.frames import Delivery, TaskFrame
 from infrafabric_server.coordinator.link import Links, SessionLink
 from infrafabric_server.coordinator.models import Dispatch, LossKind, Task, TaskState
-from infrafabric_server.coordinator.records import Decision, Fact, Records
+from infrafabric_server.coordinator.records import MAX_TRIES, Decision, Fact, Records
 from infrafabric_server.coordinator.scheduler import Assignment, Scheduler
 from infrafabric_server.coordinator.timers import Timers
-from infrafabric_server.errors import FabricError
+from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.store.protocol import StoreError, unchanged
 
 # Wait before an assignment that the store refused is tried again.
@@ -104,18 +104,22 @@ class Dispatcher:
 
     async def make_ready(self, task_id: str) -> None:
         """Make a blocked task whose dependencies are completed available, or assign it at once."""
-        entry = self._records.tasks.entry(task_id)
-        if entry is None or entry.value.state is not TaskState.BLOCKED:
-            return
-        ready = rules.unblock(entry.value)
-        assignment = None
-        if ready.dispatch is Dispatch.AUTO:
-            self.settle()
-            assignment = self.reserve_for(ready)
-        decision = Decision(ready, [Fact("task_unblocked", task_id=task_id)])
-        if assignment is not None:
-            decision = self.assigned(ready, assignment) or decision
-        await self._commit(task_id, entry.mod_revision, decision, assignment)
+        for _ in range(MAX_TRIES):
+            entry = self._records.tasks.entry(task_id)
+            if entry is None or entry.value.state is not TaskState.BLOCKED:
+                return
+            ready = rules.unblock(entry.value)
+            assignment = None
+            if ready.dispatch is Dispatch.AUTO:
+                self.settle()
+                assignment = self.reserve_for(ready)
+            decision = Decision(ready, [Fact("task_unblocked", task_id=task_id)])
+            if assignment is not None:
+                decision = self.assigned(ready, assignment) or decision
+            # It is refused too when the session that was to have the task is over.
+            if await self._commit(task_id, entry.mod_revision, decision, assignment):
+                return
+        raise FabricError(Reason.CONTENTION, f"task {task_id} changes too fast to be made ready")
 
     async def assign(self, task: Task, mod_revision: int) -> Assignment | None:
         """Assign one task by hand; None when no free swarm fits or the task changed meanwhile."""

@@ -38,7 +38,8 @@ class Scheduler:
         self._capacity = capacity
         self._regular = Backlog()
         self._fillers = Backlog()
-        self._in_flight: set[str] = set()
+        # The pairs that are being written, each with its task if that looks for a swarm again.
+        self._in_flight: dict[str, tuple[Task, Age] | None] = {}
         self._dirty: dict[str, None] = {}
         self._arrived: dict[str, tuple[Task, Age]] = {}
         self._refused: defaultdict[str, set[str]] = defaultdict(set)
@@ -59,13 +60,18 @@ class Scheduler:
         self._dirty[swarm_id] = None
 
     def task_waits(self, task: Task, age: Age) -> None:
-        """Note a task that looks for a swarm; it is matched at the next `settle`."""
-        if task.task_id not in self._in_flight:
-            self._arrived[task.task_id] = (task, age)
+        """Note a task that looks for a swarm; it is matched at the next `settle`.
+
+        One that is being written for a swarm is matched once that is done.
+        """
+        waiting = self._in_flight if task.task_id in self._in_flight else self._arrived
+        waiting[task.task_id] = (task, age)
 
     def task_left(self, task_id: str) -> None:
         """Note that a task looks for a swarm no longer."""
         self._arrived.pop(task_id, None)
+        if task_id in self._in_flight:
+            self._in_flight[task_id] = None
         self._regular.remove(task_id)
         self._fillers.remove(task_id)
 
@@ -74,6 +80,8 @@ class Scheduler:
         self.task_left(task_id)
         for swarm_id in self._refusers.pop(task_id, ()):
             self._refused[swarm_id].discard(task_id)
+            if not self._refused[swarm_id]:
+                del self._refused[swarm_id]
 
     def refuse(self, swarm_id: str, task_id: str) -> None:
         """Note that a swarm gave a task back: it is not given the same one again for now."""
@@ -95,21 +103,27 @@ class Scheduler:
         """
         if task.task_id in self._in_flight:
             return None
-        match = self._roster(task).best(
-            task.spec.required_capabilities,
-            max_cost_per_hour_micros=hourly_cap(
-                task.spec.max_cost_micros, task.spec.estimated_duration
-            ),
-            preferred_model=task.spec.preferred_model,
-            excluding=self._refusers.get(task.task_id, ()),
-        )
-        if match is None:
-            return None
-        return self._reserve(task.task_id, match.swarm_id, match)
+        roster = self._roster(task)
+        while True:
+            match = roster.best(
+                task.spec.required_capabilities,
+                max_cost_per_hour_micros=hourly_cap(
+                    task.spec.max_cost_micros, task.spec.estimated_duration
+                ),
+                preferred_model=task.spec.preferred_model,
+                excluding=self._refusers.get(task.task_id, ()),
+            )
+            if match is None:
+                return None
+            # A stream may have ended since the roster heard of its swarm, which hears it now.
+            if self._capacity.refresh(match.swarm_id) in _wanted(task):
+                return self._reserve(task.task_id, match.swarm_id, match)
 
     def done(self, assignment: Assignment) -> None:
         """Give a reservation up, whether its claim was written or not."""
-        self._in_flight.discard(assignment.task_id)
+        again = self._in_flight.pop(assignment.task_id, None)
+        if again is not None:
+            self._arrived[assignment.task_id] = again
         self._capacity.unreserve(assignment.swarm_id, assignment.task_id)
         self.swarm_changed(assignment.swarm_id)
 
@@ -186,6 +200,11 @@ class Scheduler:
         return self._capacity.filler_roster if task.spec.filler else self._capacity.roster
 
     def _reserve(self, task_id: str, swarm_id: str, match: CapabilityMatch | None) -> Assignment:
-        self._in_flight.add(task_id)
+        self._in_flight.setdefault(task_id, None)
         self._capacity.reserve(swarm_id, task_id)
         return Assignment(task_id, swarm_id, match)
+
+
+def _wanted(task: Task) -> tuple[Availability, ...]:
+    """Return what a swarm must be available for to be given a task."""
+    return (Availability.ANY, Availability.FILLERS) if task.spec.filler else (Availability.ANY,)
