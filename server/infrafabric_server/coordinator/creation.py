@@ -175,6 +175,8 @@ def _digest(new: Sequence[NewTask]) -> str:
     """Return a hash of what the caller asked for, without what the server filled in."""
     digest = hashlib.sha256()
     for spec, dispatch in new:
-        text = spec.model_dump_json(exclude={"create_time"})
-        digest.update(f"{dispatch.value}\n{text}\n".encode())
+        # A set has another order in each process.
+        needs = sorted(spec.required_capabilities)
+        text = spec.model_dump_json(exclude={"create_time", "required_capabilities"})
+        digest.update(f"{dispatch.value}\n{needs}\n{text}\n".encode())
     return digest.hexdigest()

@@ -183,6 +183,17 @@ async def test_c7_a_repeated_request_creates_nothing_twice(fabric: Fabric) -> No
     assert refused.value.reason is Reason.REQUEST_ID_REUSED
 
 
+async def test_c7_a_repeat_may_name_the_needs_in_another_order(fabric: Fabric) -> None:
+    names = [f"skill-{i}" for i in range(64)]
+    spec, dispatch = new_task("t")
+    forward, back = (
+        spec.model_copy(update={"required_capabilities": frozenset(needs)})
+        for needs in (names, names[::-1])
+    )
+    first = await fabric.coordinator.creation.create([(forward, dispatch)], "again")
+    assert await fabric.coordinator.creation.create([(back, dispatch)], "again") == first
+
+
 async def test_c9_a_blocked_swarm_gets_a_filler_and_then_its_own_task_back(
     fabric: Fabric,
 ) -> None:
