@@ -12,7 +12,7 @@ from infrafabric_server.coordinator.records import MAX_TRIES, Fact, Records
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SwarmProfile
 from infrafabric_server.limits import MAX_SWARMS
-from infrafabric_server.store.mirror import Entry
+from infrafabric_server.store.mirror import Entry, View
 from infrafabric_server.store.protocol import Delete, unchanged
 
 
@@ -45,6 +45,12 @@ def registered(known: Entry[SwarmProfile] | None, joining: Joining, now: datetim
     return SwarmProfile.model_validate(dict(profile) | said | {"update_time": now})
 
 
+def check_room(swarms: View[SwarmProfile], swarm_id: str) -> None:
+    """Raise LIMIT_REACHED if a swarm is not known and no further one may be."""
+    if swarm_id not in swarms and len(swarms) >= MAX_SWARMS:
+        raise FabricError(Reason.LIMIT_REACHED, f"the fabric holds at most {MAX_SWARMS} swarms")
+
+
 def registration_fact(profile: SwarmProfile) -> Fact:
     """Return the witness entry of a registration."""
     details = {
@@ -72,10 +78,7 @@ class Registration:
         swarms = self._records.fleet.swarms
         for _ in range(MAX_TRIES):
             known = swarms.entry(joining.swarm_id)
-            if known is None and len(swarms) >= MAX_SWARMS:
-                raise FabricError(
-                    Reason.LIMIT_REACHED, f"the fabric holds at most {MAX_SWARMS} swarms"
-                )
+            check_room(swarms, joining.swarm_id)
             profile = registered(known, joining, self._records.clock.now())
             if known is not None and profile == known.value:
                 return profile

@@ -31,19 +31,14 @@ class Revocations:
         link = self._links.get(held.swarm_id)
         if link is None or link.working.get(old.task_id) != held.attempt:
             return
-        self.forget(link, old.task_id)
+        del link.working[old.task_id]
+        self.acknowledged(link, old.task_id)
         if old.task_id not in link.ending_tasks:
             reason, detail = _why(new, held.attempt)
             link.send(Revoked(old.task_id, held.attempt, reason, detail))
 
-    def forget(self, link: SessionLink, task_id: str) -> None:
-        """Note that a session works on a task no longer."""
-        link.working.pop(task_id, None)
-        self.acknowledged(link, task_id)
-
     def acknowledged(self, link: SessionLink, task_id: str) -> None:
-        """Note that a session has a task, by its own word or by its work on it."""
-        link.suspended = False
+        """Expect no acknowledgement of a task any more: it came, or the claim is over."""
         if link.unacknowledged.pop(task_id, None) is not None:
             self._timers.clear(ack_timer(link, task_id))
 

@@ -22,7 +22,12 @@ from infrafabric_server.coordinator.models import LossKind, Task
 from infrafabric_server.coordinator.offers import Offers
 from infrafabric_server.coordinator.reactions import Reactions
 from infrafabric_server.coordinator.records import MAX_TRIES, Fact, Records
-from infrafabric_server.coordinator.registration import Joining, registered, registration_fact
+from infrafabric_server.coordinator.registration import (
+    Joining,
+    check_room,
+    registered,
+    registration_fact,
+)
 from infrafabric_server.coordinator.revocations import Revocations
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SessionRecord, SessionRole
@@ -77,13 +82,18 @@ class Sessions:
         self._replica = replica
         self._lease_seconds = lease_seconds
         self._renewed: dict[int, float] = {}
-        self.draining = False
+        self._drain_reason = ""
+
+    @property
+    def draining(self) -> bool:
+        """Whether sessions are asked to go elsewhere."""
+        return bool(self._drain_reason)
 
     async def open(self, opening: Opening) -> SessionLink:
         """Open a session, fence an older one of the same swarm, and send what it needs to know.
 
         With the right token the claims are kept as they are, otherwise under new attempts.
-        Raises CONTENTION.
+        Raises LIMIT_REACHED, CONTENTION.
         """
         swarm_id = opening.joining.swarm_id
         lease = await self._records.store.grant(self._lease_seconds)
@@ -91,6 +101,7 @@ class Sessions:
             earlier = self._records.fleet.sessions.entry(swarm_id)
             resumed = earlier is not None and _is_token(earlier.value, opening.resume_token)
             profile = self._records.fleet.swarms.entry(swarm_id)
+            check_room(self._records.fleet.swarms, swarm_id)
             compares, writes, facts = self._takeover(swarm_id, earlier, resumed=resumed)
             joined = registered(profile, opening.joining, self._records.clock.now())
             compares.append(
@@ -107,7 +118,12 @@ class Sessions:
             writes.append(self._session_write(opening, token, lease))
             operation = "session_resumed" if resumed else "session_opened"
             facts.append(Fact(operation, swarm_id, details={"replica": self._replica}))
-            result = await self._records.commit(compares, writes, facts)
+            try:
+                result = await self._records.commit(compares, writes, facts)
+            except LeaseNotFound:
+                # The store was so slow that the lease has ended meanwhile.
+                lease = await self._records.store.grant(self._lease_seconds)
+                continue
             if result.succeeded:
                 heard = opening.after_broadcast
                 link = SessionLink(
@@ -120,6 +136,8 @@ class Sessions:
                 )
                 self._replace(link)
                 self._welcome(link, token, opening, resumed=resumed)
+                if self.draining:
+                    link.end(ClosingAction.RESUME, self._drain_reason)
                 return link
         await self._records.store.revoke(lease)
         raise FabricError(
@@ -140,16 +158,20 @@ class Sessions:
     def _takeover(
         self, swarm_id: str, earlier: Entry[SessionRecord] | None, *, resumed: bool
     ) -> tuple[list[Compare], list[Write], list[Fact]]:
-        """Return what a new stream changes of what an earlier one left."""
+        """Return what a new stream changes of what an earlier one left.
+
+        That may be claims without a session too, which nobody has taken back yet.
+        """
         seen = earlier.mod_revision if earlier is not None else 0
         compares = [unchanged(self._records.fleet.sessions.key(swarm_id), seen)]
         writes: list[Write] = []
         facts: list[Fact] = []
-        if earlier is None or resumed:
+        if resumed:
             return compares, writes, facts
         for task_id in self._capacity.holdings(swarm_id):
             entry = self._records.tasks.entry(task_id)
-            if entry is None or entry.value.claim is None:
+            held = entry.value.claim if entry is not None else None
+            if entry is None or held is None or held.expire_time is not None:
                 continue
             taken = rules.take_over(entry.value, self._records.clock.now())
             compares.append(unchanged(entry.key, entry.mod_revision))
@@ -204,6 +226,12 @@ class Sessions:
                 f"nothing was heard of {link.swarm_id} for longer than its lease",
             ) from None
 
+    def heard(self, link: SessionLink) -> None:
+        """Note that a session said more than that it is there: it is given tasks again."""
+        if link.suspended:
+            link.suspended = False
+            self._reactions.refresh(link.swarm_id)
+
     def beat(self, link: SessionLink) -> None:
         """Answer a heartbeat with all that the session holds, and send again what it misses."""
         owned = self._owned(link.swarm_id)
@@ -230,8 +258,20 @@ class Sessions:
     async def close(self, link: SessionLink, reason: str) -> None:
         """End a session by its own word: what it holds goes back at once.
 
-        The stream itself goes on until the caller has answered and finishes the link.
+        The stream itself goes on until the caller has answered and finishes the link. If
+        the end cannot be written, so does the session.
         """
+        # What goes back must not come straight here again.
+        link.suspended = True
+        try:
+            await self._close(link, reason)
+        except Exception:
+            if link.live:
+                self._links.add(link)
+            self.heard(link)
+            raise
+
+    async def _close(self, link: SessionLink, reason: str) -> None:
         swarm_id = link.swarm_id
         for task in self._owned(swarm_id):
             await self._claims.lose(
@@ -252,9 +292,6 @@ class Sessions:
 
     def detach(self, link: SessionLink) -> None:
         """Note that a stream is gone; its lease goes on, so that it can be resumed."""
-        self._detach(link)
-
-    def _detach(self, link: SessionLink) -> None:
         link.drop()
         self._renewed.pop(link.lease, None)
         self._links.remove(link)
@@ -262,7 +299,7 @@ class Sessions:
 
     def drain(self, reason: str) -> None:
         """Ask every session to resume elsewhere, and end the streams."""
-        self.draining = True
+        self._drain_reason = reason
         for link in self._links.live():
             link.end(ClosingAction.RESUME, reason)
 

@@ -119,6 +119,8 @@ class Inbox:
 
     async def _answer(self, frame: pb.ClientFrame, kind: str) -> Answer | None:
         try:
+            if kind != "heartbeat":
+                self._coordinator.sessions.heard(self._link)
             validate.require_text("request_id", frame.request_id, most=MAX_MODEL)
             return await self._handlers[kind](frame)
         except Exception as error:  # noqa: BLE001  # becomes the answer to the frame
@@ -130,7 +132,6 @@ class Inbox:
         self._coordinator.sessions.beat(self._link)
 
     async def _status(self, frame: pb.ClientFrame) -> Answer:
-        self._link.suspended = False
         return await self._report_status(self._link.swarm_id, frame.status)
 
     async def _create(self, frame: pb.ClientFrame) -> Answer:
