@@ -80,8 +80,11 @@ def as_refusal(error: BaseException) -> FabricError | None:
         case ValidationError():
             return InvalidField(*(_violation(each) for each in error.errors(include_url=False)))
         case StoreFull():
+            # Not LIMIT_REACHED: nothing is wrong with the call, and a repeat will succeed.
             return FabricError(
-                Reason.LIMIT_REACHED, "the disk or quota of the store is full; nothing was written"
+                Reason.STORE_UNAVAILABLE,
+                "the disk or quota of the server is full, and nothing was written; make room"
+                " there, the server then goes on by itself, and try again",
             )
         case StoreUnavailable() | StoreClosed():
             return FabricError(
