@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from infrafabric_server.store.disk_errors import is_full
 from infrafabric_server.store.protocol import (
     StoreClosed,
     StoreError,
@@ -76,7 +77,6 @@ class Lane:
             self._connection = None
 
     def _translated(self, error: OSError | sqlite3.Error) -> StoreError:
-        code = getattr(error, "sqlite_errorcode", None)
-        if code == sqlite3.SQLITE_FULL:
+        if is_full(error):
             return StoreFull(f"no room to write {self._path}")
         return StoreUnavailable(f"{self._path}: {error}")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from infrafabric_server.store.disk_errors import MAKE_ROOM, is_of_disk
 from infrafabric_server.store.protocol import StoreRefused
 from infrafabric_server.witness import sqlite_rows
 from infrafabric_server.witness.chain import GENESIS, read_entry
@@ -48,7 +49,8 @@ def create_or_open(path: Path) -> sqlite3.Connection:
     """Return a connection that writes to the log, which is created if it is not there.
 
     Raises:
-        StoreRefused: the file is not a witness log, of a newer format, or damaged at its end.
+        StoreRefused: the file is not a witness log, of a newer format, or damaged at its end;
+            or the disk is full or fails.
     """
     try:
         # SQLite gives its other files the mode of this one.
@@ -64,6 +66,8 @@ def create_or_open(path: Path) -> sqlite3.Connection:
             connection.close()
             raise
     except sqlite3.Error as error:
+        if is_of_disk(error):
+            raise StoreRefused(f"{path} cannot be used ({error}); {MAKE_ROOM}") from error
         raise _damaged(path, str(error)) from error
     return connection
 

@@ -1,9 +1,6 @@
 """Disks that are full or fail: whole groups fail, nothing is half there, and it goes on."""
 
 import asyncio
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +15,7 @@ from infrafabric_server.store.protocol import (
 )
 from infrafabric_server.store.sqlite import SqliteStore
 from tests.contract.worlds import watched
+from tests.harness.file_limit import file_limit
 
 _QUOTA = 1024 * 1024
 _LARGE = "x" * 10_000
@@ -89,22 +87,11 @@ async def test_a_group_that_does_not_fit_fails_whole(tmp_path: Path) -> None:
     await store.close()
 
 
-@contextmanager
-def failing_disk(path: Path) -> Iterator[None]:
-    """Let the system refuse every write beyond the present end of the write-ahead log."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    size = (path / "fabric.db-wal").stat().st_size
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 async def test_a_failing_disk_is_told_and_survived(tmp_path: Path) -> None:
     store = await SqliteStore.open(tmp_path)
     await store.txn([], [Put("before", "1")])
-    with failing_disk(tmp_path):
+    # Nothing beyond the present end of the write-ahead log.
+    with file_limit((tmp_path / "fabric.db-wal").stat().st_size):
         for _ in range(3):
             with pytest.raises(StoreUnavailable, match="IOERR"):
                 await store.txn([], [Put("lost", _LARGE)])

@@ -10,6 +10,7 @@ import pytest
 from infrafabric_server.store.protocol import Put, StoreRefused
 from infrafabric_server.store.sqlite import SqliteStore
 from infrafabric_server.store.sqlite.datadir import DataDir
+from tests.harness.file_limit import file_limit
 
 
 @pytest.fixture
@@ -124,6 +125,16 @@ async def test_a_database_that_cannot_be_written_is_refused(tmp_path: Path) -> N
     # A directory in its place: the superuser, too, cannot write to that.
     (tmp_path / "fabric.db").mkdir()
     assert "cannot write to" in await refusal(tmp_path)
+
+
+async def test_a_disk_that_cannot_be_written_is_not_taken_for_damage(data: Path) -> None:
+    with file_limit(1024):
+        said = await refusal(data)
+    assert "make room on the disk" in said
+    assert "backup" not in said
+    store = await SqliteStore.open(data)
+    assert await store.revision() == 1
+    await store.close()
 
 
 async def test_an_opening_cut_short_leaves_nothing_behind(tmp_path: Path) -> None:

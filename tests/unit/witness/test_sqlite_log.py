@@ -13,6 +13,7 @@ from infrafabric_server.witness.models import EntryFilter
 from infrafabric_server.witness.outbox import MAX_DRAFT_CHARACTERS
 from infrafabric_server.witness.sqlite_log import SqliteWitnessLog
 from infrafabric_server.witness.sqlite_open import read_log
+from tests.harness.file_limit import file_limit
 from tests.unit.witness.support import drafts, everything
 
 
@@ -158,6 +159,12 @@ async def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "witness.db").write_text("Dear diary, today I was no database at all.\n" * 99)
     with pytest.raises(StoreRefused, match="not a database"):
         await SqliteWitnessLog.open(tmp_path)
+
+
+async def test_a_disk_that_cannot_be_written_is_not_taken_for_damage(tmp_path: Path) -> None:
+    with file_limit(1024), pytest.raises(StoreRefused, match="make room on the disk"):
+        await SqliteWitnessLog.open(tmp_path)
+    await written(tmp_path)
 
 
 async def test_w1_a_log_that_cannot_be_written_recovers_by_itself(tmp_path: Path) -> None:

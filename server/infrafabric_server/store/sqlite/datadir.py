@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+from infrafabric_server.store.disk_errors import MAKE_ROOM, is_of_disk
 from infrafabric_server.store.protocol import StoreRefused
 from infrafabric_server.store.sqlite.schema import (
     APPLICATION_ID,
@@ -67,7 +68,8 @@ class DataDir:
                 "that this user may write to, or choose another one"
             ) from error
         except sqlite3.Error as error:
-            raise self._refused(f"cannot be used ({error})") from error
+            what_to_do = MAKE_ROOM if is_of_disk(error) else _RESTORE
+            raise StoreRefused(f"{self.database} cannot be used ({error}); {what_to_do}") from error
 
     def close(self) -> None:
         """Close all connections, the last of which tidies up, and give up the directory."""
