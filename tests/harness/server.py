@@ -38,6 +38,7 @@ class ServerProcess:
         directory: where the data (`data/`) and the log (`server.log`) go; it must exist.
         arguments: further arguments of `infrafabric serve`.
         environment: variables to add to the tests' own.
+        wrapper: command that starts the server in its own place, such as `nsenter ... --`.
     """
 
     def __init__(
@@ -46,10 +47,12 @@ class ServerProcess:
         *,
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        wrapper: Sequence[str] = (),
     ) -> None:
         self.data = directory / "data"
         self.log_path = directory / "server.log"
         self._arguments = tuple(arguments)
+        self._wrapper = tuple(wrapper)
         self._environment = {**os.environ, **(environment or {})}
         self._grpc = _ANY_PORT
         self._http = _ANY_PORT
@@ -98,8 +101,8 @@ class ServerProcess:
             raise ServerFailedError("the server is running already: stop or kill it first")
         with self.log_path.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                COMMAND,
-                "serve",
+                *self._wrapper,
+                *(COMMAND, "serve"),
                 *("--grpc", self._grpc, "--http", self._http, "--data", self.data),
                 *self._arguments,
                 stdin=asyncio.subprocess.DEVNULL,

@@ -23,9 +23,9 @@ from infrafabric.v1.task_pb2 import (
     TASK_STATE_COMPLETED,
     Task,
 )
-from tests.harness.server import COMMAND, ServerProcess
+from tests.harness.server import ServerProcess
 from tests.integration.fire.chance import seeded
-from tests.integration.fire.evidence import completions, owners
+from tests.integration.fire.evidence import completions, owners, verify
 
 KILLS = 20
 WORKERS = 4
@@ -204,16 +204,6 @@ def workers(server: ServerProcess) -> dict[str, Session]:
     return {
         name: Session(server.grpc, swarm_id=name, capabilities=["a"], slots=SLOTS) for name in names
     }
-
-
-async def verify(*arguments: str | Path) -> str:
-    """Run `infrafabric witness verify` and return what it prints; it must find nothing."""
-    process = await asyncio.create_subprocess_exec(
-        *(COMMAND, "witness", "verify"), *arguments, stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == 0, output
-    return output.decode()
 
 
 @pytest.mark.timeout(180)

@@ -1,13 +1,14 @@
 """What the fabric wrote down, to be compared with what it told its callers."""
 
+import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from infrafabric import Client
 from infrafabric.v1.entry_pb2 import Entry
 from infrafabric.v1.witness_service_pb2 import QueryEntriesRequest
-from infrafabric_server.witness.chain import verify
-from infrafabric_server.witness.sqlite_open import read_log
+from tests.harness.server import COMMAND
 
 # A task and the attempt under which it was held.
 Attempt = tuple[str, int]
@@ -37,9 +38,14 @@ async def completions(client: Client) -> dict[str, int]:
     return {entry.task_id: entry.attempt for entry in done}
 
 
-def verified(data: Path) -> int:
-    """Check the chain in a data folder and return its length; it is not empty."""
-    result = verify(read_log(data))
-    assert result.broken is None, result.broken
-    assert result.sequence > 0
-    return result.sequence
+async def verify(*arguments: str | Path, wrapper: Sequence[str] = ()) -> str:
+    """Run `infrafabric witness verify` and return what it prints; it must find nothing."""
+    process = await asyncio.create_subprocess_exec(
+        *wrapper,
+        *(COMMAND, "witness", "verify"),
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output
+    return output.decode()
