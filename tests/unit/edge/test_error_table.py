@@ -5,8 +5,8 @@ from typing import TypeVar
 
 import grpc
 import pytest
-from google.protobuf.message import Message
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from pydantic import ValidationError
