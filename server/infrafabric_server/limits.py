@@ -10,6 +10,9 @@ MAX_BOARD_TASKS = 1_000
 MAX_BOARD_BYTES = 3 * 1024 * 1024
 MAX_PAYLOAD_BYTES = 256 * 1024
 MAX_SLOTS = 64
+# Tasks that one swarm may hold, parked ones included: a session that takes them over does so
+# in one transaction, and each heartbeat lists them.
+MAX_HELD = 1_024
 MAX_MONEY_MICROS = 10**12
 MAX_TEXT = 4_096
 MAX_LABEL = 256

@@ -10,6 +10,7 @@ from infrafabric_server.coordinator.models import BlockerAlert, Task
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.models import Status, SwarmProfile
 from infrafabric_server.governor.roster import Roster
+from infrafabric_server.limits import MAX_HELD
 from infrafabric_server.store.mirror import View
 
 
@@ -79,14 +80,18 @@ class Capacity:
         return self._held.get(swarm_id, {})
 
     def free_slots(self, swarm_id: str) -> int:
-        """Return how many more tasks the swarm may work on; parked ones take no slot."""
+        """Return how many more tasks the swarm may work on; parked ones take no slot.
+
+        With them it may hold `MAX_HELD` all the same.
+        """
         profile = self._fleet.swarms.get(swarm_id)
         if profile is None:
             return 0
         held = self._held.get(swarm_id, {})
         reserved = self._reserved.get(swarm_id, set())
-        working = sum(1 for parked in held.values() if not parked)
-        return profile.max_concurrent_tasks - working - sum(1 for t in reserved if t not in held)
+        parked = sum(held.values())
+        slots = min(profile.max_concurrent_tasks, MAX_HELD - parked)
+        return slots - (len(held) - parked) - sum(1 for t in reserved if t not in held)
 
     def reserve(self, swarm_id: str, task_id: str) -> None:
         """Hold a slot for a task whose claim is being written."""
@@ -121,12 +126,14 @@ class Capacity:
     def refresh(self, swarm_id: str) -> Availability:
         """Bring both rosters up to date for one swarm and return what it may be assigned.
 
-        That is nothing while the swarm decides about an offer.
+        A slot stays free for each offer that the swarm still decides about.
         """
         available = self.availability(swarm_id)
         link = self._links.get(swarm_id)
-        if link is not None and link.offered and link.deciding(self._clock.monotonic()):
-            available = Availability.NONE
+        if link is not None and link.offered and available is not Availability.NONE:
+            deciding = link.deciding(self._clock.monotonic())
+            if self.free_slots(swarm_id) <= deciding:
+                available = Availability.NONE
         if available is Availability.NONE:
             self._free_since.pop(swarm_id, None)
             since = None

@@ -201,8 +201,7 @@ class Claims:
         """
         entry = self._records.tasks.entry(task_id)
         while entry is not None:
-            held = entry.value.claim
-            if held is None or held.swarm_id != swarm_id or held.attempt != attempt:
+            if not rules.holds(entry.value, swarm_id, attempt):
                 return None
             lost = rules.lose(entry.value, kind)
             result = await self._records.commit(

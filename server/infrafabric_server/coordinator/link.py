@@ -69,9 +69,9 @@ class SessionLink:
         """Whether frames can still be sent."""
         return self._ending is None
 
-    def deciding(self, now: float) -> bool:
-        """Whether an offer was shown so lately that the session may still take it."""
-        return any(now - shown < PATIENCE_SECONDS for shown in self.offered.values())
+    def deciding(self, now: float) -> int:
+        """Return how many offers were shown so lately that the session may still take them."""
+        return sum(1 for shown in self.offered.values() if now - shown < PATIENCE_SECONDS)
 
     @property
     def waiting(self) -> int:

@@ -13,6 +13,9 @@ from infrafabric_server.coordinator.timers import Timers
 from infrafabric_server.governor.matching import hourly_cap
 
 MAX_OFFERS = 64
+# When a session has declined so many tasks, and twice as many, and so on, those that have
+# ended meanwhile are forgotten.
+_DECLINED = 1_024
 
 
 class Offers:
@@ -38,29 +41,29 @@ class Offers:
         self._records = records
         self._capacity = capacity
         self._links = links
-        self._broadcast = Backlog()
+        self._regular = Backlog()
+        self._fillers = Backlog()
         self._pushed: dict[str, set[str]] = {}
 
     def task_changed(self, old: Task | None, new: Task | None, age: tuple[int, int]) -> None:
         """Note a task that came on offer or left."""
         if old is not None and old.offered_to and (new is None or new.offered_to != old.offered_to):
-            self._pushed.get(old.offered_to, set()).discard(old.task_id)
             self._withdraw(old.task_id, old.offered_to)
         now = self._records.clock.now()
         if new is None or not rules.on_offer(new, now):
             if old is not None and old.dispatch is Dispatch.BROADCAST:
-                self._broadcast.remove(old.task_id)
+                self._waiting(old).remove(old.task_id)
                 for link in self._links.live():
                     self.answered(link, old.task_id)
             return
         if new.offered_to:
             self._pushed.setdefault(new.offered_to, set()).add(new.task_id)
-            self._broadcast.remove(new.task_id)
+            self._waiting(new).remove(new.task_id)
             wanted = self._links.get(new.offered_to)
             if wanted is not None:
                 self._show(wanted, new)
         elif new.dispatch is Dispatch.BROADCAST:
-            self._broadcast.put(
+            self._waiting(new).put(
                 new.task_id,
                 new.spec.required_capabilities,
                 priority=new.spec.priority,
@@ -72,6 +75,9 @@ class Offers:
             for link in self._links.live():
                 if self.sees(link, new):
                     self._show(link, new)
+
+    def _waiting(self, task: Task) -> Backlog:
+        return self._fillers if task.spec.filler else self._regular
 
     def sees(self, link: SessionLink, task: Task) -> bool:
         """Tell whether a broadcast task is for this session now."""
@@ -104,18 +110,19 @@ class Offers:
             if task is not None and pushed not in link.offered:
                 self._show(link, task)
         profile = self._records.fleet.swarms.get(link.swarm_id)
-        if profile is None or len(self._broadcast) == 0:
+        if profile is None:
             return
-        while len(link.offered) < MAX_OFFERS:
-            task_id = self._broadcast.best_for(
-                profile.capabilities,
-                profile.cost_per_hour_micros,
-                excluding=link.offered.keys() | link.declined,
-            )
-            found = None if task_id is None else self._records.tasks.get(task_id)
-            if found is None or not self.sees(link, found):
-                return
-            self._show(link, found)
+        for waiting in (self._regular, self._fillers):
+            while len(waiting) and len(link.offered) < MAX_OFFERS:
+                task_id = waiting.best_for(
+                    profile.capabilities,
+                    profile.cost_per_hour_micros,
+                    excluding=link.offered.keys() | link.declined,
+                )
+                found = None if task_id is None else self._records.tasks.get(task_id)
+                if found is None or not self.sees(link, found):
+                    break
+                self._show(link, found)
 
     def _show(self, link: SessionLink, task: Task) -> None:
         if link.credit is not None and link.credit <= 0:
@@ -128,6 +135,17 @@ class Offers:
         )
         send_tasks(link, [task], Delivery.OFFERED)
 
+    def declined(self, link: SessionLink, task_id: str) -> None:
+        """Note that a session does not want a task that has not ended: it is not shown it again."""
+        link.declined.add(task_id)
+        count = len(link.declined)
+        if count >= _DECLINED and count.bit_count() == 1:
+            # Tasks end without a word to those who did not want them.
+            live = self._records.tasks
+            ended = {i for i in link.declined if (t := live.get(i)) is None or t.state.ended}
+            link.declined -= ended
+        self.answered(link, task_id)
+
     def answered(self, link: SessionLink, task_id: str) -> None:
         """Note that a session decided about an offer, or that the offer is gone."""
         if link.offered.pop(task_id, None) is not None:
@@ -139,6 +157,11 @@ class Offers:
         self._dispatcher.wake()
 
     def _withdraw(self, task_id: str, swarm_id: str) -> None:
+        pushed = self._pushed.get(swarm_id)
+        if pushed is not None:
+            pushed.discard(task_id)
+            if not pushed:
+                del self._pushed[swarm_id]
         link = self._links.get(swarm_id)
         if link is not None:
             self.answered(link, task_id)

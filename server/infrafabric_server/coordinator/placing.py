@@ -170,7 +170,9 @@ class Placing:
 
         A repeat is accepted. Raises as `rules.holder_claim`.
         """
-        self._scheduler.refuse(swarm_id, task_id)
+        task = self._records.tasks.get(task_id)
+        if task is not None and rules.holds(task, swarm_id, attempt):
+            self._scheduler.refuse(swarm_id, task_id)
         return await self._claims.release(swarm_id, task_id, attempt, reason, epoch)
 
     def offer_answered(self, link: SessionLink, task_id: str) -> None:
@@ -186,13 +188,14 @@ class Placing:
         task = self._records.tasks.get(task_id)
         if task is None:
             raise FabricError(Reason.TASK_NOT_FOUND, f"no task has the id {task_id}")
-        link.declined.add(task_id)
-        self._offers.answered(link, task_id)
-        self._scheduler.refuse(link.swarm_id, task_id)
+        if attempt:
+            rules.holder_claim(task, link.swarm_id, attempt)
+        if not task.state.ended:
+            self._offers.declined(link, task_id)
+            self._scheduler.refuse(link.swarm_id, task_id)
         if attempt == 0:
             if task.offered_to == link.swarm_id:
                 await self._endings.withdraw_offer(task_id, link.swarm_id)
         else:
-            rules.holder_claim(task, link.swarm_id, attempt)
             await self._claims.lose(link.swarm_id, task_id, attempt, LossKind.DECLINED)
         return self._records.tasks.get(task_id) or task

@@ -76,6 +76,7 @@ class Reactions:
         for entry in list(self._records.tasks.entries()):
             self._examine(entry.value)
             self._lost_with_its_session(entry.value)
+            self._offered_to_nobody(entry.value)
         self._dispatcher.wake()
 
     def refresh(self, swarm_id: str) -> None:
@@ -188,6 +189,16 @@ class Reactions:
                 partial(self._endings.session_lost, held.swarm_id, task.task_id, held.attempt),
             )
 
+    def _offered_to_nobody(self, task: Task) -> None:
+        """Take back an offer to a swarm that has no session which takes tasks."""
+        swarm_id = task.offered_to
+        session = self._records.fleet.sessions.get(swarm_id)
+        if swarm_id and (session is None or session.role is not SessionRole.WORKER):
+            self._background.spawn(
+                f"unoffer:{task.task_id}",
+                partial(self._endings.withdraw_offer, task.task_id, swarm_id),
+            )
+
     def _session_changed(self, change: Change[SessionRecord]) -> None:
         swarm_id = change.id
         if change.new is None:
@@ -197,10 +208,10 @@ class Reactions:
                 task = self._records.tasks.get(task_id)
                 if task is not None:
                     self._lost_with_its_session(task)
-            for task_id in self._offers.on_offer_to(swarm_id):
-                self._background.spawn(
-                    f"unoffer:{task_id}", partial(self._endings.withdraw_offer, task_id, swarm_id)
-                )
+        for task_id in self._offers.on_offer_to(swarm_id):
+            task = self._records.tasks.get(task_id)
+            if task is not None:
+                self._offered_to_nobody(task)
         self.refresh(swarm_id)
 
     def _profile_changed(self, change: Change[SwarmProfile]) -> None:

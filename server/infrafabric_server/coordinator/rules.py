@@ -113,6 +113,12 @@ def holder_claim(task: Task, swarm_id: str, attempt: int) -> TaskClaim:
     return task.claim
 
 
+def holds(task: Task, swarm_id: str, attempt: int) -> bool:
+    """Tell whether a swarm holds the task under this very attempt."""
+    held = task.claim
+    return held is not None and held.swarm_id == swarm_id and held.attempt == attempt
+
+
 def repeats(task: Task, swarm_id: str, attempt: int, kind: EndKind) -> bool:
     """Tell whether a call of `kind` repeats the one that ended this very claim."""
     return task.last_end == ClaimEnd(swarm_id=swarm_id, attempt=attempt, kind=kind)
