@@ -14,6 +14,10 @@ T = TypeVar("T")
 # Looks at the present state each time it is called, and does what is still to be done.
 Work = Callable[[], Awaitable[object]]
 
+# Consequences that are worked on at the same time. Ten thousand tasks may become ready at once:
+# such a batch holds the event loop for some 40 ms, and shares its flushes to the disk.
+_ROOM = 256
+
 # Wait before a consequence is tried again.
 RETRY_SECONDS = 1.0
 
@@ -33,6 +37,7 @@ class Background:
         self._retry_seconds = retry_seconds
         self._group: asyncio.TaskGroup | None = None
         self._under_way = 0
+        self._room = asyncio.Semaphore(_ROOM)
 
     @property
     def running(self) -> bool:
@@ -112,7 +117,8 @@ class Background:
     async def _tried(self, name: str, work: Work) -> bool:
         """Return whether a consequence was written or has become void."""
         try:
-            await work()
+            async with self._room:
+                await work()
         except FabricError as error:
             if error.reason not in _PASSING:
                 _log.info("consequence_refused", name=name, error=str(error))

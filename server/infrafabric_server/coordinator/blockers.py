@@ -5,7 +5,7 @@ from infrafabric_server.coordinator.models import BlockerAlert, BlockerReport
 from infrafabric_server.coordinator.records import MAX_TRIES, Fact, Records
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.store.mirror import Write
-from infrafabric_server.store.protocol import Compare, unchanged
+from infrafabric_server.store.protocol import Compare, present, unchanged
 
 
 class Blockers:
@@ -30,7 +30,8 @@ class Blockers:
             compares = [
                 unchanged(
                     self._records.blockers.key(blocker_id), entry.mod_revision if entry else 0
-                )
+                ),
+                present(self._records.fleet.swarms.key(swarm_id)),
             ]
             if epoch is not None:
                 compares.append(unchanged(self._records.fleet.sessions.key(swarm_id), epoch))

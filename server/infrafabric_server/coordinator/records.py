@@ -89,13 +89,14 @@ class Records:
     async def change(self, task_id: str, rule: Callable[[Task], Decision | None]) -> Task:
         """Apply `rule` to a task until it is written on the state that the rule saw.
 
-        A rule that returns None leaves the task as it is. Returns the task as it is then.
+        A rule that returns None leaves the task as it is. Returns the task as it is then. An
+        archived task is shown to the rule too: what has ended can be said again.
         Raises TASK_NOT_FOUND, whatever the rule raises, and CONTENTION.
         """
         for _ in range(MAX_TRIES):
             entry = self.tasks.entry(task_id)
             if entry is None:
-                raise FabricError(Reason.TASK_NOT_FOUND, f"no task has the id {task_id}")
+                return await self._unchanged(task_id, rule)
             decision = rule(entry.value)
             if decision is None:
                 return entry.value
@@ -111,6 +112,12 @@ class Records:
             f"task {task_id} changed {MAX_TRIES} times while the decision was written; try again",
             retry_after=0.1,
         )
+
+    async def _unchanged(self, task_id: str, rule: Callable[[Task], Decision | None]) -> Task:
+        task = await self.find(task_id)
+        if task is None or rule(task) is not None:
+            raise FabricError(Reason.TASK_NOT_FOUND, f"no task has the id {task_id}")
+        return task
 
     async def find(self, task_id: str) -> Task | None:
         """Return a live or an archived task, or None."""

@@ -251,8 +251,10 @@ class Sessions:
         self._reactions.refresh(link.swarm_id)
 
     def add_credit(self, link: SessionLink, tasks: int) -> None:
-        """Allow so many task frames more."""
-        link.credit = (link.credit or 0) + tasks
+        """Allow so many task frames more; that changes nothing where they have no limit."""
+        if link.credit is None:
+            return
+        link.credit += tasks
         self._reactions.refresh(link.swarm_id)
 
     async def close(self, link: SessionLink, reason: str) -> None:

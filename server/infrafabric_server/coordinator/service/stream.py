@@ -12,8 +12,10 @@ from infrafabric_server.coordinator.link import Ending, SessionLink
 from infrafabric_server.coordinator.service import parse
 from infrafabric_server.coordinator.service.frames import frame_to_wire
 from infrafabric_server.coordinator.service.inbox import Inbox, StatusPort
+from infrafabric_server.edge.error_table import as_refusal
 from infrafabric_server.errors import FabricError, FieldViolation, InvalidField, Reason
 from infrafabric_server.limits import MAX_BATCH_BYTES, MAX_FRAMES
+from infrafabric_server.store.protocol import StoreError
 
 # How long a stream that has ended may take to send what still waits.
 FLUSH_SECONDS = 5.0
@@ -96,13 +98,16 @@ async def _read(
             await coordinator.sessions.keep_alive(link)
             for frame in _frames(request):
                 await inbox.put(frame)
-    except FabricError as error:
+    except (FabricError, StoreError) as error:
+        refusal = as_refusal(error)
+        if refusal is None:
+            raise
         action = (
             ClosingAction.RESTART
-            if error.reason is Reason.SESSION_EXPIRED
+            if refusal.reason is Reason.SESSION_EXPIRED
             else ClosingAction.RESUME
         )
-        link.end(action, error.message, error)
+        link.end(action, refusal.message, refusal)
     else:
         # The client has said all that it has to say: it is still told what becomes of it.
         await inbox.settled()
