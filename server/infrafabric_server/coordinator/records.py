@@ -125,7 +125,7 @@ class Records:
         if task is not None:
             return task
         kv = await self.store.get(ARCHIVE + task_id)
-        return None if kv is None else Task.model_validate_json(kv.value)
+        return None if kv is None else self.tasks.decode(kv)
 
     async def all_tasks(self, after: str) -> AsyncIterator[Task]:
         """Yield live and archived tasks by id, from the first id after `after` on."""
@@ -151,7 +151,7 @@ class Records:
         while more:
             page = await self.store.range(ARCHIVE, limit=_PAGE, after=position)
             for kv in page.kvs:
-                yield Task.model_validate_json(kv.value)
+                yield self.tasks.decode(kv)
                 position = kv.key
             more = page.more
 

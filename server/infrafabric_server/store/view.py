@@ -123,7 +123,7 @@ class View(Generic[ModelT]):
 
         Raises StoreRefused for a value that is none of the model.
         """
-        known = model if isinstance(model, self.model) else self._decode(kv)
+        known = model if isinstance(model, self.model) else self.decode(kv)
         id_ = kv.key.removeprefix(self.prefix)
         return Entry(kv.key, id_, known, kv.mod_revision, kv.create_revision)
 
@@ -147,7 +147,12 @@ class View(Generic[ModelT]):
         for listener in tuple(self._listeners):
             listener(change)
 
-    def _decode(self, kv: KeyValue) -> ModelT:
+    def decode(self, kv: KeyValue) -> ModelT:
+        """Return the model of a stored value, under whatever key it is kept.
+
+        Raises:
+            StoreRefused: it is none: what is stored is damaged, and no caller is to blame.
+        """
         try:
             return self.model.model_validate_json(kv.value)
         except ValidationError as error:

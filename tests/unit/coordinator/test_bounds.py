@@ -4,14 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from grpc import StatusCode
 
 from infrafabric.v1 import session_client_pb2 as pb
 from infrafabric.v1.coordinator_service_pb2 import OpenSessionRequest, OpenSessionResponse
 from infrafabric_server.coordinator.background import Background
 from infrafabric_server.coordinator.models import BlockerReport, Dispatch, Refusal, TaskState
 from infrafabric_server.coordinator.service.stream import serve_session
+from infrafabric_server.edge.error_table import code_number, status_of
 from infrafabric_server.errors import FabricError, Reason
-from infrafabric_server.store.protocol import StoreUnavailable
+from infrafabric_server.store.protocol import Put, StoreRefused, StoreUnavailable
 from tests.harness.fabric import Fabric, new_task
 from tests.unit.coordinator.test_coordinator import complete, said
 from tests.unit.coordinator.test_sessions import no_status
@@ -85,6 +87,13 @@ async def test_c11_a_repeat_is_accepted_when_the_task_is_archived(fabric: Fabric
         await fabric.coordinator.endings.cancel("t", "too late")
     assert refused.value.reason is Reason.TASK_ENDED
     assert fabric.coordinator.tasks.get("t") is None
+
+
+async def test_what_is_damaged_in_the_store_is_no_fault_of_the_caller(fabric: Fabric) -> None:
+    await fabric.store.txn([], [Put("archive/t", '{"attempt": "many"}')])
+    with pytest.raises(StoreRefused, match="archive/t is no valid Task") as refused:
+        await fabric.coordinator.endings.cancel("t", "why not")
+    assert status_of(refused.value).code == code_number(StatusCode.INTERNAL)
 
 
 async def test_a_stream_whose_lease_cannot_be_renewed_ends_with_the_reason(
