@@ -33,7 +33,7 @@ from infrafabric_server.clock import SystemClock
 from infrafabric_server.config import Address, Settings
 from infrafabric_server.coordinator.build import Limits, Parts, build_coordinator
 from infrafabric_server.coordinator.service.servicer import CoordinatorServicer
-from infrafabric_server.edge.grpc_server import GrpcServer, Service
+from infrafabric_server.edge.grpc_server import GrpcServer, ListenError, Service
 from infrafabric_server.errors import FabricError
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.gateway.app import create_app
@@ -87,6 +87,12 @@ def serve(settings: Settings) -> int:
             runner.run(_serve(settings))
         except (StoreRefused, OSError) as error:
             _log.error("refused_to_start", reason=str(error))
+            return 1
+        except ExceptionGroup as group:
+            # The gRPC port is bound when the parts that serve it run already.
+            if not (taken := group.subgroup(ListenError)):
+                raise
+            _log.error("refused_to_start", reason=str(taken.exceptions[0]))
             return 1
     return 0
 
@@ -273,7 +279,10 @@ def _bound(address: Address) -> socket.socket:
         bound.bind((address.host, address.port))
         bound.listen(1024)
         bound.setblocking(False)
-    except OSError:
+    except OSError as error:
         bound.close()
-        raise
+        raise ListenError(
+            f"cannot listen at {address}: {error.strerror}; stop what listens there,"
+            " or choose another address"
+        ) from error
     return bound

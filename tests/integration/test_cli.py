@@ -353,22 +353,29 @@ def test_serve_ends_with_0_when_it_is_asked_to(tmp_path: Path) -> None:
     assert (rest, process.returncode) == ("", 0)
 
 
-def test_a_data_folder_in_use_is_refused(shared_server: ServerProcess) -> None:
+def refused_to_start(*arguments: str | Path) -> str:
+    """Start a server that must refuse to; return the one line that says why."""
     done = subprocess.run(
-        [
-            COMMAND,
-            "serve",
-            "--grpc",
-            "127.0.0.1:0",
-            "--http",
-            "127.0.0.1:0",
-            "--data",
-            shared_server.data,
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
+        [COMMAND, "serve", *arguments], capture_output=True, text=True, check=False, timeout=30
     )
     assert (done.returncode, done.stdout) == (ExitCode.REFUSED, "")
-    assert "in use" in done.stderr
+    # gRPC's own library writes a line of its own before ours when a port is taken.
+    refusal: dict[str, str] = json.loads(done.stderr.splitlines()[-1])
+    assert refusal["event"] == "refused_to_start"
+    return refusal["reason"]
+
+
+def test_a_data_folder_in_use_is_refused(shared_server: ServerProcess) -> None:
+    anywhere = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
+    assert "in use" in refused_to_start(*anywhere, "--data", shared_server.data)
+
+
+@pytest.mark.parametrize("taken", ["grpc", "http"])
+def test_a_port_in_use_is_refused_by_its_address(
+    shared_server: ServerProcess, tmp_path: Path, taken: str
+) -> None:
+    addresses = {"grpc": "127.0.0.1:0", "http": "127.0.0.1:0"}
+    addresses[taken] = getattr(shared_server, taken)
+    flags = [word for name, address in addresses.items() for word in (f"--{name}", address)]
+    reason = refused_to_start(*flags, "--data", tmp_path)
+    assert f"cannot listen at {addresses[taken]}" in reason
