@@ -125,6 +125,8 @@ class StatusBook:
         try:
             while True:
                 await self._wake.wait()
+                # Whoever waits for the decision behind the news is answered first.
+                await asyncio.sleep(0)
                 await self._round()
                 if not self._dirty:
                     self._wake.clear()
