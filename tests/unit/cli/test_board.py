@@ -185,10 +185,21 @@ def test_tags_of_yaml_build_nothing() -> None:
         ('| id | title | input |\n|---|---|---|\n| a | x | {"n": NaN} |', "b.md:3: input: must "),
         ("no table at all", "b.md:1: has no tasks"),
         ("| id | title |\n|---|---|\n| a | x |\n| a | y |", "b.md:4: id: a is on line 3 already"),
+        (
+            "|id|title|depends|\n|-|-|-|\n|a|x|b|\n|b|x|c, d|\n|c|x|b|\n|d|x| |",
+            "b.md:4: depends: dependencies form a cycle: b -> c -> b",
+        ),
     ],
 )
 def test_markdown_that_breaks_a_rule_names_its_place(text: str, problem: str) -> None:
     assert problems_of("b.md", text)[0].startswith(problem)
+
+
+def test_names_in_markdown_may_be_written_as_code() -> None:
+    text = "|id|title|depends|capabilities|\n|-|-|-|-|\n|`a`|x|`b`, c|`python`, git|"
+    (task,) = tasks_of("b.md", text)
+    assert (task.task_id, list(task.dependencies)) == ("a", ["b", "c"])
+    assert list(task.required_capabilities) == ["python", "git"]
 
 
 def test_all_problems_are_told_at_once_up_to_twenty() -> None:
@@ -253,11 +264,12 @@ VALUE = st.recursive(
 def boards(draw: st.DrawFn, titles: st.SearchStrategy[str]) -> list[Task]:
     ids = draw(st.lists(ID, min_size=1, max_size=4, unique=True))
     tasks = []
-    for task_id in ids:
+    for number, task_id in enumerate(ids):
+        earlier = st.sampled_from([*ids[:number], "elsewhere"])
         task = Task(
             task_id=task_id,
             title=draw(titles),
-            dependencies=draw(st.lists(st.sampled_from(ids), unique=True, max_size=3)),
+            dependencies=draw(st.lists(earlier, unique=True, max_size=3)),
             required_capabilities=sorted(draw(st.sets(CAPABILITY, max_size=3))),
             priority=draw(st.integers(-1000, 1000)),
             filler=draw(st.booleans()),

@@ -61,7 +61,7 @@ def import_board(
         _tell(file, error)
         raise typer.Exit(ExitCode.USAGE) from None
     if dry_run:
-        say(f"{file}: {len(board)} tasks, nothing wrong with them")
+        _say_checked(file, board)
         return
 
     async def command(client: Client) -> None:
@@ -133,6 +133,14 @@ def _replace(file: Path, text: str) -> None:
     except OSError as error:
         complain(f"{file}: cannot be written: {error.strerror}")
         raise typer.Exit(ExitCode.USAGE) from None
+
+
+def _say_checked(file: Path, board: list[BoardTask]) -> None:
+    say(f"{file}: {len(board)} tasks, nothing wrong with them")
+    here = {each.task.task_id for each in board}
+    needed = {name for each in board for name in each.task.dependencies} - here
+    if needed:
+        say(f"not in this file, so they must exist already: {', '.join(sorted(needed))}")
 
 
 def _tell(file: Path, error: BoardError) -> None:

@@ -54,7 +54,8 @@ def _names(value: Value, pattern: re.Pattern[str], rule: str, most: int) -> list
     if isinstance(value, dict):
         raise ValueError("must be a list, not a mapping")  # noqa: TRY004  # a rule of the board
     listed = value.split(",") if isinstance(value, str) else value
-    names = [name.strip() for name in listed if name.strip()]
+    # In Markdown people write names as code.
+    names = [name for each in listed if (name := each.strip().strip("`"))]
     for name in names:
         if not pattern.fullmatch(name):
             raise ValueError(f"{name[:140]!r} {rule}")

@@ -1,6 +1,7 @@
 """Reads a board from a file's bytes, in either form, and checks what can be checked here."""
 
 from collections.abc import Iterable
+from graphlib import CycleError, TopologicalSorter
 from pathlib import PurePath
 
 from infrafabric.v1.task_pb2 import Task
@@ -50,6 +51,7 @@ def _checked(entries: list[Entry]) -> list[BoardTask]:
     problems: list[Problem] = []
     tasks = [_task(entry, problems) for entry in entries]
     problems += _twice(tasks)
+    problems += _cycles(tasks)
     if problems:
         raise BoardError(problems)
     return tasks
@@ -76,6 +78,20 @@ def _task(entry: Entry, problems: list[Problem]) -> BoardTask:
         if name not in entry.cells or entry.cells[name].value == ""
     ]
     return BoardTask(entry.line, task, {name: cell.line for name, cell in entry.cells.items()})
+
+
+def _cycles(tasks: Iterable[BoardTask]) -> list[Problem]:
+    by_id = {each.task.task_id: each for each in tasks}
+    waits = {name: each.task.dependencies for name, each in by_id.items()}
+    try:
+        TopologicalSorter(waits).prepare()
+    except CycleError as error:
+        # It comes with each task before the one that waits for it; the board says it as they wait.
+        circle = list(reversed(error.args[1]))
+        first = by_id[circle[0]]
+        rule = f"dependencies form a cycle: {' -> '.join(circle)}"
+        return [Problem(first.lines["depends"], "depends", rule)]
+    return []
 
 
 def _twice(tasks: Iterable[BoardTask]) -> list[Problem]:
