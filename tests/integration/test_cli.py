@@ -296,6 +296,31 @@ def test_streams_print_lines_as_things_happen(cli: Cli, shared_server: ServerPro
     assert codes == [ExitCode.INTERRUPTED] * 3
 
 
+def test_u3_output_that_nobody_takes_ends_the_command_without_a_traceback(
+    cli: Cli, shared_server: ServerProcess
+) -> None:
+    cli("swarm", "register", "sixteen-w")
+    with started(shared_server, "swarm", "list", "--json") as closed:
+        assert closed.stdout is not None
+        closed.stdout.close()
+        assert closed.wait(20) == ExitCode.PIPE_CLOSED
+        assert closed.stderr is not None
+        assert closed.stderr.read() == ""
+        # Closed here, it is not read again when the block ends.
+        closed.stdout = None
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [COMMAND, "swarm", "list", "--server", shared_server.grpc],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=20,
+        )
+    assert done.returncode == ExitCode.REFUSED
+    assert done.stderr == "the output cannot be written: No space left on device\n"
+
+
 def test_status_is_live_on_a_terminal(cli: Cli, shared_server: ServerProcess) -> None:
     cli("notify", "busy", "first task", "--swarm", "fourteen-w")
     terminal, inside = pty.openpty()

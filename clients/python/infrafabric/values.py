@@ -28,7 +28,7 @@ def to_struct(values: Mapping[str, Any]) -> struct_pb2.Struct:
 
 
 def from_struct(struct: struct_pb2.Struct) -> dict[str, Any]:
-    """Return the content as a dictionary; numbers without a fraction become `int`.
+    """Return the content as a dictionary by name; numbers without a fraction become `int`.
 
     Args:
         struct: what came.
@@ -40,7 +40,7 @@ def from_struct(struct: struct_pb2.Struct) -> dict[str, Any]:
 def _with_integers(value: Any) -> Any:
     match value:
         case dict():
-            return {key: _with_integers(each) for key, each in value.items()}
+            return {key: _with_integers(value[key]) for key in sorted(value)}
         case list():
             return [_with_integers(each) for each in value]
         case float() if value.is_integer() and abs(value) <= _MAX_EXACT:

@@ -15,7 +15,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.command()
 def report(
-    description: Annotated[str, typer.Argument(help="What is wrong.")],
+    description: Annotated[str, typer.Argument(metavar="DESCRIPTION", help="What is wrong.")],
     *,
     swarm: Swarm,
     task: Annotated[str, typer.Option("--task", metavar="ID", help="Task that is blocked.")] = "",
@@ -23,7 +23,8 @@ def report(
         int, typer.Option("--attempt", min=0, metavar="N", help="Attempt of its claim.")
     ] = 0,
     needs: Annotated[
-        list[str] | None, typer.Option("--needs", help="Capability that would help; repeat it.")
+        list[str] | None,
+        typer.Option("--needs", metavar="NAME", help="Capability that would help; repeat it."),
     ] = None,
     server: Server = DEFAULT_SERVER,
     json_output: Json = False,
@@ -41,7 +42,7 @@ def report(
 
 @app.command()
 def resolve(
-    resolution: Annotated[str, typer.Argument(help="What resolved it.")] = "",
+    resolution: Annotated[str, typer.Argument(metavar="RESOLUTION", help="What resolved it.")] = "",
     *,
     swarm: Swarm,
     task: Annotated[str, typer.Option("--task", metavar="ID", help="Task that was blocked.")] = "",

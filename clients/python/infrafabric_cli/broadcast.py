@@ -11,7 +11,9 @@ from infrafabric_cli.running import run
 
 
 def broadcast(
-    message: Annotated[str, typer.Argument(help="The text, at most 4096 characters.")],
+    message: Annotated[
+        str, typer.Argument(metavar="MESSAGE", help="The text, at most 4096 characters.")
+    ],
     *,
     request_id: Annotated[
         str, typer.Option(metavar="ID", help="Makes a repeat harmless for 24 hours.")

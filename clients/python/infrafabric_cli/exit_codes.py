@@ -4,8 +4,9 @@
     1    refused: the fabric said no, the claim was lost, or nothing was found
     2    wrong use: an argument or an input file breaks a rule
     3    unreachable: no answer; whether the command took effect is not known
-    4    the witness log is not what it should be
+    4    the witness log is damaged
     130  interrupted
+    141  whoever read the output has closed it
 
 A script can tell by the code alone what to do next: 1 needs a decision, 2 a change, 3 a
 retry, 4 a person.
@@ -23,3 +24,4 @@ class ExitCode(IntEnum):
     UNREACHABLE = 3
     TAMPERED = 4
     INTERRUPTED = 130
+    PIPE_CLOSED = 141

@@ -16,7 +16,10 @@ from infrafabric_cli.running import run
 
 
 def match(
-    capabilities: Annotated[list[str], typer.Argument(help="What the swarm should be able to do.")],
+    capabilities: Annotated[
+        list[str],
+        typer.Argument(metavar="CAPABILITY...", help="What the swarm should be able to do."),
+    ],
     *,
     max_cost: Annotated[
         int | None,
@@ -51,23 +54,26 @@ def _show(found: FindQualifiedSwarmResponse, *, explained: bool) -> None:
         say("no swarm qualifies")
     if not explained:
         return
-    print_rows(
-        ("rank", "swarm", "match", "score", "USD/hour"),
-        (
+    if found.candidates:
+        print_rows(
+            ("rank", "swarm", "match", "score", "USD/hour"),
             (
-                str(each.rank),
-                each.swarm_id,
-                f"{each.match:.0%}",
-                f"{each.score:.4g}",
-                format_usd(each.cost_per_hour_micros),
-            )
-            for each in found.candidates
-        ),
-    )
+                (
+                    str(each.rank),
+                    each.swarm_id,
+                    f"{each.match:.0%}",
+                    f"{each.score:.4g}",
+                    format_usd(each.cost_per_hour_micros),
+                )
+                for each in found.candidates
+            ),
+        )
+    if not found.excluded:
+        return
     rules = ExclusionRule.DESCRIPTOR
     print_rows(
         ("left out", "rule", "why"),
         ((each.swarm_id, short(rules, each.rule), each.detail) for each in found.excluded),
     )
     counts = ", ".join(f"{short(rules, c.rule)} {c.count}" for c in found.exclusion_counts)
-    say(f"left out in all: {counts or 'none'}")
+    say(f"left out in all: {counts}")

@@ -24,9 +24,15 @@ class Report(StrEnum):
 
 
 def notify(
-    status: Annotated[Report, typer.Argument(help="What the swarm is doing.")],
+    status: Annotated[
+        Report, typer.Argument(metavar="STATUS", help="idle, busy, blocked, completed or help.")
+    ],
     message: Annotated[
-        str, typer.Argument(help="The task (idle, busy, completed) or the reason (blocked, help).")
+        str,
+        typer.Argument(
+            metavar="MESSAGE",
+            help="The task (idle, busy, completed) or the reason (blocked, help).",
+        ),
     ] = "",
     *,
     swarm: Swarm,
@@ -34,10 +40,12 @@ def notify(
         str, typer.Option("--task", metavar="ID", help="Task that a reason is about.")
     ] = "",
     capability: Annotated[
-        list[str] | None, typer.Option("--capability", help="What the swarm can do; repeat it.")
+        list[str] | None,
+        typer.Option("--capability", metavar="NAME", help="What the swarm can do; repeat it."),
     ] = None,
     needs: Annotated[
-        list[str] | None, typer.Option("--needs", help="Capability that would help; repeat it.")
+        list[str] | None,
+        typer.Option("--needs", metavar="NAME", help="Capability that would help; repeat it."),
     ] = None,
     cost_spent: Annotated[
         int | None, typer.Option("--cost-spent", parser=usd, metavar="USD", help="Spent so far.")
@@ -69,6 +77,8 @@ def notify(
         say(f"{swarm}: {status}")
         if answer.queue_position:
             say(f"place in the idle queue: {answer.queue_position}")
+        if status is Report.HELP and not answer.helpers:
+            say("nobody who is idle covers half of the needs")
         if answer.escalated:
             say("the orchestrator has been told")
         for helper in answer.helpers:

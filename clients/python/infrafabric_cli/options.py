@@ -1,6 +1,7 @@
 """Options that many commands share, and what their text means."""
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -10,10 +11,21 @@ from infrafabric.money import parse_usd
 
 DEFAULT_SERVER = "127.0.0.1:50051"
 
+
+def _address(text: str) -> str:
+    if "://" in text or not re.fullmatch(r"\S+:\S+", text):
+        raise typer.BadParameter(f"must be HOST:PORT, such as {DEFAULT_SERVER}")
+    return text
+
+
 Server = Annotated[
     str,
     typer.Option(
-        "--server", envvar="INFRAFABRIC_SERVER", metavar="HOST:PORT", help="The fabric's gRPC port."
+        "--server",
+        parser=_address,
+        envvar="INFRAFABRIC_SERVER",
+        metavar="HOST:PORT",
+        help="The fabric's gRPC port.",
     ),
 ]
 Json = Annotated[

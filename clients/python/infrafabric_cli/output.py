@@ -1,9 +1,10 @@
 """How results are printed: for people as tables, for pipes as plain lines, for machines as JSON."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
@@ -40,6 +41,13 @@ def say(text: str) -> None:
 def complain(text: str) -> None:
     """Print one line to standard error."""
     sys.stderr.write(plain(text) + "\n")
+
+
+def abandon(stream: TextIO) -> None:
+    """Throw away what a stream has not written yet: nobody can read it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def json_text(value: object) -> str:
@@ -87,7 +95,10 @@ def _repair(message: Message, values: dict[str, Any]) -> None:
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> Table:
     """Return a table for a terminal; nothing in a cell is taken as markup."""
-    result = Table(*headers, title=Text(plain(title)) if title else None, title_justify="left")
+    result = Table(title=Text(plain(title)) if title else None, title_justify="left")
+    for number, header in enumerate(headers):
+        # The first column names the row: it is cut last of all.
+        result.add_column(header, no_wrap=not number)
     for row in rows:
         result.add_row(*(Text(plain(cell)) for cell in row))
     return result

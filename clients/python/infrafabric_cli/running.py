@@ -1,6 +1,7 @@
 """Runs what a command does against the fabric, and turns its end into an exit code."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 
 import typer
@@ -8,7 +9,7 @@ import typer
 from infrafabric import Client
 from infrafabric.errors import FabricError, InvalidRequest, Unreachable
 from infrafabric_cli.exit_codes import ExitCode
-from infrafabric_cli.output import complain
+from infrafabric_cli.output import abandon, complain
 
 
 def run(server: str, command: Callable[[Client], Awaitable[None]]) -> None:
@@ -23,6 +24,14 @@ def run(server: str, command: Callable[[Client], Awaitable[None]]) -> None:
     """
     try:
         asyncio.run(_with_client(server, command))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        abandon(sys.stdout)
+        raise typer.Exit(ExitCode.PIPE_CLOSED) from None
+    except OSError as error:
+        abandon(sys.stdout)
+        complain(f"the output cannot be written: {error.strerror}")
+        raise typer.Exit(ExitCode.REFUSED) from None
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     except Unreachable as error:
@@ -49,3 +58,12 @@ def describe(error: FabricError) -> str:
 async def _with_client(server: str, command: Callable[[Client], Awaitable[None]]) -> None:
     async with Client(server) as client:
         await command(client)
+
+
+async def first_answer(client: Client) -> None:
+    """Return when the fabric has answered: a watch goes on over cuts, and would wait in silence.
+
+    Raises:
+        FabricError: it does not answer.
+    """
+    await anext(client.statuses.pages())

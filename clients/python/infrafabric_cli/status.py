@@ -17,9 +17,13 @@ from infrafabric.v1.status_pb2 import AgentStatus, Status
 from infrafabric_cli.names import age, short
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server
 from infrafabric_cli.output import as_json, plain, print_json, print_rows, say, table
-from infrafabric_cli.running import run
+from infrafabric_cli.running import first_answer, run
 
 HEADERS = ("swarm", "status", "since", "task", "queue", "done", "cost USD", "message")
+
+# Below this width only some of the columns can be read.
+_WIDE = 72
+_MOST_WANTED = tuple(map(HEADERS.index, ("swarm", "status", "task", "message")))
 
 
 def status(
@@ -35,12 +39,14 @@ def status(
 
     async def command(client: Client) -> None:
         if follow:
+            await first_answer(client)
             await _follow(client, as_lines=as_json_lines)
         elif as_json_lines:
             await _document(client)
         elif once or not sys.stdout.isatty():
             await _once(client)
         else:
+            await first_answer(client)
             await _live(client)
 
     run(server, command)
@@ -80,11 +86,12 @@ async def _follow(client: Client, *, as_lines: bool) -> None:
 
 async def _live(client: Client) -> None:
     board = StatusBoard()
-    with Live(console=Console(), auto_refresh=False, screen=False) as live:
+    console = Console()
+    with Live(console=console, auto_refresh=False, screen=False) as live:
         async for event in client.statuses.watch():
             board.apply(event)
             if board.complete:
-                live.update(board.view(datetime.now(UTC)), refresh=True)
+                live.update(board.view(datetime.now(UTC), console.width), refresh=True)
 
 
 class StatusBoard:
@@ -120,12 +127,15 @@ class StatusBoard:
             case "broadcast":
                 self.said = event.broadcast.message
 
-    def view(self, now: datetime) -> Group:
-        """Return what a terminal shows."""
+    def view(self, now: datetime, width: int) -> Group:
+        """Return what a terminal of so many columns shows."""
         agents = [self.agents[swarm_id] for swarm_id in sorted(self.agents)]
         idle = sum(agent.status == Status.STATUS_IDLE for agent in agents)
         title = f"{len(agents)} swarms, {idle} idle"
-        view = Group(table(HEADERS, (row(agent, now) for agent in agents), title))
+        shown = range(len(HEADERS)) if width >= _WIDE else _MOST_WANTED
+        headers = [HEADERS[column] for column in shown]
+        rows = ([row(agent, now)[column] for column in shown] for agent in agents)
+        view = Group(table(headers, rows, title))
         if self.said:
             view.renderables.append(Text(f"to everyone: {plain(self.said)}"))
         return view

@@ -47,14 +47,17 @@ def register(
     swarm: SwarmId,
     *,
     capability: Annotated[
-        list[str] | None, typer.Option("--capability", help="What it can do; repeat it.")
+        list[str] | None,
+        typer.Option("--capability", metavar="NAME", help="What it can do; repeat it."),
     ] = None,
     cost_per_hour: Annotated[
         int | None,
         typer.Option("--cost-per-hour", parser=usd, metavar="USD", help="Price of an hour."),
     ] = None,
-    model: Annotated[str, typer.Option(help="Model that it runs on.")] = "",
-    slots: Annotated[int, typer.Option(min=1, max=64, help="Tasks at the same time.")] = 1,
+    model: Annotated[str, typer.Option(metavar="MODEL", help="Model that it runs on.")] = "",
+    slots: Annotated[
+        int, typer.Option(min=1, max=64, metavar="N", help="Tasks at the same time.")
+    ] = 1,
     server: Server = DEFAULT_SERVER,
     json_output: Json = False,
 ) -> None:

@@ -1,5 +1,6 @@
 """Checks the chain of the witness log, over the API or in a data folder."""
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,16 @@ def of_folder(data: Path) -> Verification:
         return verify(read_log(data))
     except StoreRefused as error:
         complain(str(error))
-        raise typer.Exit(ExitCode.REFUSED) from None
+        raise typer.Exit(
+            ExitCode.TAMPERED if _is_damage(error.__cause__) else ExitCode.REFUSED
+        ) from None
+
+
+def _is_damage(cause: BaseException | None) -> bool:
+    # A file that is not there, is not ours to read or is locked proves nothing about the log.
+    out_of_reach = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_PERM)
+    code = getattr(cause, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF not in out_of_reach
 
 
 def as_json(result: Verification) -> dict[str, Any]:

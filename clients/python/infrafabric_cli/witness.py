@@ -1,5 +1,6 @@
 """`infrafabric witness`: reads and verifies the record of decisions."""
 
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -14,12 +15,16 @@ from infrafabric_cli.exit_codes import ExitCode
 from infrafabric_cli.names import moment
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, instant
 from infrafabric_cli.output import as_json, json_text, print_json, print_rows, say
-from infrafabric_cli.running import run
+from infrafabric_cli.running import first_answer, run
 
 app = typer.Typer(no_args_is_help=True)
 
-Component = Annotated[str, typer.Option(help="Only this component, for example coordinator.")]
-Operation = Annotated[str, typer.Option(help="Only this operation, for example claim_won.")]
+Component = Annotated[
+    str, typer.Option(metavar="NAME", help="Only this component, for example coordinator.")
+]
+Operation = Annotated[
+    str, typer.Option(metavar="NAME", help="Only this operation, for example claim_won.")
+]
 OfSwarm = Annotated[str, typer.Option("--swarm", metavar="ID", help="Only this swarm.")]
 OfTask = Annotated[str, typer.Option("--task", metavar="ID", help="Only this task.")]
 After = Annotated[
@@ -43,7 +48,7 @@ def query(
     task: OfTask = "",
     after: After = None,
     before: Before = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most entries.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Most entries.")] = 100,
     server: Server = DEFAULT_SERVER,
     json_output: Json = False,
 ) -> None:
@@ -65,6 +70,10 @@ def query(
                 break
         if json_output:
             print_json({"entries": [as_json(entry) for entry in entries]})
+        elif sys.stdout.isatty():
+            # Too wide for a table on a terminal.
+            for entry in entries:
+                say(_line(entry))
         else:
             print_rows(_HEADERS, (_row(entry) for entry in entries))
 
@@ -94,11 +103,12 @@ def tail(
     )
 
     async def command(client: Client) -> None:
+        await first_answer(client)
         async for entry in client.witness.tail(filters):
             if json_output:
                 print_json(as_json(entry))
             else:
-                say("  ".join(cell for cell in _row(entry) if cell))
+                say(_line(entry))
 
     run(server, command)
 
@@ -139,6 +149,10 @@ def verify(
             say(line)
     if result.broken is not None:
         raise typer.Exit(ExitCode.TAMPERED)
+
+
+def _line(entry: Entry) -> str:
+    return "  ".join(cell for cell in _row(entry) if cell)
 
 
 def _row(entry: Entry) -> tuple[str, ...]:

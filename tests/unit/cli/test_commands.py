@@ -1,5 +1,6 @@
 """Commands without a server: what they refuse, and with which exit code."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,8 @@ def test_exit_codes_are_those_of_the_documentation() -> None:
     text = exit_codes.__doc__ or ""
     documented = {int(line.split()[0]) for line in text.splitlines() if line[4:5].isdigit()}
     assert documented == {code.value for code in ExitCode}
+    told = infrafabric("--help").stdout.split("Exit codes:")[1].split("─")[0]
+    assert {int(number) for number in re.findall(r"\d+", told)} == documented
 
 
 @pytest.mark.parametrize(
@@ -42,6 +45,9 @@ def test_exit_codes_are_those_of_the_documentation() -> None:
         ("broadcast", "hello"),
         ("notify", "idle", "--swarm", "s1"),
         ("board", "export"),
+        ("status", "--follow"),
+        ("tasks", "watch"),
+        ("witness", "tail"),
     ],
 )
 def test_u3_unreachable_says_what_to_do(arguments: tuple[str, ...]) -> None:
@@ -71,6 +77,8 @@ def test_u3_unreachable_says_what_to_do(arguments: tuple[str, ...]) -> None:
         (("match", "rust", "--max-cost", "-1"), ""),
         (("notify", "sleeping", "--swarm", "s1"), "idle"),
         (("board", "import", "/no/such/board.yaml"), "cannot be read"),
+        (("status", "--server", ""), "HOST:PORT"),
+        (("status", "--server", "http://127.0.0.1:50051"), "HOST:PORT"),
         (("serve", "--grpc", "0.0.0.0:1"), "not a loopback address"),
         (("serve", "--http", "nonsense"), "HOST:PORT"),
         (("serve", "--config", "/no/such/file"), "cannot be read"),
@@ -99,11 +107,30 @@ def test_u3_a_dry_run_asks_no_server(tmp_path: Path) -> None:
     board.write_text("tasks:\n  - {id: a, title: x}\n")
     result = infrafabric("board", "import", str(board), "--dry-run")
     assert (result.exit_code, result.stdout) == (0, f"{board}: 1 tasks, nothing wrong with them\n")
+    board.write_text("tasks:\n  - {id: a, title: x, depends: [b, zz]}\n  - {id: b, title: x}\n")
+    said = infrafabric("board", "import", str(board), "--dry-run").stdout.splitlines()
+    assert said[1:] == ["not in this file, so they must exist already: zz"]
+    board.write_text(
+        "tasks:\n  - {id: a, title: x, depends: [b]}\n  - {id: b, title: x, depends: a}\n"
+    )
+    refused = infrafabric("board", "import", str(board), "--dry-run")
+    assert refused.exit_code == ExitCode.USAGE
+    assert refused.stderr == f"{board}:2: depends: dependencies form a cycle: a -> b -> a\n"
 
 
 def test_u3_a_folder_without_a_log_is_refused(tmp_path: Path) -> None:
     result = infrafabric("witness", "verify", "--data", str(tmp_path))
     assert result.exit_code == ExitCode.REFUSED
+    assert str(tmp_path) in result.stderr
+
+
+@pytest.mark.parametrize(
+    "damage", [b"not a database at all" * 100, b""], ids=["another file", "an empty file"]
+)
+def test_w3_a_log_that_is_no_log_any_more_is_damaged(tmp_path: Path, damage: bytes) -> None:
+    (tmp_path / "witness.db").write_bytes(damage)
+    result = infrafabric("witness", "verify", "--data", str(tmp_path))
+    assert result.exit_code == ExitCode.TAMPERED
     assert str(tmp_path) in result.stderr
 
 

@@ -1,5 +1,6 @@
 """What is printed: safe for a terminal, plain for a pipe, exact for a machine."""
 
+import io
 import json
 import sys
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from infrafabric.v1.coordinator_task_pb2 import CreateTasksResponse, TaskEvent
 from infrafabric.v1.entry_pb2 import Entry
@@ -136,6 +138,33 @@ def test_n10_live_status_keeps_what_it_shows_until_a_new_snapshot_is_complete() 
     assert (list(board.agents), board.complete) == (["s1"], False)
     board.apply(END)
     assert list(board.agents) == ["s2"]
+
+
+def test_u3_a_narrow_terminal_shows_what_matters_most() -> None:
+    agent = AgentStatus(
+        swarm_id="session-3-h323",
+        status=STATUS_BUSY,
+        last_task="P0.1",
+        message="no key",
+        tasks_completed=4321,
+    )
+    board = StatusBoard()
+    for event in (StatusEvent(snapshot=agent), END):
+        board.apply(event)
+    narrow, wide = (_shown(board, width) for width in (50, 120))
+    for word in ("session-3-h323", "busy", "P0.1", "no key"):
+        assert word in narrow
+        assert word in wide
+    assert "4321" in wide
+    assert "4321" not in narrow
+    assert all(len(text) <= 50 for text in narrow.splitlines())
+
+
+def _shown(board: StatusBoard, width: int) -> str:
+    console = Console(width=width, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(board.view(NOW, width))
+    return captured.get()
 
 
 def test_status_rows_and_lines() -> None:

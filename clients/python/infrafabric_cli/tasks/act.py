@@ -69,11 +69,14 @@ def progress(
     *,
     swarm: Swarm,
     attempt: Attempt,
-    note: Annotated[str, typer.Option(help="What was reached.")] = "",
+    note: Annotated[str, typer.Option(metavar="TEXT", help="What was reached.")] = "",
     blocked_on: Annotated[
-        list[str] | None, typer.Option("--blocked-on", help="What it waits for; repeat it.")
+        list[str] | None,
+        typer.Option("--blocked-on", metavar="TEXT", help="What it waits for; repeat it."),
     ] = None,
-    next_action: Annotated[str, typer.Option("--next", help="What comes next.")] = "",
+    next_action: Annotated[
+        str, typer.Option("--next", metavar="TEXT", help="What comes next.")
+    ] = "",
     server: Server = DEFAULT_SERVER,
     json_output: Json = False,
 ) -> None:
@@ -119,7 +122,7 @@ def complete(
 
 def fail(
     task: TaskId,
-    reason: Annotated[str, typer.Argument(help="Why.")],
+    reason: Annotated[str, typer.Argument(metavar="REASON", help="Why.")],
     *,
     swarm: Swarm,
     attempt: Attempt,
@@ -149,7 +152,7 @@ def release(
     *,
     swarm: Swarm,
     attempt: Attempt,
-    reason: Annotated[str, typer.Option(help="Why.")] = "",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why.")] = "",
     server: Server = DEFAULT_SERVER,
     json_output: Json = False,
 ) -> None:

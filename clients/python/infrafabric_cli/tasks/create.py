@@ -30,16 +30,18 @@ def _microseconds(text: str) -> int:
 
 
 def create(  # noqa: PLR0913  # each option is a parameter
-    title: Annotated[str, typer.Argument(help="One line for people.")],
+    title: Annotated[str, typer.Argument(metavar="TITLE", help="One line for people.")],
     *,
     task_id: Annotated[
         str, typer.Option("--id", metavar="ID", help="The server chooses one if it is not given.")
     ] = "",
     capability: Annotated[
-        list[str] | None, typer.Option("--capability", help="What a swarm needs; repeat it.")
+        list[str] | None,
+        typer.Option("--capability", metavar="NAME", help="What a swarm needs; repeat it."),
     ] = None,
     depends: Annotated[
-        list[str] | None, typer.Option("--depends", help="Task that comes first; repeat it.")
+        list[str] | None,
+        typer.Option("--depends", metavar="TASK", help="Task that comes first; repeat it."),
     ] = None,
     task_input: Annotated[
         Any, typer.Option("--input", parser=json_object, metavar="JSON", help="For the worker.")
@@ -47,7 +49,9 @@ def create(  # noqa: PLR0913  # each option is a parameter
     max_cost: Annotated[
         int | None, typer.Option("--max-cost", parser=usd, metavar="USD", help="Limit in total.")
     ] = None,
-    priority: Annotated[int, typer.Option(min=-1000, max=1000, help="Higher goes first.")] = 0,
+    priority: Annotated[
+        int, typer.Option(min=-1000, max=1000, metavar="N", help="Higher goes first.")
+    ] = 0,
     filler: Annotated[
         bool, typer.Option("--filler", help="For those who wait or have nothing else to do.")
     ] = False,

@@ -15,7 +15,7 @@ from infrafabric_cli.tasks.show import show
 
 def cancel(
     task: TaskId,
-    reason: Annotated[str, typer.Option(help="Why.")] = "",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why.")] = "",
     server: Server = DEFAULT_SERVER,
     json_output: Json = False,
 ) -> None:

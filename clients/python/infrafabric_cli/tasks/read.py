@@ -10,7 +10,7 @@ from infrafabric.v1.task_pb2 import TaskState
 from infrafabric_cli.names import short, value_of
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server
 from infrafabric_cli.output import as_json, print_json, print_rows, say
-from infrafabric_cli.running import run
+from infrafabric_cli.running import first_answer, run
 from infrafabric_cli.tasks.show import HEADERS, details, row, state
 
 TaskId = Annotated[str, typer.Argument(metavar="TASK", help="Id of the task.")]
@@ -73,6 +73,7 @@ def watch(
     """Print every task, and then every change, without end."""
 
     async def command(client: Client) -> None:
+        await first_answer(client)
         async for event in client.tasks.watch(after):
             if json_output:
                 print_json(as_json(event))
