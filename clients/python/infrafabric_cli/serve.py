@@ -13,16 +13,28 @@ from infrafabric_server.config import ConfigError, Settings
 
 def serve(
     grpc: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="gRPC port; 0 picks a free one.")
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="gRPC address, 127.0.0.1:50051 unless given; port 0 picks a free one.",
+        ),
     ] = None,
     http: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="HTTP port; 0 picks a free one.")
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="HTTP address, 127.0.0.1:8765 unless given."),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of the embedded store and the log.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Folder of the store and the log: infrafabric-data unless given."
+        ),
     ] = None,
-    store: Annotated[str | None, typer.Option(metavar="KIND", help="Where truth is kept.")] = None,
-    bus: Annotated[str | None, typer.Option(metavar="KIND", help="How news travels.")] = None,
+    store: Annotated[
+        str | None, typer.Option(metavar="KIND", help="Where truth is kept: sqlite.")
+    ] = None,
+    bus: Annotated[
+        str | None, typer.Option(metavar="KIND", help="How news travels: local.")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="TOML file with settings.")
     ] = None,
