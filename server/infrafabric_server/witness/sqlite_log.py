@@ -66,8 +66,9 @@ class SqliteWitnessLog:
 
     async def close(self) -> None:
         """Finish what was begun, then release the file. Safe to repeat."""
-        await self._writer.close()
+        # The last connection brings everything into the one file; a reader may not.
         await self._reader.close()
+        await self._writer.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

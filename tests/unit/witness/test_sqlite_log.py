@@ -119,6 +119,14 @@ async def test_without_a_log_there_is_nothing_to_verify(tmp_path: Path) -> None:
         verify(read_log(tmp_path))
 
 
+async def test_a_closed_log_is_one_file(tmp_path: Path) -> None:
+    async with opened(tmp_path) as log:
+        await log.append(drafts(7))
+        assert await log.last() is not None
+    assert {path.name for path in tmp_path.iterdir()} == {"witness.db", "witness.lock"}
+    assert verify(read_log(tmp_path)).sequence == 7
+
+
 async def test_a_log_in_use_is_refused(tmp_path: Path) -> None:
     async with opened(tmp_path):
         with pytest.raises(StoreRefused, match="in use by another server"):
