@@ -73,7 +73,7 @@ _GC_THRESHOLDS = (50_000, 50, 100)
 
 
 def serve(settings: Settings) -> int:
-    """Run a server until SIGTERM or SIGINT, then drain it.
+    """Run a server until SIGTERM or SIGINT, then drain it; a second signal cuts the drain short.
 
     Prints one line when both ports answer: `ready grpc=HOST:PORT http=HOST:PORT`.
     Returns 0 after a drain, 1 when the data directory or a port cannot be had: the log says
@@ -97,11 +97,23 @@ def serve(settings: Settings) -> int:
     return 0
 
 
+class Stop:
+    """What the process was asked for: first to drain, then to wait for nobody any more."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.hurried = asyncio.Event()
+
+    def ask(self) -> None:
+        """Take a signal."""
+        (self.hurried if self.asked.is_set() else self.asked).set()
+
+
 async def _serve(settings: Settings) -> None:
-    stop = asyncio.Event()
+    stop = Stop()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.ask)
     async with _opened(settings) as (store, log):
         replica = await Replica.build(settings, store, log)
         await replica.run(stop)
@@ -214,8 +226,8 @@ class Replica:
         gateway = GatewayServer(app, events, _bound(settings.http))
         return cls(settings, store, mirror, parts, notify, witness, grpc, gateway)
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set, then drain: what was accepted is finished and sealed."""
+    async def run(self, stop: Stop) -> None:
+        """Serve until it is asked to stop, then drain: what was accepted is finished and sealed."""
         async with asyncio.TaskGroup() as group:
 
             def start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -236,12 +248,8 @@ class Replica:
             grpc_port = await self.grpc.start()
             await self.gateway.ready()
             self._announce(grpc_port)
-            await stop.wait()
-            await self._drain(serving)
-            try:
-                await self.witness.flush()
-            except FabricError as error:
-                _log.warning("decisions_left_in_the_outbox", error=str(error))
+            await stop.asked.wait()
+            await self._drain(serving, stop.hurried)
             for task in inner:
                 task.cancel()
         await self.mirror.close()
@@ -252,14 +260,32 @@ class Replica:
         sys.stdout.write(f"ready grpc={grpc} http={http}\n")
         sys.stdout.flush()
 
-    async def _drain(self, serving: asyncio.Task[None]) -> None:
+    async def _drain(self, serving: asyncio.Task[None], hurried: asyncio.Event) -> None:
         _log.info("draining", sessions=len(self.parts.links))
         await self.grpc.drain()
         self.parts.coordinator.sessions.drain("the server stops; resume at another one")
         self.gateway.stop()
-        await self.grpc.stop(self.settings.drain_seconds)
-        await serving
+        async with asyncio.TaskGroup() as group:
+            finishing = group.create_task(self._finish(serving))
+            hurry = group.create_task(hurried.wait())
+            await asyncio.wait((finishing, hurry), return_when=asyncio.FIRST_COMPLETED)
+            finishing.cancel()
+            hurry.cancel()
+        if finishing.cancelled():
+            # What was acknowledged is in the store, and is sealed after the next start.
+            _log.warning("drain_cut_short")
+            self.gateway.abort()
+            await self.grpc.stop(0)
+            await serving
         _log.info("drained")
+
+    async def _finish(self, serving: asyncio.Task[None]) -> None:
+        await self.grpc.stop(self.settings.drain_seconds)
+        await asyncio.wait((serving,))
+        try:
+            await self.witness.flush()
+        except FabricError as error:
+            _log.warning("decisions_left_in_the_outbox", error=str(error))
 
 
 def _service(

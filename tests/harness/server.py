@@ -126,14 +126,26 @@ class ServerProcess:
         Raises:
             ServerFailedError: it did not end in time; it is killed then.
         """
+        self.signal(signal.SIGTERM)
+        return await self.ended()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send the process a signal."""
+        self._current().send_signal(number)
+
+    async def ended(self) -> int:
+        """Return the exit code of a server that was asked to end.
+
+        Raises:
+            ServerFailedError: it did not end in time; it is killed then.
+        """
         process = self._current()
-        process.send_signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(STOP_TIMEOUT):
                 await process.communicate()
         except TimeoutError:
             await self.kill()
-            raise self._failed(f"it did not end {STOP_TIMEOUT} s after SIGTERM") from None
+            raise self._failed(f"it did not end {STOP_TIMEOUT} s after it was asked to") from None
         return await process.wait()
 
     async def kill(self) -> None:
@@ -151,11 +163,11 @@ class ServerProcess:
 
     def pause(self) -> None:
         """Freeze the process (SIGSTOP): its connections stay open and silent."""
-        self._current().send_signal(signal.SIGSTOP)
+        self.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let a paused process go on."""
-        self._current().send_signal(signal.SIGCONT)
+        self.signal(signal.SIGCONT)
 
     def _current(self) -> asyncio.subprocess.Process:
         if self._process is None:

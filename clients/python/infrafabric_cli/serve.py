@@ -41,6 +41,10 @@ def serve(
 ) -> None:
     """Start a server; it runs until SIGTERM or Ctrl-C, then drains.
 
+    While it drains, sessions are asked to come back, and calls under way have ten seconds
+    (INFRAFABRIC_DRAIN_SECONDS) to end. A second signal ends the wait; what was acknowledged is
+    kept in any case.
+
     When both ports answer it prints `ready grpc=HOST:PORT http=HOST:PORT`. A flag goes before
     the environment (INFRAFABRIC_GRPC and so on), and that before the file.
     """

@@ -22,6 +22,9 @@ class Gate:
         self._draining = False
         self._stopping = False
         self._watchers: set[asyncio.Task[Any]] = set()
+        self._working = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
     def draining(self) -> bool:
@@ -39,9 +42,24 @@ class Gate:
             watcher.cancel()
 
     def admit(self) -> None:
-        """Let in a call that changes something; raises DRAINING if no new work is taken."""
+        """Let in a call that changes something, until it is `done`.
+
+        Raises DRAINING if no new work is taken.
+        """
         if self._draining:
             raise draining()
+        self._working += 1
+        self._idle.clear()
+
+    def done(self) -> None:
+        """Note that a call that was admitted has ended."""
+        self._working -= 1
+        if not self._working:
+            self._idle.set()
+
+    async def idle(self) -> None:
+        """Return when every call that was admitted has ended."""
+        await self._idle.wait()
 
     def enter(self) -> asyncio.Task[Any]:
         """Let in a stream that only watches, served by the current task, until it `leave`s.

@@ -1,6 +1,8 @@
 """The gRPC server: services, health, reflection, and an orderly end."""
 
+import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from grpc import aio
@@ -11,6 +13,9 @@ from prometheus_client import CollectorRegistry
 from infrafabric_server.edge.gate import Gate
 from infrafabric_server.edge.interceptor import Interceptor
 from infrafabric_server.edge.metrics import CallMetrics
+
+# Time in which those who watch the health hear NOT_SERVING, before their streams end.
+NOTICE_SECONDS = 0.1
 
 _MESSAGE_BYTES = 4 * 1024 * 1024
 
@@ -101,11 +106,19 @@ class GrpcServer:
         await self._health.enter_graceful_shutdown()
 
     async def stop(self, grace: float) -> None:
-        """End the streams that only watch, and the rest after `grace` seconds at most.
+        """End the streams that only watch, wait for the calls under way, and stop listening.
 
-        Implies `drain`. Safe to repeat.
+        Implies `drain`: until the calls under way have ended, new ones are told to go
+        elsewhere. What has not ended after `grace` seconds is cut off. Safe to repeat, also
+        while another `stop` waits.
         """
         await self.drain()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace
+        await asyncio.sleep(min(NOTICE_SECONDS, grace))
         self._gate.stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await self._gate.idle()
         if self._server is not None:
-            await self._server.stop(grace)
+            await self._server.stop(max(0.0, deadline - loop.time()))

@@ -83,12 +83,13 @@ class _Method:
 class _Call:
     """Surrounds one call: lets it in, translates how it ended, and counts it."""
 
-    __slots__ = ("_begin", "_context", "_method", "_watcher")
+    __slots__ = ("_admitted", "_begin", "_context", "_method", "_watcher")
 
     def __init__(self, method: _Method, context: Context) -> None:
         self._method = method
         self._context = context
         self._begin = time.perf_counter()
+        self._admitted = False
         self._watcher: asyncio.Task[Any] | None = None
 
     async def __aenter__(self) -> None:
@@ -98,6 +99,7 @@ class _Call:
         try:
             if method.mutating:
                 method.gate.admit()
+                self._admitted = True
             elif method.stream:
                 self._watcher = method.gate.enter()
         except FabricError as refusal:
@@ -109,7 +111,14 @@ class _Call:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._end(error)
+        try:
+            if error is not None and _is_cut(error):
+                await self._end(asyncio.CancelledError())
+                raise asyncio.CancelledError from error
+            await self._end(error)
+        finally:
+            if self._admitted:
+                self._method.gate.done()
 
     async def _end(self, error: BaseException | None) -> None:
         code, status = self._outcome(error)
@@ -139,6 +148,13 @@ class _Call:
             self._method.log.error("call_failed", method=self._method.path, exc_info=error)
         status = status_of(error)
         return _CODES[status.code], status
+
+
+def _is_cut(error: BaseException) -> bool:
+    """Tell whether all that failed is a write to a caller who is gone, or is sent away."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(aio.InternalError)[1] is None
+    return isinstance(error, aio.InternalError)
 
 
 def _wrap(handler: _Handler, method: _Method) -> _Handler:

@@ -107,3 +107,7 @@ class GatewayServer:
         """Take no new connection, end the live events, and let `run` return soon."""
         self._events.close()
         self._server.should_exit = True
+
+    def abort(self) -> None:
+        """After `stop`: wait no longer for requests under way."""
+        self._server.force_exit = True

@@ -258,10 +258,14 @@ async def test_c11_a_stop_ends_what_only_watches_and_waits_for_the_rest() -> Non
         begun = asyncio.ensure_future(it.notify.Notify(NotifyRequest(message="abcd")))
         await entered.wait()
         stop = asyncio.ensure_future(it.server.stop(30))
-        with pytest.raises(aio.AioRpcError) as caught:
-            await stream.read()
-        assert refusal(caught.value) == (StatusCode.UNAVAILABLE, "DRAINING")
+        told = await watched.read()
+        assert isinstance(told, health_pb2.HealthCheckResponse)
+        assert told.status == NOT_SERVING
         assert await watched.code() is StatusCode.UNAVAILABLE
+        for waits in (stream.read(), it.notify.Notify(NotifyRequest())):
+            with pytest.raises(aio.AioRpcError) as caught:
+                await waits
+            assert refusal(caught.value) == (StatusCode.UNAVAILABLE, "DRAINING")
         assert not stop.done()
         go_on.set()
         assert (await begun).queue_position == 4
