@@ -1,8 +1,11 @@
 """A disk that is full, or fails: decisions are refused, none that was told is lost."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+import json
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 import grpc
@@ -16,7 +19,7 @@ from infrafabric.v1.task_pb2 import (
     TASK_STATE_COMPLETED,
     Task,
 )
-from tests.harness.server import ServerProcess
+from tests.harness.server import COMMAND, ServerProcess
 from tests.integration.fire.disk import Disk, failing_disk, full_disk, locked, namespaces_permitted
 from tests.integration.fire.evidence import completions, entries, owners, verify
 from tests.integration.fire.health import SERVING, check
@@ -161,3 +164,69 @@ async def test_u6_spoiled_disk_refuses_loses_nothing_and_recovers_by_itself(
         over_the_api = await verify("--server", server.grpc)
         assert await server.stop() == 0
         assert await verify("--data", server.data, wrapper=disk.wrapper) == over_the_api
+
+
+def in_use(data: Path) -> None:
+    """Nothing: the server that made it still runs."""
+
+
+def of_a_newer_format(data: Path) -> None:
+    with closing(sqlite3.connect(data / "fabric.db")) as connection:
+        connection.execute("PRAGMA user_version = 99")
+
+
+def damaged(data: Path) -> None:
+    with (data / "fabric.db").open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 4096 * 4)
+
+
+def with_a_damaged_log(data: Path) -> None:
+    (data / "witness.db").write_bytes(b"no log " * 1000)
+
+
+def unwritable(data: Path) -> None:
+    # Not even the superuser can make a folder below a file.
+    shutil.rmtree(data)
+    data.touch()
+
+
+# Under this limit no file of the server can hold anything.
+NO_ROOM = ("prlimit", "--fsize=1024", "--")
+
+
+def without_room(data: Path) -> None:
+    """Nothing: the limit comes with the start."""
+
+
+@pytest.mark.parametrize(
+    ("spoil", "wrapper", "told"),
+    [
+        (in_use, (), "is in use by another process; stop that one"),
+        (of_a_newer_format, (), "has format 99, and this program knows format 1; start the"),
+        (damaged, (), "restore the directory from a backup"),
+        (with_a_damaged_log, (), "then restore it from a copy"),
+        (unwritable, (), "a directory that this user may write to, or choose another one"),
+        (without_room, NO_ROOM, "make room on the disk"),
+    ],
+)
+async def test_u6_data_that_cannot_be_used_is_refused_with_what_to_do(
+    tmp_path: Path, spoil: Callable[[Path], None], wrapper: Sequence[str], told: str
+) -> None:
+    async with ServerProcess(tmp_path) as server:
+        if spoil is not in_use:
+            assert await server.stop() == 0
+        spoil(server.data)
+        process = await asyncio.create_subprocess_exec(
+            *wrapper,
+            *(COMMAND, "serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"),
+            *("--data", server.data),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        said, logged = await process.communicate()
+        assert (process.returncode, said) == (1, b"")
+        (line,) = map(json.loads, logged.splitlines())
+        assert line["event"] == "refused_to_start"
+        assert told in line["reason"]
+        assert str(server.data) in line["reason"]
