@@ -104,7 +104,7 @@ def build_coordinator(
         replica=replica,
         lease_seconds=limits.lease,
     )
-    registration = Registration(records, capacity, claims, links)
+    registration = Registration(records, capacity, claims)
     creation = Creation(records, dispatcher)
     placing = Placing(
         records, scheduler, dispatcher, offers, endings, claims, registration, creation, links

@@ -89,6 +89,11 @@ class Endings:
         gone = absent(self._records.fleet.sessions.key(swarm_id))
         await self._claims.lose(swarm_id, task_id, attempt, LossKind.SESSION_LOST, gone)
 
+    async def swarm_left(self, swarm_id: str, task_id: str, attempt: int) -> None:
+        """Take a task from a swarm that was deregistered, unless it has come back."""
+        gone = absent(self._records.fleet.swarms.key(swarm_id))
+        await self._claims.lose(swarm_id, task_id, attempt, LossKind.DEREGISTERED, gone)
+
     async def withdraw_offer(self, task_id: str, swarm_id: str) -> None:
         """Take back the offer of a task to a swarm that has no session or does not want it."""
 
@@ -111,6 +116,19 @@ class Endings:
             [Delete(entry.key), Put(ARCHIVE + task_id, text)],
             [],
         )
+
+    async def forget_blocker_of(self, swarm_id: str) -> None:
+        """Remove what keeps a swarm from going on that was deregistered and has not come back."""
+        entry = self._records.blockers.entry(self._records.blocker_id(swarm_id, ""))
+        if entry is not None:
+            await self._records.commit(
+                [
+                    unchanged(entry.key, entry.mod_revision),
+                    absent(self._records.fleet.swarms.key(swarm_id)),
+                ],
+                [Delete(entry.key)],
+                [],
+            )
 
     async def forget_blocker(self, blocker_id: str) -> None:
         """Remove a resolved blocker from the views; the witness log keeps its story."""

@@ -75,8 +75,8 @@ class Reactions:
         """Set off what a crash may have left undone; call once, after the mirror started."""
         for entry in list(self._records.tasks.entries()):
             self._examine(entry.value)
-            self._lost_with_its_session(entry.value)
-            self._offered_to_nobody(entry.value)
+        for alert in list(self._records.blockers.entries()):
+            self._about_nobody(alert.value)
         self._dispatcher.wake()
 
     def refresh(self, swarm_id: str) -> None:
@@ -120,7 +120,9 @@ class Reactions:
         )
 
     def _examine(self, task: Task) -> None:
-        """Set off what the dependencies of a task, or of those that depend on it, demand."""
+        """Set off what the swarm that has a task and the dependencies around it demand."""
+        self._held_by_nobody(task)
+        self._offered_to_nobody(task)
         if task.state is TaskState.BLOCKED:
             self._follow(task)
         elif task.state.ended:
@@ -179,16 +181,6 @@ class Reactions:
             return
         self._background.spawn(f"archive:{task_id}", partial(self._endings.archive, task_id))
 
-    def _lost_with_its_session(self, task: Task) -> None:
-        held = task.claim
-        if held is None or held.expire_time is not None:
-            return
-        if self._records.fleet.sessions.get(held.swarm_id) is None:
-            self._background.spawn(
-                f"lost:{task.task_id}",
-                partial(self._endings.session_lost, held.swarm_id, task.task_id, held.attempt),
-            )
-
     def _offered_to_nobody(self, task: Task) -> None:
         """Take back an offer to a swarm that has no session which takes tasks."""
         swarm_id = task.offered_to
@@ -199,24 +191,65 @@ class Reactions:
                 partial(self._endings.withdraw_offer, task.task_id, swarm_id),
             )
 
+    def _held_by_nobody(self, task: Task) -> None:
+        """Take a task back from a swarm that was deregistered, or lost the session it is bound to.
+
+        A claim may show here after the end of its session, if both were written at once.
+        """
+        held = task.claim
+        if held is None:
+            return
+        fleet = self._records.fleet
+        if held.swarm_id not in fleet.swarms:
+            take_back = self._endings.swarm_left
+        elif held.expire_time is None and held.swarm_id not in fleet.sessions:
+            take_back = self._endings.session_lost
+        else:
+            return
+        self._background.spawn(
+            f"lost:{task.task_id}",
+            partial(take_back, held.swarm_id, task.task_id, held.attempt),
+        )
+
+    def _held_by(self, swarm_id: str) -> list[Task]:
+        found = (self._records.tasks.get(name) for name in self._capacity.holdings(swarm_id))
+        return [task for task in found if task is not None]
+
     def _session_changed(self, change: Change[SessionRecord]) -> None:
         swarm_id = change.id
+        entry = self._records.fleet.sessions.entry(swarm_id)
+        if entry is not None:
+            self._revocations.session_opened(swarm_id, entry.mod_revision)
         if change.new is None:
-            self._revocations.session_lost(swarm_id)
+            known = swarm_id in self._records.fleet.swarms
+            self._revocations.session_lost(swarm_id, known=known)
             self._scheduler.forgive(swarm_id)
-            for task_id in list(self._capacity.holdings(swarm_id)):
-                task = self._records.tasks.get(task_id)
-                if task is not None:
-                    self._lost_with_its_session(task)
+            for task in self._held_by(swarm_id):
+                self._held_by_nobody(task)
         for task_id in self._offers.on_offer_to(swarm_id):
-            task = self._records.tasks.get(task_id)
-            if task is not None:
-                self._offered_to_nobody(task)
+            offered = self._records.tasks.get(task_id)
+            if offered is not None:
+                self._offered_to_nobody(offered)
         self.refresh(swarm_id)
 
     def _profile_changed(self, change: Change[SwarmProfile]) -> None:
         self._capacity.profile_changed(change.id, change.new)
+        if change.new is None:
+            for task in self._held_by(change.id):
+                self._held_by_nobody(task)
+            alert = self._records.blockers.get(self._records.blocker_id(change.id, ""))
+            if alert is not None:
+                self._about_nobody(alert)
         self.refresh(change.id)
+
+    def _about_nobody(self, alert: BlockerAlert) -> None:
+        """Forget the blocker of a swarm that was deregistered, unless a task goes with it."""
+        known = alert.swarm_id in self._records.fleet.swarms
+        if alert.open and not alert.task_id and not known:
+            self._background.spawn(
+                f"about:{alert.blocker_id}",
+                partial(self._endings.forget_blocker_of, alert.swarm_id),
+            )
 
     def _status_changed(self, change: Change[AgentStatus]) -> None:
         before = change.old is not None and change.old.declared
@@ -234,6 +267,7 @@ class Reactions:
         if alert is None:
             self._timers.clear(f"blocker:{change.id}")
             return
+        self._about_nobody(alert)
         for link in self._links.live():
             if link.role is SessionRole.ORCHESTRATOR:
                 link.send(Alert(alert))

@@ -1,19 +1,18 @@
 """Registrations: how a swarm becomes known, changes and is forgotten."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from infrafabric_server.coordinator.capacity import Capacity
 from infrafabric_server.coordinator.claims import Claims
-from infrafabric_server.coordinator.frames import ClosingAction
-from infrafabric_server.coordinator.link import Links
 from infrafabric_server.coordinator.models import LossKind
 from infrafabric_server.coordinator.records import MAX_TRIES, Fact, Records
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SwarmProfile
 from infrafabric_server.limits import MAX_SWARMS
 from infrafabric_server.store.mirror import Entry, View
-from infrafabric_server.store.protocol import Delete, unchanged
+from infrafabric_server.store.protocol import unchanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +63,10 @@ def registration_fact(profile: SwarmProfile) -> Fact:
 class Registration:
     """The use cases of joining and leaving the fleet."""
 
-    def __init__(self, records: Records, capacity: Capacity, claims: Claims, links: Links) -> None:
+    def __init__(self, records: Records, capacity: Capacity, claims: Claims) -> None:
         self._records = records
         self._capacity = capacity
         self._claims = claims
-        self._links = links
 
     async def register(self, joining: Joining) -> SwarmProfile:
         """Make a swarm known or bring its registration up to date; a repeat changes nothing.
@@ -108,36 +106,21 @@ class Registration:
                 [Fact("swarm_deregistered", swarm_id)],
             )
             if result.succeeded:
-                self._end_session(swarm_id)
-                await self._close_blockers(swarm_id)
-                return await self._give_back(swarm_id)
+                # All that follows comes from `Reactions` too, if this call is cut off.
+                return await self._give_back(swarm_id, self._held(swarm_id))
         raise _contention(swarm_id)
 
-    def _end_session(self, swarm_id: str) -> None:
-        link = self._links.get(swarm_id)
-        if link is not None:
-            message = f"{swarm_id} was deregistered"
-            error = FabricError(Reason.SESSION_EXPIRED, message)
-            link.end(ClosingAction.STOP, message, error)
+    async def _give_back(self, swarm_id: str, held: Mapping[str, int]) -> list[str]:
+        for task_id, attempt in held.items():
+            await self._claims.lose(swarm_id, task_id, attempt, LossKind.DEREGISTERED)
+        found = {task_id: self._records.tasks.get(task_id) for task_id in held}
+        return sorted(
+            task_id for task_id, task in found.items() if task is not None and not task.state.ended
+        )
 
-    async def _give_back(self, swarm_id: str) -> list[str]:
-        released = []
-        for task_id in sorted(self._capacity.holdings(swarm_id)):
-            task = self._records.tasks.get(task_id)
-            if task is not None:
-                lost = await self._claims.lose(
-                    swarm_id, task_id, task.attempt, LossKind.DEREGISTERED
-                )
-                if lost is not None:
-                    released.append(task_id)
-        return released
-
-    async def _close_blockers(self, swarm_id: str) -> None:
-        for entry in list(self._records.blockers.entries()):
-            if entry.value.swarm_id == swarm_id and not entry.value.task_id:
-                await self._records.commit(
-                    [unchanged(entry.key, entry.mod_revision)], [Delete(entry.key)], []
-                )
+    def _held(self, swarm_id: str) -> dict[str, int]:
+        found = (self._records.tasks.get(name) for name in self._capacity.holdings(swarm_id))
+        return {task.task_id: task.attempt for task in found if task is not None}
 
 
 def _contention(swarm_id: str) -> FabricError:

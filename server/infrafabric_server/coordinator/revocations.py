@@ -42,13 +42,23 @@ class Revocations:
         if link.unacknowledged.pop(task_id, None) is not None:
             self._timers.clear(ack_timer(link, task_id))
 
-    def session_lost(self, swarm_id: str) -> None:
-        """End the stream of a session whose lease is over."""
+    def session_opened(self, swarm_id: str, epoch: int) -> None:
+        """End an older stream of a swarm, also when whoever opened the newer one has failed."""
+        link = self._links.get(swarm_id)
+        if link is not None and link.epoch < epoch:
+            message = f"a newer stream of {swarm_id} took over"
+            link.end(ClosingAction.STOP, message, FabricError(Reason.SESSION_FENCED, message))
+
+    def session_lost(self, swarm_id: str, *, known: bool) -> None:
+        """End the stream of a session whose lease is over, or whose swarm is not known any more."""
         link = self._links.get(swarm_id)
         if link is None:
             return
-        message = f"nothing was heard of {swarm_id} for longer than its lease; open a new session"
-        link.end(ClosingAction.RESTART, message, FabricError(Reason.SESSION_EXPIRED, message))
+        action, message = ClosingAction.STOP, f"{swarm_id} was deregistered"
+        if known:
+            action = ClosingAction.RESTART
+            message = f"nothing was heard of {swarm_id} for longer than its lease; open a new one"
+        link.end(action, message, FabricError(Reason.SESSION_EXPIRED, message))
 
 
 def _why(new: Task | None, attempt: int) -> tuple[RevokeReason, str]:

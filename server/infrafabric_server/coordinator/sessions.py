@@ -134,7 +134,9 @@ class Sessions:
                     opening.credit,
                     result.revision if heard is None else heard,
                 )
-                self._replace(link)
+                if self._over_already(link):
+                    return link
+                self._links.add(link)
                 self._welcome(link, token, opening, resumed=resumed)
                 if self.draining:
                     link.end(ClosingAction.RESUME, self._drain_reason)
@@ -179,12 +181,16 @@ class Sessions:
             facts.append(Fact("claim_taken_over", swarm_id, task_id, taken.attempt))
         return compares, writes, facts
 
-    def _replace(self, link: SessionLink) -> None:
-        older = self._links.get(link.swarm_id)
-        if older is not None:
-            message = f"a newer stream of {link.swarm_id} took over"
-            older.end(ClosingAction.STOP, message, FabricError(Reason.SESSION_FENCED, message))
-        self._links.add(link)
+    def _over_already(self, link: SessionLink) -> bool:
+        """End a stream whose session was replaced or removed before its writer heard of it."""
+        entry = self._records.fleet.sessions.entry(link.swarm_id)
+        if entry is not None and entry.mod_revision == link.epoch:
+            return False
+        reason = Reason.SESSION_EXPIRED if entry is None else Reason.SESSION_FENCED
+        action = ClosingAction.RESTART if entry is None else ClosingAction.STOP
+        message = f"this session of {link.swarm_id} was over before it began"
+        link.end(action, message, FabricError(reason, message))
+        return True
 
     def _welcome(self, link: SessionLink, token: str, opening: Opening, *, resumed: bool) -> None:
         owned = self._owned(link.swarm_id)
