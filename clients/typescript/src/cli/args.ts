@@ -35,7 +35,9 @@ export class Args {
       });
       return new Args(values, positionals);
     } catch (error) {
-      throw new UsageError(error instanceof Error ? error.message : String(error));
+      if (!(error instanceof TypeError)) throw error;
+      // What follows the first sentence is advice to programs.
+      throw new UsageError(error.message.split(". ")[0]);
     }
   }
 
@@ -81,7 +83,8 @@ export class Args {
       return this.positionals;
     }
     const count = least === most ? `${least}` : `${least} to ${most}`;
-    throw new UsageError(`expected ${count} arguments, got ${this.positionals.length}`);
+    const plural = most === 1 ? "" : "s";
+    throw new UsageError(`expected ${count} argument${plural}, got ${this.positionals.length}`);
   }
 }
 

@@ -38,10 +38,21 @@ export function ioOf(json: boolean, signal: AbortSignal): Io {
   return {
     json,
     signal,
-    emit: (...told) => process.stdout.write(line(told)),
+    emit: (record, text) => process.stdout.write(line([record, plain(text)])),
     note: (text) => process.stderr.write(`${text}\n`),
     error: (error) => process.stderr.write(line(toldOf(error))),
   };
+}
+
+/**
+ * Returns a text on one line, with every character that does not print spelled out: what comes
+ * from other agents must not move a person's cursor or disguise itself.
+ */
+export function plain(text: string): string {
+  return text.replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, (char) => {
+    const code = char.codePointAt(0) ?? 0;
+    return code < 0x100 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`;
+  });
 }
 
 /** Returns a message as JSON with the field names of the contract. */
@@ -64,7 +75,10 @@ export function toldOf(error: Error): Told {
   const refusal = source instanceof FabricError ? source : undefined;
   const reason = refusal?.reason ? ErrorReasonSchema.value[refusal.reason]?.name : undefined;
   const fields = (refusal?.fields ?? []).map(({ field, description }) => ({ field, description }));
-  const lines = fields.map(({ field, description }) => `  ${field}: ${description}`);
+  const lines = fields
+    .map(({ field, description }) => `${field}: ${description}`)
+    .filter((line) => !error.message.includes(line))
+    .map((line) => `  ${line}`);
   return [
     { event: "error", error: error.message, reason: reason ?? "", fields },
     [error.message, ...lines].join("\n"),

@@ -2,7 +2,7 @@
 /** The command line `infrafabric-ts`. */
 
 import { ConnectError } from "@connectrpc/connect";
-import { type Clients, type ConnectionOptions, createClients } from "../clients.js";
+import { type ConnectionOptions, createClients, DEFAULT_URL } from "../clients.js";
 import { FabricError, SessionEndedError } from "../errors.js";
 import { Args, UsageError } from "./args.js";
 import type { Command } from "./command.js";
@@ -19,7 +19,8 @@ ${Object.values(COMMANDS)
   .map(({ synopsis, summary }) => `  ${synopsis}\n      ${summary}\n`)
   .join("\n")}
 every command:
-  --url URL   where the fabric is; default: INFRAFABRIC_URL, or http://127.0.0.1:50051
+  --url URL   where the fabric is, as a URL or HOST:PORT; default: INFRAFABRIC_URL,
+              INFRAFABRIC_SERVER, or ${DEFAULT_URL}
   --json      print one JSON object a line
   --help      print this
 
@@ -34,20 +35,23 @@ async function main([name = "", ...rest]: readonly string[]): Promise<number> {
     process.stdout.write(USAGE);
     return EXIT.ok;
   }
+  if (name === "") {
+    process.stderr.write(USAGE);
+    return EXIT.usage;
+  }
   const io = ioOf(rest.includes("--json"), stop);
   try {
     const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
     if (command === undefined) throw new UsageError(`there is no command "${name}"`);
     return await run(command, Args.parse(rest, command.options), io);
   } catch (error) {
-    return exitCodeOf(error, io);
+    return exitCodeOf(error, io, name);
   }
 }
 
 async function run(command: Command, args: Args, io: Io): Promise<number> {
-  const url = args.text("url");
-  const connection: ConnectionOptions = url === undefined ? {} : { url };
-  const clients = connect(connection);
+  const connection: ConnectionOptions = { url: urlOf(args) };
+  const clients = createClients(connection);
   try {
     return await command.run(args, io, clients, connection);
   } finally {
@@ -55,19 +59,23 @@ async function run(command: Command, args: Args, io: Io): Promise<number> {
   }
 }
 
-function connect(connection: ConnectionOptions): Clients {
-  try {
-    return createClients(connection);
-  } catch (error) {
-    if (!(error instanceof TypeError)) throw error;
-    throw new UsageError(`the address of the fabric is not a url: ${error.message}`);
-  }
+/** Returns where the fabric is; `infrafabric` reads INFRAFABRIC_SERVER, which is HOST:PORT. */
+function urlOf(args: Args): string {
+  const { INFRAFABRIC_URL, INFRAFABRIC_SERVER } = process.env;
+  const given = args.text("url") ?? (INFRAFABRIC_URL || INFRAFABRIC_SERVER || DEFAULT_URL);
+  const url = given.includes("://") ? given : `http://${given}`;
+  if (/^https?:\/\/[^\s/]+\/?$/.test(url) && URL.canParse(url)) return url;
+  throw new UsageError(`the address of the fabric is HOST:PORT or ${DEFAULT_URL}: got "${given}"`);
 }
 
-function exitCodeOf(error: unknown, io: Io): number {
+function exitCodeOf(error: unknown, io: Io, name: string): number {
   if (error instanceof UsageError) {
     io.error(error);
-    if (!io.json) io.note("infrafabric-ts --help tells how it is used");
+    const synopsis = Object.hasOwn(COMMANDS, name) ? COMMANDS[name]?.synopsis : undefined;
+    if (!io.json) {
+      if (synopsis !== undefined) io.note(`usage: infrafabric-ts ${synopsis}`);
+      io.note("infrafabric-ts --help tells more");
+    }
     return EXIT.usage;
   }
   const failure = error instanceof ConnectError ? FabricError.from(error) : error;
@@ -94,5 +102,11 @@ function stopSignal(): AbortSignal {
   });
   return stop.signal;
 }
+
+// A server that does not speak HTTP/2 makes a connection fail twice. The transport has heard the
+// first failure and told it; the second one, which nobody listens to, is no reason to die.
+process.on("uncaughtException", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "ERR_HTTP2_ERROR") throw error;
+});
 
 process.exitCode = await main(process.argv.slice(2));

@@ -71,11 +71,18 @@ function optionsOf(args: Args, connection: ConnectionOptions): SessionOptions {
 
 /** Opens the session; undefined when the program is asked to stop before. */
 async function openSession(options: SessionOptions, io: Io): Promise<Session | undefined> {
+  // People are told of an outage once, not at every attempt to end it.
+  let outage = "";
+  const onConnection = (change: ConnectionChange) => {
+    const before = outage;
+    outage = change.connected ? "" : (change.error?.message ?? "no reason");
+    if (io.json || outage === "" || outage !== before) tellConnection(change, options.swarmId, io);
+  };
   try {
     return await Session.open({
       ...options,
       signal: io.signal,
-      onConnection: (change) => tellConnection(change, options.swarmId, io),
+      onConnection,
       onBroadcast: ({ message }) =>
         io.emit({ event: "broadcast", message }, `broadcast: ${message}`),
       onAlert: (blocker) => tellAlert(blocker, io),
@@ -159,7 +166,7 @@ function tellConnection(change: ConnectionChange, swarmId: string, io: Io): void
     const error = change.error?.message ?? "";
     io.emit(
       { event: "disconnected", swarm_id: swarmId, error, retry_in_ms: Math.ceil(change.retryInMs) },
-      words("the connection is gone; trying again", error !== "" && `(${error})`),
+      words("no connection; trying again", error !== "" && `(${error})`),
     );
   }
 }

@@ -86,12 +86,12 @@ export const claim: Command = {
       { signal: io.signal, timeoutMs: DEADLINE_MS },
     );
     const why = ClaimRefusalSchema.value[answer.refusal]?.localName.toLowerCase();
-    const owner = answer.ownerSwarmId === "" ? "nobody" : answer.ownerSwarmId;
+    const refusal = `${taskId} is not claimed: ${why?.replaceAll("_", " ")}`;
     io.emit(
       record(ClaimTaskResponseSchema, answer),
       answer.claimed
         ? `${swarmId} holds ${taskId}, attempt ${answer.task?.attempt}`
-        : `${taskId} is not claimed: ${why}; held by ${owner}`,
+        : words(refusal, answer.ownerSwarmId !== "" && `(held by ${answer.ownerSwarmId})`),
     );
     return answer.claimed ? EXIT.ok : EXIT.failed;
   },

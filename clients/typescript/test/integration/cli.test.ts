@@ -1,5 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { createInterface } from "node:readline";
 import { expect, onTestFinished, test } from "vitest";
 import { Dispatch, TaskState } from "../../src/index.js";
@@ -216,4 +218,25 @@ test("exit codes: 2 for a wrong command line, 1 for a refusal, 3 when nobody ans
   expect((await new Run(["tasks"], nowhere).end()).code).toBe(3);
   const session = ["session", "--swarm", "s", "--connect-timeout", "1"];
   expect((await new Run(session, nowhere).end()).code).toBe(3);
+});
+
+test("U2: the address may be the one that `infrafabric` takes, and a wrong one is wrong use", async () => {
+  const address = new URL(server.url).host;
+  expect((await new Run(["tasks", "--url", address]).end()).code).toBe(0);
+  expect((await new Run(["tasks"], address).end()).code).toBe(0);
+  const wrong = await new Run(["tasks", "--url", "http://no port:x"]).end();
+  expect(wrong.code).toBe(2);
+  expect(JSON.parse(wrong.errors).error).toContain('got "http://no port:x"');
+});
+
+test("a server that is not the fabric is out of reach, and no reason to crash", async () => {
+  const web = createServer((_request, response) => response.end()).listen(0, "127.0.0.1");
+  onTestFinished(() => void web.close());
+  await once(web, "listening");
+  const { port } = web.address() as AddressInfo;
+  for (const args of [["tasks"], ["session", "--swarm", "s", "--connect-timeout", "1"]]) {
+    const { code, errors } = await new Run(args, `http://127.0.0.1:${port}`).end();
+    expect(code).toBe(3);
+    expect(errors).not.toContain("node:");
+  }
 });
