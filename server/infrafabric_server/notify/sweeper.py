@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from heapq import heappop, heappush
 from typing import Generic, TypeVar
 
 import structlog
@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 class Sweeper(Generic[M]):
     """Deletes each entry of a view once it is older than `keep`; entries never change.
 
-    They are written in the order of their times, so the oldest is always the next.
+    The oldest is the next, whatever order they came in: the time of day may jump.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Sweeper(Generic[M]):
         self._clock = clock
         self._time = time
         self._keep = keep
-        self._entries: deque[tuple[datetime, str]] = deque()
+        self._entries: list[tuple[datetime, str]] = []
         self._changed = asyncio.Event()
 
     def start(self) -> None:
@@ -69,21 +69,24 @@ class Sweeper(Generic[M]):
         """Delete what is too old now; return the seconds to the next one, None without one."""
         while self._entries:
             limit = self._clock.now() - self._keep
-            old = [id_ for time, id_ in self._batch() if time <= limit]
-            if not old:
-                return max(0.0, (self._entries[0][0] - limit).total_seconds())
-            present = [self._view.delete(id_) for id_ in old if id_ in self._view]
-            if present:
-                await self._mirror.commit([], present)
-            for _ in old:
-                self._entries.popleft()
+            if self._entries[0][0] > limit:
+                return (self._entries[0][0] - limit).total_seconds()
+            old: list[tuple[datetime, str]] = []
+            while self._entries and self._entries[0][0] <= limit and len(old) < MAX_BATCH:
+                old.append(heappop(self._entries))
+            present = [self._view.delete(id_) for _, id_ in old if id_ in self._view]
+            try:
+                if present:
+                    await self._mirror.commit([], present)
+            except StoreError:
+                for entry in old:
+                    heappush(self._entries, entry)
+                raise
         return None
-
-    def _batch(self) -> list[tuple[datetime, str]]:
-        return [self._entries[index] for index in range(min(MAX_BATCH, len(self._entries)))]
 
     def _added(self, change: Change[M]) -> None:
         if change.new is not None and change.old is None:
-            self._entries.append((self._time(change.new), change.id))
-            if len(self._entries) == 1:
+            entry = (self._time(change.new), change.id)
+            heappush(self._entries, entry)
+            if self._entries[0] is entry:
                 self._changed.set()

@@ -65,6 +65,20 @@ async def test_texts_are_kept_ten_minutes_and_request_ids_a_day() -> None:
         assert list(world.coordinator.records.requests) == ["r2"]
 
 
+async def test_a_jump_of_the_time_of_day_keeps_nothing_for_ever() -> None:
+    clock = ManualClock()
+    async with World(clock=clock) as world:
+        for text, jump in (("before", -60), ("after", 0)):
+            await world.notify.broadcast(text)
+            clock.advance(timedelta(minutes=jump))
+        clock.advance(timedelta(minutes=30))
+        await world.notify.broadcast_sweeper.sweep()
+        assert texts(world) == ["before"]
+        clock.advance(timedelta(minutes=40))
+        await world.notify.broadcast_sweeper.sweep()
+        assert texts(world) == []
+
+
 async def test_the_sweeper_wakes_by_itself_and_takes_bounded_batches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
