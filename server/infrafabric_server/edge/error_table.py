@@ -1,5 +1,6 @@
 """The one table from refusals to gRPC codes, and the statuses that carry them."""
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -64,6 +65,8 @@ INTERNAL_MESSAGE = "the server met an error that it did not expect; its log has 
 _MAX_VIOLATIONS = 10
 _MAX_RULE = 200
 _MAX_MESSAGE = 1_000
+
+_SHOULD = re.compile(r"^[\w ]+? should ")
 
 _RULES = {ID_PATTERN: ID_RULE, CAPABILITY_PATTERN: CAPABILITY_RULE}
 
@@ -149,7 +152,16 @@ def _cut(text: str, most: int) -> str:
 def _violation(error: ErrorDetails) -> FieldViolation:
     pattern = error.get("ctx", {}).get("pattern")
     rule = _RULES.get(pattern) if isinstance(pattern, str) else None
-    return FieldViolation(_path(error["loc"]), rule or error["msg"])
+    return FieldViolation(_path(error["loc"]), rule or _said(error))
+
+
+def _said(error: ErrorDetails) -> str:
+    """Return the rule in the words of the contract: what a value must be."""
+    if error["type"] == "missing":
+        return "is required"
+    # Rules of ours come as `Value error, must be ...`, pydantic's own as `Input should be ...`.
+    text = error["msg"].removeprefix("Value error, ")
+    return _SHOULD.sub("must ", text, count=1)
 
 
 def _path(location: tuple[int | str, ...]) -> str:

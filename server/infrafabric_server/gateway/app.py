@@ -39,7 +39,7 @@ def create_app(
     """
     watchers = Gauge("infrafabric_http_watchers", "Open streams of live events.", registry=registry)
     watchers.set_function(lambda: events.watchers)
-    return Starlette(
+    app = Starlette(
         routes=[
             *Agents(notify, is_draining).routes(),
             *Tasks(dispatch, is_draining).routes(),
@@ -49,3 +49,6 @@ def create_app(
         middleware=[Middleware(Measure, registry=registry), Middleware(Guard, loopback=loopback)],
         exception_handlers=dict(HANDLERS),
     )
+    # Old clients do not follow a redirect of a POST: a path that is wrong is better refused.
+    app.router.redirect_slashes = False
+    return app

@@ -80,8 +80,8 @@ async def _no_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = (error.headers or {}).get("Allow", "another method")
-        message = f"{request.url.path} takes {allowed}, not {request.method}"
+        allowed = sorted((error.headers or {}).get("Allow", "another method").split(", "))
+        message = f"{request.url.path} takes {' or '.join(allowed)}, not {request.method}"
     else:
         message = f"there is nothing at {request.url.path}"
     answer = refusal_body(status, status.name, message)

@@ -244,7 +244,8 @@ async def test_n4_bad_input_is_422_with_field_and_reason(
         told = answer.json()
         assert (told["status"], told["reason"]) == ("refused", "INVALID_FIELD")
         assert [each["field"].startswith(field) for each in told["fields"]] == [True]
-        assert all(each["rule"] for each in told["fields"])
+        for each in told["fields"]:
+            assert each["rule"].startswith(("must ", "each entry must ", "is required"))
         assert len(world.fleet.swarms) == 0
 
 
@@ -300,6 +301,15 @@ async def test_a_method_that_is_not_there_is_answered_in_json(path: str) -> None
         assert wrong.status_code == 405
         assert wrong.json()["reason"] == "METHOD_NOT_ALLOWED"
         assert wrong.headers["allow"]
+        takes = "POST" if path in POSTS else "GET or HEAD"
+        assert wrong.json()["message"] == f"{path} takes {takes}, not {wrong.request.method}"
+
+
+async def test_a_path_that_is_not_there_is_answered_in_json() -> None:
+    async with World() as world, Site(world).client() as client:
+        for path in ("/agent/idle/", "/agents", "/"):
+            wrong = await client.post(path, json={"session_id": "s"})
+            assert (wrong.status_code, wrong.json()["reason"]) == (404, "NOT_FOUND")
 
 
 async def test_pages_of_others_are_refused() -> None:
