@@ -166,8 +166,11 @@ def main(arguments: list[str]) -> int:
 
     A coordinator that is down is no failure of the script that notifies it: that is 0.
     """
+    usage = f"usage: agent_notify.py {{{','.join(STATUSES)}}} SESSION [MESSAGE]"
+    if arguments in (["--help"], ["-h"]):
+        _say(usage)
+        return 0
     if len(arguments) not in (2, 3) or arguments[0] not in STATUSES:
-        usage = f"usage: agent_notify.py {{{','.join(STATUSES)}}} SESSION [MESSAGE]"
         sys.stderr.write(usage + "\n")
         return 2
     quick_notify(*arguments)
@@ -209,6 +212,10 @@ def _post(url: str, body: dict[str, object]) -> dict[str, Any]:
             if response.status != http.client.OK:
                 raise _FailedError(response.status)
             answer: object = json.loads(response.read(_MAX_ANSWER_BYTES))
+    except http.client.RemoteDisconnected:
+        raise
+    except http.client.BadStatusLine:
+        raise ValueError(f"what answers at {parts.netloc} does not speak HTTP") from None
     finally:
         connection.close()
     if not isinstance(answer, dict):
@@ -223,7 +230,8 @@ def _now() -> str:
 def _say(text: str) -> None:
     # Standard output may be ASCII only, closed, or not there at all.
     stream = sys.stdout
-    line = " ".join(text.split()) + "\n"
+    # Nothing in a reason may break the line or move a cursor.
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split()) + "\n"
     try:
         encoding = stream.encoding or "ascii"
         stream.write(line.encode(encoding, "replace").decode(encoding))

@@ -3,8 +3,10 @@
 import io
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -132,6 +134,28 @@ def test_n9_never_raises(
     assert out.count("\n") == 1
 
 
+def test_n9_a_port_that_does_not_speak_http_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                # What a gRPC port says first: an HTTP/2 frame of settings.
+                connection.sendall(b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x7f\xff\xff\xff")
+
+        peer = threading.Thread(target=answer)
+        peer.start()
+        monkeypatch.setenv("IFNOTIFY_URL", f"http://{address}")
+        assert AgentNotifier("s1", []).busy("x") is None
+        peer.join()
+    why = f"what answers at {address} does not speak HTTP"
+    assert capsys.readouterr().out == f"✗ Failed to notify coordinator: {why}\n"
+
+
 def test_n9_cost_that_json_cannot_say_is_a_failure(
     notifier: AgentNotifier, capture: HttpCapture, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -214,6 +238,9 @@ def test_n7_command_line_needs_a_status_and_a_session(copy: Path) -> None:
         done = run(*arguments, cwd=copy)
         assert done.returncode == 2
         assert done.stderr.startswith(b"usage: agent_notify.py")
+    asked = run("--help", cwd=copy)
+    assert (asked.returncode, asked.stderr) == (0, b"")
+    assert asked.stdout.startswith(b"usage: agent_notify.py")
 
 
 def test_n9_script_goes_on_when_the_coordinator_is_down(copy: Path) -> None:
