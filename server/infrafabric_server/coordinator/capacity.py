@@ -21,6 +21,10 @@ class Availability(Enum):
     FILLERS = auto()
     ANY = auto()
 
+    def allows(self, task: Task) -> bool:
+        """Tell whether the swarm may be given this task."""
+        return self is Availability.ANY or (task.spec.filler and self is Availability.FILLERS)
+
 
 class Capacity:
     """Slots taken and free of each swarm, kept up to date in two rosters.

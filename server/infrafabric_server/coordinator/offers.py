@@ -2,7 +2,7 @@
 
 from infrafabric_server.coordinator import rules
 from infrafabric_server.coordinator.backlog import Backlog
-from infrafabric_server.coordinator.capacity import Availability, Capacity
+from infrafabric_server.coordinator.capacity import Capacity
 from infrafabric_server.coordinator.dispatcher import Dispatcher, send_tasks
 from infrafabric_server.coordinator.frames import Delivery
 from infrafabric_server.coordinator.link import PATIENCE_SECONDS, Links, SessionLink
@@ -84,10 +84,7 @@ class Offers:
         if task.task_id in link.declined or len(link.offered) >= MAX_OFFERS:
             return False
         available = self._capacity.availability(link.swarm_id)
-        wanted = (
-            (Availability.ANY, Availability.FILLERS) if task.spec.filler else (Availability.ANY,)
-        )
-        return available in wanted and self.qualifies(link.swarm_id, task)
+        return available.allows(task) and self.qualifies(link.swarm_id, task)
 
     def qualifies(self, swarm_id: str, task: Task) -> bool:
         """Tell whether a swarm has what a task requires at a price that it may cost."""

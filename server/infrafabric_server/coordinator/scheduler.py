@@ -116,7 +116,7 @@ class Scheduler:
             if match is None:
                 return None
             # A stream may have ended since the roster heard of its swarm, which hears it now.
-            if self._capacity.refresh(match.swarm_id) in _wanted(task):
+            if self._capacity.refresh(match.swarm_id).allows(task):
                 return self._reserve(task.task_id, match.swarm_id, match)
 
     def done(self, assignment: Assignment) -> None:
@@ -203,8 +203,3 @@ class Scheduler:
         self._in_flight.setdefault(task_id, None)
         self._capacity.reserve(swarm_id, task_id)
         return Assignment(task_id, swarm_id, match)
-
-
-def _wanted(task: Task) -> tuple[Availability, ...]:
-    """Return what a swarm must be available for to be given a task."""
-    return (Availability.ANY, Availability.FILLERS) if task.spec.filler else (Availability.ANY,)
