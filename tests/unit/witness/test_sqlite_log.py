@@ -33,6 +33,10 @@ async def written(directory: Path, count: int = 5) -> Path:
     return directory / "witness.db"
 
 
+def names(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()}
+
+
 def move(source: Path, target: Path) -> None:
     """Move a database with the two files that belong to it."""
     for suffix in ("", "-wal", "-shm"):
@@ -123,7 +127,7 @@ async def test_a_closed_log_is_one_file(tmp_path: Path) -> None:
     async with opened(tmp_path) as log:
         await log.append(drafts(7))
         assert await log.last() is not None
-    assert {path.name for path in tmp_path.iterdir()} == {"witness.db", "witness.lock"}
+    assert names(tmp_path) == {"witness.db", "witness.lock"}
     assert verify(read_log(tmp_path)).sequence == 7
 
 
