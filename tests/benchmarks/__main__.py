@@ -371,7 +371,7 @@ def main() -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             missed = runner.run(_measure(options.scale, only))
     if not only or "matching" in only:
-        matching.main([])
+        missed += matching.main([])
     print(f"\n{missed} aims missed")
     return 0
 
