@@ -1,18 +1,22 @@
 """What the README shows is run, and must print what it says."""
 
 import asyncio
+import re
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from infrafabric import Client
 from infrafabric.v1 import task_pb2
+from infrafabric_cli import exit_codes
 from tests.harness.documents import ROOT, blocks, shell, steps
 from tests.harness.server import ServerProcess
 
 README = (ROOT / "README.md").read_text()
+PYTHON = (ROOT / "clients/python/README.md").read_text()
 
 
 @pytest.fixture
@@ -38,18 +42,33 @@ async def test_u1_the_transcript_prints_what_the_readme_says(server: ServerProce
             assert line in output, f"{command} printed\n{output}"
 
 
-async def test_u2_the_python_session_works_as_shown(server: ServerProcess, tmp_path: Path) -> None:
+async def test_u2_the_python_session_works_as_shown(server: ServerProcess) -> None:
     client = await one_task(server)
     (program,) = blocks(README, "python")
-    script = tmp_path / "worker.py"
-    script.write_text(program.replace("localhost:50051", server.grpc))
-    worker = await asyncio.create_subprocess_exec(sys.executable, str(script))
-    try:
+    async with running(program, server):
         await completed(client)
-    finally:
-        worker.kill()
-        await worker.wait()
-        await client.close()
+    await client.close()
+
+
+async def test_u2_the_python_guide_works_as_shown(server: ServerProcess) -> None:
+    """A worker and a supervisor, each as its block shows it."""
+    work, supervise = blocks(PYTHON, "python")
+    async with (
+        running(work, server),
+        running(supervise, server) as supervisor,
+        asyncio.timeout(30),
+    ):
+        assert await supervisor.wait() == 0
+        async with Client(server.grpc) as client:
+            await completed(client)
+            task = await client.tasks.get("greet")
+    assert (task.result["text"], task.cost_micros) == ("HELLO", 2_000)
+
+
+def test_u3_the_python_guide_lists_every_exit_code() -> None:
+    assert dict(re.findall(r"^\| (\d+) \| (.+) \|$", PYTHON, re.MULTILINE)) == dict(
+        re.findall(r"^    (\d+) +(.+)$", exit_codes.__doc__ or "", re.MULTILINE)
+    )
 
 
 async def test_u2_a_command_is_a_worker_as_shown(server: ServerProcess) -> None:
@@ -70,6 +89,19 @@ async def test_n7_the_shell_functions_work_as_shown(server: ServerProcess) -> No
     status = await shell("curl -s localhost:8765/status", server)
     assert '"linus"' in status
     assert '"busy"' in status
+
+
+@asynccontextmanager
+async def running(program: str, server: ServerProcess) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a program as a document shows it; it is killed with the block."""
+    program = program.replace("localhost:50051", server.grpc)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program)
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
 async def completed(client: Client) -> None:
