@@ -239,6 +239,7 @@ class Replica:
                 start(self.parts.dispatcher.run()),
                 start(self.parts.timers.run()),
                 start(self.witness.run()),
+                start(self.parts.coordinator.records.requests.run()),
             ]
             self.notify.start()
             inner.append(start(self.notify.run()))

@@ -15,7 +15,6 @@ from infrafabric_server.coordinator.models import (
     TaskState,
 )
 from infrafabric_server.coordinator.records import ARCHIVE, MAX_TRIES, Fact, Records
-from infrafabric_server.coordinator.requests import answered
 from infrafabric_server.coordinator.scheduler import Assignment
 from infrafabric_server.errors import FabricError, FieldViolation, InvalidField, Reason
 from infrafabric_server.limits import MAX_BOARD_BYTES, MAX_BOARD_TASKS, MAX_LIVE_TASKS
@@ -52,13 +51,20 @@ class Creation:
         digest = _digest(new) if request_id else ""
         lost = False
         for _ in range(MAX_TRIES):
+            refusal: FabricError | None = None
+            try:
+                await self._check_board(new, archive=lost)
+                created = await self._write(new, request_id, digest)
+                if created is not None:
+                    return created
+            except FabricError as error:
+                refusal = error
+            # Only now is it worth a look whether the call is a repeat.
             earlier = await self._earlier(request_id, digest)
             if earlier is not None:
                 return earlier
-            await self._check_board(new, archive=lost)
-            created = await self._write(new, request_id, digest)
-            if created is not None:
-                return created
+            if refusal is not None:
+                raise refusal
             lost = True
         raise FabricError(
             Reason.CONTENTION, "the board changed while it was created; try again", retry_after=0.1
@@ -77,7 +83,7 @@ class Creation:
             )
 
     async def _earlier(self, request_id: str, digest: str) -> tuple[Task, ...] | None:
-        record = answered(self._records.requests, request_id, digest)
+        record = await self._records.requests.answered(request_id, digest)
         if record is None:
             return None
         found = [await self._records.find(task_id) for task_id in record.task_ids]
@@ -154,11 +160,12 @@ class Creation:
             self._records.tasks.put(task_id, task) for task_id, task in tasks.items()
         ]
         if request_id:
-            compares.append(absent(self._records.requests.key(request_id)))
             record = RequestRecord(
                 digest=digest, task_ids=tuple(tasks), time=self._records.clock.now()
             )
-            writes.append(self._records.requests.put(request_id, record))
+            compare, write = self._records.requests.remember(request_id, record)
+            compares.append(compare)
+            writes.append(write)
         result = await self._records.commit(compares, writes, facts)
         return tuple(tasks.values()) if result.succeeded else None
 

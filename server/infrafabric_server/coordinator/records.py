@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from infrafabric_server.clock import Clock
-from infrafabric_server.coordinator.models import BlockerAlert, RequestRecord, Task
+from infrafabric_server.coordinator.models import BlockerAlert, Task
+from infrafabric_server.coordinator.requests import Requests
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.models import Broadcast
@@ -57,7 +58,7 @@ class Records:
         self.clock = clock
         self.tasks = mirror.view("tasks/", Task)
         self.blockers = mirror.view("blockers/", BlockerAlert)
-        self.requests = mirror.view("requests/", RequestRecord)
+        self.requests = Requests(store, clock)
         self.broadcasts = mirror.view("broadcasts/", Broadcast)
         self._outbox = outbox
 

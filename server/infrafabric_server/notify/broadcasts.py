@@ -7,12 +7,12 @@ from pydantic import JsonValue
 
 from infrafabric_server.clock import Clock
 from infrafabric_server.coordinator.models import RequestRecord
-from infrafabric_server.coordinator.requests import answered
+from infrafabric_server.coordinator.requests import Requests
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.models import Broadcast
 from infrafabric_server.store.mirror import Mirror, View, Write
-from infrafabric_server.store.protocol import Compare, absent
+from infrafabric_server.store.protocol import Compare
 from infrafabric_server.witness.outbox import Outbox
 
 
@@ -24,7 +24,7 @@ class Broadcasts:
         mirror: Mirror,
         fleet: Fleet,
         broadcasts: View[Broadcast],
-        requests: View[RequestRecord],
+        requests: Requests,
         outbox: Outbox,
         clock: Clock,
     ) -> None:
@@ -42,9 +42,6 @@ class Broadcasts:
         Raises REQUEST_ID_REUSED, OUTBOX_FULL and the store's errors.
         """
         digest = hashlib.sha256(f"broadcast\n{message}".encode()).hexdigest()
-        earlier = answered(self._requests, request_id, digest)
-        if earlier is not None:
-            return earlier.sessions
         self._outbox.check()
         now = self._clock.now()
         sessions = len(self._fleet.sessions)
@@ -58,14 +55,14 @@ class Broadcasts:
         ]
         if request_id:
             record = RequestRecord(digest=digest, sessions=sessions, time=now)
-            compares.append(absent(self._requests.key(request_id)))
-            writes.append(self._requests.put(request_id, record))
+            compare, write = self._requests.remember(request_id, record)
+            compares.append(compare)
+            writes.append(write)
         result = await self._mirror.commit(compares, writes)
         if result.succeeded:
             return sessions
-        # Only the request id is compared: somebody else used it meanwhile.
-        await self._mirror.caught_up(result.revision)
-        earlier = answered(self._requests, request_id, digest)
+        # Only the request id is compared: this is a repeat.
+        earlier = await self._requests.answered(request_id, digest)
         if earlier is None:
             text = f"request id {request_id} is being swept; try again"
             raise FabricError(Reason.CONTENTION, text, retry_after=0.1)

@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import Protocol
 
 from infrafabric_server.clock import Clock
-from infrafabric_server.coordinator.models import BlockerAlert, BlockerReport, RequestRecord
+from infrafabric_server.coordinator.models import BlockerAlert, BlockerReport
+from infrafabric_server.coordinator.requests import Requests
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.models import AgentStatus, Broadcast, Status
@@ -26,7 +27,6 @@ from infrafabric_server.store.mirror import Mirror, View
 from infrafabric_server.witness.outbox import Outbox
 
 BROADCASTS_KEPT = timedelta(minutes=10)
-REQUESTS_KEPT = timedelta(hours=24)
 
 # A swarm or its claim may vanish while a report is handled, but not every time.
 _MAX_TRIES = 5
@@ -89,7 +89,7 @@ class Notify:
         clock: Clock,
         *,
         broadcasts: View[Broadcast],
-        requests: View[RequestRecord],
+        requests: Requests,
         escalate_after: timedelta = timedelta(minutes=30),
     ) -> None:
         self._fleet = fleet
@@ -104,9 +104,6 @@ class Notify:
         self.broadcast_sweeper = Sweeper(
             mirror, broadcasts, clock, time=lambda each: each.send_time, keep=BROADCASTS_KEPT
         )
-        self.request_sweeper = Sweeper(
-            mirror, requests, clock, time=lambda each: each.time, keep=REQUESTS_KEPT
-        )
 
     def start(self) -> None:
         """Take in the views, and find what a crash may have left undone.
@@ -117,7 +114,6 @@ class Notify:
         self._book.start()
         self.escalation.start()
         self.broadcast_sweeper.start()
-        self.request_sweeper.start()
 
     async def run(self) -> None:
         """Let statuses follow what happens, until cancelled."""
@@ -125,7 +121,6 @@ class Notify:
             group.create_task(self._book.run())
             group.create_task(self.escalation.run())
             group.create_task(self.broadcast_sweeper.run())
-            group.create_task(self.request_sweeper.run())
 
     async def settled(self) -> None:
         """Return when every status takes account of all that happened."""

@@ -1,4 +1,4 @@
-"""What is kept for a time only: broadcasts and the answers to repeated requests."""
+"""What is kept for a time only, such as broadcasts."""
 
 import asyncio
 import contextlib
