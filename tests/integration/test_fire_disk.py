@@ -224,7 +224,11 @@ async def test_u6_data_that_cannot_be_used_is_refused_with_what_to_do(
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        said, logged = await process.communicate()
+        try:
+            said, logged = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
         assert (process.returncode, said) == (1, b"")
         (line,) = map(json.loads, logged.splitlines())
         assert line["event"] == "refused_to_start"
