@@ -10,6 +10,7 @@ from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +18,10 @@ from rich.text import Text
 from infrafabric.values import from_struct
 
 _INTEGERS = frozenset({FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64})
+
+
+# Ids and words up to this long are not broken over lines.
+_SHORT = 24
 
 
 def plain(text: str) -> str:
@@ -95,11 +100,17 @@ def _repair(message: Message, values: dict[str, Any]) -> None:
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> Table:
     """Return a table for a terminal; nothing in a cell is taken as markup."""
-    result = Table(title=Text(plain(title)) if title else None, title_justify="left")
+    result = Table(
+        box=box.SIMPLE_HEAD, title=Text(plain(title)) if title else None, title_justify="left"
+    )
+    cells = list(rows)
     for number, header in enumerate(headers):
-        # The first column names the row: it is cut last of all.
-        result.add_column(header, no_wrap=not number)
-    for row in rows:
+        widest = max((len(row[number]) for row in cells), default=0)
+        # An id that is folded can still be read and copied; a text may break at its words.
+        result.add_column(
+            header, no_wrap=widest <= _SHORT, overflow="ellipsis" if number else "fold"
+        )
+    for row in cells:
         result.add_row(*(Text(plain(cell)) for cell in row))
     return result
 
@@ -107,7 +118,11 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], title: str = ""
 def print_rows(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows: as a table to a terminal, else with tabs between cells, headers first."""
     if sys.stdout.isatty():
-        Console().print(table(headers, rows))
+        cells = list(rows)
+        # What is empty in every row only takes room.
+        used = [number for number in range(len(headers)) if any(row[number] for row in cells)]
+        shown = [[row[number] for number in used] for row in cells]
+        Console().print(table([headers[number] for number in used], shown) if used else "nothing")
         return
     for row in (headers, *rows):
         sys.stdout.write("\t".join(plain(cell) for cell in row) + "\n")

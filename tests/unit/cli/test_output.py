@@ -51,6 +51,22 @@ def test_rows_to_a_pipe_are_lines_with_tabs(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == "a\tb\n1\\t2\tx\\ny\n\tz\n"
 
 
+def test_u3_rows_on_a_terminal_leave_out_what_is_empty(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    print_rows(("id", "owner", "state", "title"), [("a" * 30, "", "available", "to say hello")])
+    shown = capsys.readouterr().out
+    assert "owner" not in shown
+    assert "available" in shown
+    # Folded, so that it can still be copied.
+    assert shown.count("a" * 5) >= 2
+    assert "…" not in shown
+    print_rows(("id", "owner"), [])
+    assert capsys.readouterr().out == "nothing\n"
+
+
 def test_json_has_whole_numbers_and_defaults() -> None:
     task = Task(task_id="a", attempt=2**40, max_cost_micros=2_500_000)
     task.input.update({"n": 3, "share": 0.5})
