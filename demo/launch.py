@@ -42,6 +42,16 @@ class Options:
     plant: Plant | None
 
 
+class Output(Console):
+    """Where a run is shown; that nobody reads it any more is a failure like any other."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise RunFailedError instead of ending the process from within some task of it."""
+        with suppress(SystemExit):
+            super().on_broken_pipe()
+        raise RunFailedError("nobody reads the output any more")
+
+
 async def launch(options: Options) -> int:
     """Run the demonstration.
 
@@ -53,7 +63,7 @@ async def launch(options: Options) -> int:
     """
     begin = time.monotonic()
     folder = _new_folder(options.folder)
-    console = Console(highlight=False)
+    console = Output(highlight=False)
     console.print(f"InfraFabric demonstration; what happens is kept in {_short(folder)}")
     async with Processes(folder / "logs", os.environ) as processes:
         try:

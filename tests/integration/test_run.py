@@ -137,6 +137,29 @@ async def test_ctrl_c_leaves_nothing_running(tmp_path: Path) -> None:
         assert demo.leftovers() == []
 
 
+async def test_output_that_nobody_reads_any_more_ends_the_run(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "demo", "--run-dir", str(tmp_path / "run"), *FAST),
+        cwd=ROOT,
+        stdout=writer,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(writer)
+    assert await asyncio.to_thread(os.read, reader, 1)
+    os.close(reader)
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            _, said = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 1
+    assert said.startswith(b"FAILED: nobody reads the output any more\n")
+    assert b"Traceback" not in said
+
+
 async def test_an_unknown_fault_is_refused(tmp_path: Path) -> None:
     async with run(tmp_path, plant="gremlins") as demo:
         assert await demo.end() == 2
