@@ -19,6 +19,7 @@ from grpc_status import rpc_status
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from infrafabric import Client, errors
 from infrafabric.v1 import (
     coordinator_service_pb2,
     error_pb2,
@@ -27,6 +28,7 @@ from infrafabric.v1 import (
     session_client_pb2,
     witness_service_pb2,
 )
+from infrafabric.v1.task_pb2 import Task
 from tests.harness.server import ServerProcess
 
 MODULES = (
@@ -158,6 +160,19 @@ def test_u1_garbage_is_refused_by_every_call(
         call(request, timeout=20)
     except grpc.RpcError as error:
         check_refusal(error, request)
+
+
+async def test_u1_board_whose_answer_would_not_fit_is_refused_before_it_is_created(
+    address: str,
+) -> None:
+    board = [Task(task_id=f"long-{number}", required_capabilities=["none"]) for number in range(16)]
+    for task in board:
+        # Numbers take more room as a message than as JSON.
+        task.input.update({"numbers": [1] * 18_000})
+    async with Client(address) as client:
+        with pytest.raises(errors.InvalidField, match="tasks: must take at most"):
+            await client.tasks.create_all(board)
+        assert len(await client.tasks.create_all(board[:15])) == 15
 
 
 @pytest.mark.parametrize("method", WATCHES, ids=lambda method: str(method.name))

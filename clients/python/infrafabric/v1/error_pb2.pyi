@@ -73,7 +73,9 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 23
     """The server drains and takes no new work. Code UNAVAILABLE, with RetryInfo."""
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 24
-    """The store did not answer; whether the call took effect is not known. Code UNAVAILABLE, with RetryInfo."""
+    """The store did not answer, or its disk is full: the message says which. Unless it says that
+    nothing was done, the call may have taken effect. Code UNAVAILABLE, with RetryInfo.
+    """
     ERROR_REASON_CONTENTION: _ErrorReason.ValueType  # 25
     """A decision lost its race again and again and was given up without effect. Code ABORTED, with RetryInfo."""
 
@@ -136,6 +138,8 @@ ERROR_REASON_OUTBOX_FULL: ErrorReason.ValueType  # 22
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 23
 """The server drains and takes no new work. Code UNAVAILABLE, with RetryInfo."""
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 24
-"""The store did not answer; whether the call took effect is not known. Code UNAVAILABLE, with RetryInfo."""
+"""The store did not answer, or its disk is full: the message says which. Unless it says that
+nothing was done, the call may have taken effect. Code UNAVAILABLE, with RetryInfo.
+"""
 ERROR_REASON_CONTENTION: ErrorReason.ValueType  # 25
 """A decision lost its race again and again and was given up without effect. Code ABORTED, with RetryInfo."""

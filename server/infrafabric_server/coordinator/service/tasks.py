@@ -46,6 +46,10 @@ class TaskCalls(CoordinatorServiceServicer):
         context: Context,
     ) -> pb.CreateTasksResponse:
         """Create a board, all or nothing."""
+        # The answer is longer, and must fit a message of 4 MiB.
+        if request.ByteSize() > MAX_BOARD_BYTES:
+            rule = f"must take at most {MAX_BOARD_BYTES} bytes; split the board"
+            raise InvalidField(FieldViolation("tasks", rule))
         created = await self._create(list(request.tasks), request.request_id)
         return pb.CreateTasksResponse(tasks=[task_to_wire(task) for task in created])
 
