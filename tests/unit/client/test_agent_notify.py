@@ -1,5 +1,6 @@
 """The one-file helper for agents: N6, N7, N9."""
 
+import http.client
 import io
 import os
 import shutil
@@ -142,8 +143,11 @@ def test_n9_a_port_that_does_not_speak_http_is_named(
 
         def answer() -> None:
             connection, _ = server.accept()
-            with connection:
-                connection.recv(65536)
+            with connection, connection.makefile("rb") as request:
+                # All of it: a connection that is closed with something unread is reset.
+                request.readline()
+                headers = http.client.parse_headers(request)
+                request.read(int(headers["Content-Length"]))
                 # What a gRPC port says first: an HTTP/2 frame of settings.
                 connection.sendall(b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x7f\xff\xff\xff")
 

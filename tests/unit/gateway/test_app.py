@@ -286,7 +286,9 @@ async def test_a_body_that_does_not_arrive_is_given_up_on(monkeypatch: pytest.Mo
     assert answer.headers["connection"] == "close"
 
 
-@pytest.mark.parametrize("path", ["/", "/agent", "/agent/", "/agent/asleep", "/tasks", "/status/x"])
+@pytest.mark.parametrize(
+    "path", ["/", "/agent", "/agent/", "/agent/asleep", "/agent/idle/", "/tasks", "/status/x"]
+)
 async def test_a_path_that_is_not_there_is_answered_in_json(path: str) -> None:
     async with World() as world, Site(world).client() as client:
         answer = await client.post(path, json={})
@@ -303,13 +305,6 @@ async def test_a_method_that_is_not_there_is_answered_in_json(path: str) -> None
         assert wrong.headers["allow"]
         takes = "POST" if path in POSTS else "GET or HEAD"
         assert wrong.json()["message"] == f"{path} takes {takes}, not {wrong.request.method}"
-
-
-async def test_a_path_that_is_not_there_is_answered_in_json() -> None:
-    async with World() as world, Site(world).client() as client:
-        for path in ("/agent/idle/", "/agents", "/"):
-            wrong = await client.post(path, json={"session_id": "s"})
-            assert (wrong.status_code, wrong.json()["reason"]) == (404, "NOT_FOUND")
 
 
 async def test_pages_of_others_are_refused() -> None:
