@@ -1,0 +1,103 @@
+/**
+ * The TypeScript library as a subject of the scenario that all client libraries must pass:
+ * commands come in as lines, events go out; tests/integration/conformance has the protocol.
+ */
+
+import { createInterface } from "node:readline";
+import { Session } from "../../dist/index.js";
+
+function say(line) {
+  process.stdout.write(`${JSON.stringify(line)}\n`);
+}
+
+/** One session, and the tasks that it holds. */
+class Subject {
+  #tasks = new Map();
+  #session;
+
+  async open({ session, server, capabilities, slots, window, supervises }) {
+    this.#session = await Session.open({
+      url: `http://${server}`,
+      swarmId: session,
+      capabilities,
+      slots,
+      window,
+      role: supervises ? "orchestrator" : "worker",
+      onOffer: (task) => !task.taskId.startsWith("unwanted"),
+      onBroadcast: ({ message }) => say({ session, event: "broadcast", message }),
+      onAlert: ({ taskId, resolveTime }) =>
+        say({ session, event: "alert", task_id: taskId, resolved: resolveTime !== undefined }),
+    });
+    void this.#work(session);
+  }
+
+  async #work(session) {
+    for await (const task of this.#session) {
+      const { taskId, signal } = task;
+      const attempt = Number(task.attempt);
+      this.#tasks.set(taskId, task);
+      say({ session, event: "task", task_id: taskId, attempt });
+      signal.addEventListener("abort", () =>
+        say({ session, event: "lost", task_id: taskId, attempt }),
+      );
+    }
+  }
+
+  async status({ status }) {
+    await this.#session.status(status);
+  }
+
+  create({ task_ids, capabilities }) {
+    return this.#session.create(
+      task_ids.map((taskId) => ({ taskId, requiredCapabilities: capabilities })),
+    );
+  }
+
+  async claim({ task_id }) {
+    return (await this.#session.claim(task_id)).claimed;
+  }
+
+  async progress({ task_id, percent }) {
+    await this.#tasks.get(task_id).progress(percent, "on the way");
+  }
+
+  async complete({ task_id }) {
+    await this.#tasks.get(task_id).complete({ answer: 42 });
+  }
+
+  async fail({ task_id }) {
+    await this.#tasks.get(task_id).fail("it cannot be done", { kind: "permanent" });
+  }
+
+  async release({ task_id }) {
+    await this.#tasks.get(task_id).release("not mine");
+  }
+
+  async block({ session, task_id }) {
+    const task = this.#tasks.get(task_id);
+    await task.block("no key");
+    const attempt = Number(task.attempt);
+    void task.unblocked().then(() => say({ session, event: "unblocked", task_id, attempt }));
+  }
+
+  close() {
+    return this.#session.close();
+  }
+}
+
+const subjects = new Map();
+
+async function obey(command) {
+  const subject = subjects.get(command.session);
+  try {
+    say({ id: command.id, value: (await subject[command.do](command)) ?? null });
+  } catch (error) {
+    say({ id: command.id, error: String(error) });
+  }
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const command = JSON.parse(line);
+  if (command.do === "open") subjects.set(command.session, new Subject());
+  void obey(command);
+}

@@ -1,0 +1,1 @@
+"""One scenario for every client library, with its stream cut at every kind of frame."""

@@ -1,0 +1,115 @@
+"""Every client library passes the same scenario, whatever frame its stream is cut at."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from itertools import product
+
+import pytest
+
+from infrafabric import Client
+from tests.harness.server import ServerProcess
+from tests.integration.conformance.proxy import Cut, FrameProxy, Side, When
+from tests.integration.conformance.scenario import EXPECTED, Outcome, Scenario
+from tests.integration.conformance.subject import PROGRAMS, Subject
+from tests.integration.fire.evidence import verify
+
+CUTS = [None, *(Cut(s, kind, when) for s in Side for kind, when in product(s.kinds, When))]
+# Short enough for heartbeats within the scenario, long enough for a restart.
+LEASE_SECONDS = "4"
+LIMIT_SECONDS = 100.0
+
+# Which library, and where its stream was cut; None: nowhere.
+Run = tuple[str, Cut | None]
+
+
+class Meeting:
+    """A point that all runs reach, or leave by failing, before it is done with once."""
+
+    def __init__(self, server: ServerProcess, runs: int) -> None:
+        self._server = server
+        self._missing = runs
+        self._all = asyncio.Event()
+        self._over = asyncio.Event()
+
+    def leave(self) -> None:
+        """Count a run that has come, or will not come."""
+        self._missing -= 1
+        if not self._missing:
+            self._all.set()
+
+    async def restart(self) -> None:
+        """Drain the server once all runs have come, and start it again."""
+        await self._all.wait()
+        await self._server.stop()
+        await self._server.start()
+        self._over.set()
+
+    async def over(self) -> None:
+        """Wait for the restart."""
+        self.leave()
+        await self._over.wait()
+
+
+async def one(scenario: Scenario, meeting: Meeting) -> Outcome | str:
+    """Run the scenario once; return its outcome, or why it has none."""
+    came = False
+
+    async def restart() -> None:
+        nonlocal came
+        came = True
+        await meeting.over()
+
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            return await scenario.run(restart)
+    except Exception as error:  # noqa: BLE001  # the outcome of this run alone
+        return repr(error)
+    finally:
+        if not came:
+            meeting.leave()
+
+
+async def run_all(server: ServerProcess) -> dict[Run, Outcome | str]:
+    """Run every library with every cut, side by side."""
+    runs: dict[Run, asyncio.Task[Outcome | str]] = {}
+    meeting = Meeting(server, len(PROGRAMS) * len(CUTS))
+    await server.start()
+    async with AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(FrameProxy(server.grpc))
+        client = await stack.enter_async_context(Client(server.grpc))
+        subjects = {name: await stack.enter_async_context(Subject(name)) for name in PROGRAMS}
+        async with asyncio.TaskGroup() as group:
+            for (library, subject), cut in product(subjects.items(), CUTS):
+                scenario = Scenario(
+                    f"{library}-{cut or 'uncut'}", subject, proxy.address, client, cut
+                )
+                proxy.courses.update(scenario.courses)
+                runs[library, cut] = group.create_task(one(scenario, meeting))
+            group.create_task(meeting.restart())
+    await verify("--server", server.grpc)
+    return {run: task.result() for run, task in runs.items()}
+
+
+@pytest.fixture(scope="module")
+def outcomes(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[dict[Run, Outcome | str]]:
+    """What came of every run."""
+    folder = tmp_path_factory.mktemp("conformance")
+    server = ServerProcess(folder, environment={"INFRAFABRIC_LEASE_SECONDS": LEASE_SECONDS})
+    with asyncio.Runner() as runner:
+        try:
+            yield runner.run(run_all(server))
+        finally:
+            if server.running:
+                runner.run(server.kill())
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("cut", CUTS, ids=lambda cut: str(cut or "uncut"))
+@pytest.mark.parametrize("library", PROGRAMS)
+def test_u2_same_outcome_wherever_the_stream_is_cut(
+    outcomes: dict[Run, Outcome | str], library: str, cut: Cut | None
+) -> None:
+    assert outcomes[library, cut] == EXPECTED
