@@ -1,5 +1,7 @@
 """Blockers: an incident opens, is brought before the orchestrator, and is resolved."""
 
+from typing import Any
+
 from infrafabric_server.coordinator import rules
 from infrafabric_server.coordinator.models import BlockerAlert, BlockerReport
 from infrafabric_server.coordinator.records import MAX_TRIES, Fact, Records
@@ -19,13 +21,17 @@ class Blockers:
     ) -> BlockerAlert:
         """Open an incident or update the open one, and park the task that it names.
 
-        Raises SWARM_NOT_FOUND, CONTENTION and, with a task, as `rules.holder_claim`.
+        A repeat of the last report by its request id changes nothing, even when the incident is
+        resolved already. Raises SWARM_NOT_FOUND, CONTENTION and, with a task, as
+        `rules.holder_claim`.
         """
         blocker_id = self._records.blocker_id(swarm_id, report.task_id)
         for _ in range(MAX_TRIES):
             if self._records.fleet.swarms.get(swarm_id) is None:
                 raise FabricError(Reason.SWARM_NOT_FOUND, f"no swarm has the id {swarm_id}")
             entry = self._records.blockers.entry(blocker_id)
+            if entry is not None and _repeats(entry.value, report):
+                return entry.value
             alert = self._alert(swarm_id, report, entry.value if entry is not None else None)
             compares = [
                 unchanged(
@@ -56,7 +62,7 @@ class Blockers:
         self, swarm_id: str, report: BlockerReport, known: BlockerAlert | None
     ) -> BlockerAlert:
         now = self._records.clock.now()
-        said = report.model_dump(include={"attempt", "description", "needs"})
+        said = _said(report)
         if known is not None and known.open:
             return known.model_copy(update=said | {"update_time": now})
         return BlockerAlert(
@@ -144,6 +150,14 @@ class Blockers:
             [self._records.blockers.put(known.blocker_id, raised)],
             [fact],
         )
+
+
+def _repeats(known: BlockerAlert, report: BlockerReport) -> bool:
+    return bool(report.request_id) and _said(report) == _said(known)
+
+
+def _said(report: BlockerReport | BlockerAlert) -> dict[str, Any]:
+    return report.model_dump(include={"attempt", "description", "needs", "request_id"})
 
 
 def _contention(blocker_id: str) -> FabricError:

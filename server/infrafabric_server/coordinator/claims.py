@@ -171,9 +171,13 @@ class Claims:
         note: str,
         blocked_on: tuple[str, ...],
         next_action: str,
+        request_id: str = "",
         epoch: int | None = None,
     ) -> Task:
-        """Record a milestone and extend the claim. Raises as `rules.holder_claim`."""
+        """Record a milestone and extend the claim. Raises as `rules.holder_claim`.
+
+        A repeat of the last milestone by its request id changes nothing.
+        """
 
         def rule(task: Task) -> Decision | None:
             self._held(task, swarm_id, attempt)
@@ -185,7 +189,10 @@ class Claims:
                 note=note,
                 blocked_on=blocked_on,
                 next_action=next_action,
+                request_id=request_id,
             )
+            if rules.repeats_progress(task, reported):
+                return None
             details = {"milestone_percent": percent, "note": note}
             fact = Fact("progress_reported", swarm_id, task_id, attempt, details)
             return Decision(reported, [fact], self._same_session(swarm_id, epoch))

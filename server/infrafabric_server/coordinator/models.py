@@ -99,7 +99,8 @@ class TaskClaim(BaseModel):
     """Who holds a task, since when and how.
 
     `expire_time` is set for a claim made outside a session; a claim without it lives as
-    long as the swarm's session. A parked claim takes no slot.
+    long as the swarm's session. A parked claim takes no slot. `progress_request` is the request
+    id of the last milestone, so that a repeat of it is recognised.
     """
 
     model_config = _FROZEN
@@ -110,6 +111,7 @@ class TaskClaim(BaseModel):
     progress_time: datetime
     expire_time: datetime | None = None
     parked: bool = False
+    progress_request: str = ""
 
 
 class EndKind(StrEnum):
@@ -203,6 +205,7 @@ class BlockerAlert(BaseModel):
     """One incident that keeps a swarm from going on.
 
     Stored under `blockers/<swarm_id>/<task_id or ->`: one open incident for each pair.
+    `request_id` is that of the last report, so that a repeat of it is recognised.
     """
 
     model_config = _FROZEN
@@ -216,6 +219,7 @@ class BlockerAlert(BaseModel):
     create_time: datetime
     update_time: datetime
     escalations: int = 0
+    request_id: str = ""
     resolve_time: datetime | None = None
     resolution: Text = ""
 
@@ -243,6 +247,7 @@ class BlockerReport(BaseModel):
     attempt: Annotated[int, Field(ge=0)] = 0
     description: Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
     needs: Capabilities = frozenset()
+    request_id: Annotated[str, Field(max_length=MAX_MODEL)] = ""
 
 
 class RequestRecord(BaseModel):

@@ -172,10 +172,13 @@ def progress(
     note: str,
     blocked_on: tuple[str, ...],
     next_action: str,
+    request_id: str,
 ) -> Task:
     """Return the task with a milestone reported and its claim extended."""
     assert task.claim is not None
-    renewed = _renewed(task.claim, now, ttl).model_copy(update={"progress_time": now})
+    renewed = _renewed(task.claim, now, ttl).model_copy(
+        update={"progress_time": now, "progress_request": request_id}
+    )
     return _next(
         task,
         claim=renewed,
@@ -184,6 +187,16 @@ def progress(
         blocked_on=blocked_on,
         next_action=next_action,
     )
+
+
+def repeats_progress(before: Task, after: Task) -> bool:
+    """Tell whether a milestone is the last one once more, by its request id and content."""
+    return bool(_said(after)[0]) and _said(before) == _said(after)
+
+
+def _said(task: Task) -> tuple[object, ...]:
+    request = task.claim.progress_request if task.claim is not None else ""
+    return (request, task.milestone_percent, task.milestone_note, task.blocked_on, task.next_action)
 
 
 def complete(task: Task, now: datetime, *, result_json: str, cost_micros: int) -> Task:

@@ -54,6 +54,13 @@ async def complete(fabric: Fabric, link: SessionLink, task_id: str) -> None:
     await fabric.settled()
 
 
+def parked(fabric: Fabric, task_id: str) -> bool:
+    """Tell whether the claim of a task is parked."""
+    claim = fabric.task(task_id).claim
+    assert claim is not None
+    return claim.parked
+
+
 async def test_c1_one_of_many_claimants_wins_and_all_others_learn_who(fabric: Fabric) -> None:
     names = [f"swarm-{i}" for i in range(64)]
     for name in names:
@@ -218,6 +225,48 @@ async def test_c9_a_blocked_swarm_gets_a_filler_and_then_its_own_task_back(
     await complete(fabric, link, "filler")
     await complete(fabric, link, "own")
     assert fabric.task("regular").state is TaskState.CLAIMED
+
+
+async def test_c9_a_repeated_report_of_a_resolved_blocker_does_not_park_the_task_again(
+    fabric: Fabric,
+) -> None:
+    link = await fabric.join("s", {"x"})
+    await fabric.create(new_task("own", needs={"x"}))
+    report = BlockerReport(task_id="own", attempt=1, description="no key", request_id="r1")
+    await fabric.coordinator.blocking.report("s", report, link.epoch)
+    resolved = await fabric.coordinator.resolve_blocker("s", "own", "here it is")
+    assert await fabric.coordinator.blocking.report("s", report, link.epoch) == resolved
+    assert not parked(fabric, "own")
+    # The id may be used again for something else: on another stream it is a new one.
+    other = report.model_copy(update={"description": "no key again"})
+    assert (await fabric.coordinator.blocking.report("s", other, link.epoch)).open
+    assert parked(fabric, "own")
+
+
+async def test_c8_a_repeated_milestone_changes_nothing(fabric: Fabric) -> None:
+    await fabric.join("s", {"x"})
+    await fabric.create(new_task("own", needs={"x"}))
+
+    async def progress(percent: int, request_id: str) -> int:
+        await fabric.coordinator.claims.progress(
+            "s",
+            "own",
+            1,
+            percent=percent,
+            note="",
+            blocked_on=(),
+            next_action="",
+            request_id=request_id,
+        )
+        entry = fabric.coordinator.records.tasks.entry("own")
+        assert entry is not None
+        return entry.mod_revision
+
+    first = await progress(25, "r1")
+    assert await progress(25, "r1") == first
+    second = await progress(50, "r1")
+    assert second > first
+    assert await progress(50, "r2") > second
 
 
 async def test_c9_an_idle_swarm_with_nothing_else_to_do_gets_a_filler(fabric: Fabric) -> None:

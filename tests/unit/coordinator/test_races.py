@@ -269,13 +269,18 @@ async def test_c4_whatever_happens_at_once_nothing_is_forgotten(seed: int) -> No
     await store.close()
 
 
+async def blocked_with_a_claim(fabric: Fabric) -> None:
+    """Let a swarm `s` without a session hold a task `t`, and be blocked on something else."""
+    await fabric.coordinator.register_swarm("s", frozenset())
+    await fabric.create(new_task("t", dispatch=Dispatch.MANUAL))
+    await fabric.coordinator.claim_task("s", "t")
+    await fabric.coordinator.detect_blocker("s", BlockerReport(description="no key"))
+
+
 async def test_c3_a_deregistration_whose_answer_is_lost_gives_everything_back() -> None:
     store = await MoodyStore.open()
     async with running_fabric(store) as fabric:
-        await fabric.coordinator.register_swarm("s", frozenset())
-        await fabric.create(new_task("t", dispatch=Dispatch.MANUAL))
-        await fabric.coordinator.claim_task("s", "t")
-        await fabric.coordinator.detect_blocker("s", BlockerReport(description="no key"))
+        await blocked_with_a_claim(fabric)
         store.mute = True
         with pytest.raises(StoreUnavailable):
             await fabric.coordinator.registration.deregister("s")
@@ -289,10 +294,7 @@ async def test_c3_a_deregistration_that_a_crash_cut_off_is_finished_after_it() -
     data = MemoryData()
     store = await MoodyStore.open(data)
     async with running_fabric(store) as fabric:
-        await fabric.coordinator.register_swarm("s", frozenset())
-        await fabric.create(new_task("t", dispatch=Dispatch.MANUAL))
-        await fabric.coordinator.claim_task("s", "t")
-        await fabric.coordinator.detect_blocker("s", BlockerReport(description="no key"))
+        await blocked_with_a_claim(fabric)
     await store.txn([], [fabric.fleet.swarms.delete("s")])
     await store.close()
     store = await MoodyStore.open(data)

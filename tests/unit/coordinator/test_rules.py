@@ -224,6 +224,7 @@ def test_c8_progress_is_kept_and_extends_a_claim_with_a_time_to_live() -> None:
         note="half",
         blocked_on=("review",),
         next_action="test",
+        request_id="r1",
     )
     assert task.claim is not None
     assert (task.milestone_percent, task.milestone_note) == (50, "half")

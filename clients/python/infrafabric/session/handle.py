@@ -166,8 +166,10 @@ class TaskHandle:
         frame = BlockerFrame(
             task_id=self.task_id, attempt=self.attempt, description=description, needs=needs
         )
-        reply = await self._exchange.decide(ClientFrame(blocker=frame))
-        return reply.blocker
+        blocker = (await self._exchange.decide(ClientFrame(blocker=frame))).blocker
+        if blocker.HasField("resolve_time"):
+            self._unblocked.set()
+        return blocker
 
     async def unblocked(self) -> None:
         """Return when the blocker of the task is resolved.

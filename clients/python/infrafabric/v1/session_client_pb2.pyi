@@ -70,8 +70,9 @@ class ClientFrame(message.Message):
     request_id: builtins.str
     """Set it to get a `reply` with the same id; an error is answered in any case.
 
-    At most 128 characters, unique within the stream. With `create` it also makes a repeat
-    harmless, on a later stream too, for 24 hours.
+    At most 128 characters, unique within the stream. It also makes a repeat harmless, on a later
+    stream too: with `create` for 24 hours, with `progress` and `blocker` until the next one about
+    the task.
     """
     @builtins.property
     def open(self) -> OpenFrame:

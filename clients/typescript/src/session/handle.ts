@@ -171,7 +171,10 @@ export class TaskHandle implements Claim {
     this.#requireHeld();
     const value = { ...this.#key, description, needs: [...needs] };
     const answer = this.channel.call({ case: "blocker", value }, () => this.setParked(true));
-    return answerOf(await this.#losing(answer), "blocker");
+    const blocker = answerOf(await this.#losing(answer), "blocker");
+    // Reported and resolved while the connection was cut.
+    if (blocker.resolveTime !== undefined) this.setParked(false);
+    return blocker;
   }
 
   /**

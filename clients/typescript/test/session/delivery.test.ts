@@ -1,3 +1,4 @@
+import { timestampNow } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import {
   type Blocker,
@@ -236,6 +237,18 @@ test("a blocker's answer and its end in one message leave the task unparked", as
     { case: "reply", value: { requestId, result: { case: "blocker", value: {} } } },
     delivery("RETURNED", { taskId: "t" }),
   );
+  await blocked;
+  await task.unblocked();
+  expect(task.parked).toBe(false);
+});
+
+test("a blocker that was resolved while the connection was cut leaves the task unparked", async () => {
+  const { session, stream } = await join();
+  stream.send(delivery("ASSIGNED", { taskId: "t" }));
+  const task = await nextTask(session);
+  const blocked = task.block("need a key");
+  const said = await stream.said("blocker");
+  stream.reply(said, { case: "blocker", value: { resolveTime: timestampNow() } });
   await blocked;
   await task.unblocked();
   expect(task.parked).toBe(false);

@@ -167,6 +167,7 @@ class Inbox:
             note=validate.require_text("progress.note", said.note),
             blocked_on=parse.waits_for("progress.blocked_on", said.blocked_on),
             next_action=validate.require_text("progress.next_action", said.next_action),
+            request_id=frame.request_id,
             epoch=self._link.epoch,
         )
 
@@ -206,7 +207,7 @@ class Inbox:
     async def _blocker(self, frame: pb.ClientFrame) -> Answer:
         said = frame.blocker
         report = parse.blocker_report(
-            "blocker.", said.task_id, said.attempt, said.description, said.needs
+            "blocker.", said.task_id, said.attempt, said.description, said.needs, frame.request_id
         )
         return await self._coordinator.blocking.report(
             self._link.swarm_id, report, self._link.epoch

@@ -192,7 +192,12 @@ def opening(message: session_client_pb2.OpenFrame) -> Opening:
 
 
 def blocker_report(
-    prefix: str, task_id: str, attempt: int, description: str, needs: Sequence[str]
+    prefix: str,
+    task_id: str,
+    attempt: int,
+    description: str,
+    needs: Sequence[str],
+    request_id: str = "",
 ) -> BlockerReport:
     """Return what a swarm says that cannot go on; `prefix` is the path of its fields."""
     if task_id:
@@ -204,4 +209,5 @@ def blocker_report(
         attempt=attempt,
         description=validate.require_text(f"{prefix}description", description, least=1),
         needs=validate.require_capabilities(f"{prefix}needs", needs),
+        request_id=request_id,
     )
