@@ -10,6 +10,7 @@ from infrafabric_server.coordinator.models import (
     EndKind,
     FailureKind,
     LossKind,
+    Milestone,
     Refusal,
     Task,
     TaskClaim,
@@ -176,23 +177,22 @@ class Claims:
     ) -> Task:
         """Record a milestone and extend the claim. Raises as `rules.holder_claim`.
 
-        A repeat of the last milestone by its request id changes nothing.
+        A repeat of the last milestone by its request id changes nothing, even when its holder
+        has ended the claim since.
         """
+        said = Milestone(
+            percent=percent,
+            note=note,
+            blocked_on=blocked_on,
+            next_action=next_action,
+            request_id=request_id,
+        )
 
         def rule(task: Task) -> Decision | None:
-            self._held(task, swarm_id, attempt)
-            reported = rules.progress(
-                task,
-                self._records.clock.now(),
-                self._ttl,
-                percent=percent,
-                note=note,
-                blocked_on=blocked_on,
-                next_action=next_action,
-                request_id=request_id,
-            )
-            if rules.repeats_progress(task, reported):
+            if rules.repeats_milestone(task, swarm_id, attempt, said):
                 return None
+            self._held(task, swarm_id, attempt)
+            reported = rules.progress(task, self._records.clock.now(), self._ttl, said)
             details = {"milestone_percent": percent, "note": note}
             fact = Fact("progress_reported", swarm_id, task_id, attempt, details)
             return Decision(reported, [fact], self._same_session(swarm_id, epoch))

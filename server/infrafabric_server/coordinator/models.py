@@ -99,8 +99,7 @@ class TaskClaim(BaseModel):
     """Who holds a task, since when and how.
 
     `expire_time` is set for a claim made outside a session; a claim without it lives as
-    long as the swarm's session. A parked claim takes no slot. `progress_request` is the request
-    id of the last milestone, so that a repeat of it is recognised.
+    long as the swarm's session. A parked claim takes no slot.
     """
 
     model_config = _FROZEN
@@ -111,7 +110,6 @@ class TaskClaim(BaseModel):
     progress_time: datetime
     expire_time: datetime | None = None
     parked: bool = False
-    progress_request: str = ""
 
 
 class EndKind(StrEnum):
@@ -144,8 +142,24 @@ class ClaimEnd(BaseModel):
     kind: EndKind
 
 
+class Milestone(BaseModel):
+    """What a holder reports of its progress; the request id may be empty."""
+
+    model_config = _FROZEN
+
+    percent: int
+    note: Text = ""
+    blocked_on: tuple[Label, ...] = ()
+    next_action: Text = ""
+    request_id: str = ""
+
+
 class Task(BaseModel):
-    """A task; stored under `tasks/<task_id>`."""
+    """A task; stored under `tasks/<task_id>`.
+
+    `milestone_request` is the request id of the last milestone, so that a repeat of it is
+    recognised.
+    """
 
     model_config = _FROZEN
 
@@ -163,6 +177,7 @@ class Task(BaseModel):
     reason: Text = ""
     milestone_percent: int = 0
     milestone_note: Text = ""
+    milestone_request: str = ""
     blocked_on: tuple[Label, ...] = ()
     next_action: Text = ""
     result_json: Payload = ""

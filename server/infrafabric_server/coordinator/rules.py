@@ -23,6 +23,7 @@ from infrafabric_server.coordinator.models import (
     EndKind,
     FailureKind,
     LossKind,
+    Milestone,
     Refusal,
     RetryPolicy,
     Task,
@@ -163,40 +164,37 @@ def extend(task: Task, now: datetime, ttl: timedelta) -> Task:
     return _next(task, claim=_renewed(task.claim, now, ttl))
 
 
-def progress(
-    task: Task,
-    now: datetime,
-    ttl: timedelta,
-    *,
-    percent: int,
-    note: str,
-    blocked_on: tuple[str, ...],
-    next_action: str,
-    request_id: str,
-) -> Task:
+def progress(task: Task, now: datetime, ttl: timedelta, said: Milestone) -> Task:
     """Return the task with a milestone reported and its claim extended."""
     assert task.claim is not None
-    renewed = _renewed(task.claim, now, ttl).model_copy(
-        update={"progress_time": now, "progress_request": request_id}
-    )
+    renewed = _renewed(task.claim, now, ttl).model_copy(update={"progress_time": now})
     return _next(
         task,
         claim=renewed,
-        milestone_percent=percent,
-        milestone_note=note,
-        blocked_on=blocked_on,
-        next_action=next_action,
+        milestone_percent=said.percent,
+        milestone_note=said.note,
+        milestone_request=said.request_id,
+        blocked_on=said.blocked_on,
+        next_action=said.next_action,
     )
 
 
-def repeats_progress(before: Task, after: Task) -> bool:
-    """Tell whether a milestone is the last one once more, by its request id and content."""
-    return bool(_said(after)[0]) and _said(before) == _said(after)
+def repeats_milestone(task: Task, swarm_id: str, attempt: int, said: Milestone) -> bool:
+    """Tell whether a milestone is the last one once more, by its request id and content.
 
-
-def _said(task: Task) -> tuple[object, ...]:
-    request = task.claim.progress_request if task.claim is not None else ""
-    return (request, task.milestone_percent, task.milestone_note, task.blocked_on, task.next_action)
+    The claim that it is about is held, or was ended by its holder since.
+    """
+    end = task.last_end
+    ended = end is not None and (end.swarm_id, end.attempt) == (swarm_id, attempt)
+    last = Milestone(
+        # A completion has put it to 100.
+        percent=said.percent if task.state is TaskState.COMPLETED else task.milestone_percent,
+        note=task.milestone_note,
+        blocked_on=task.blocked_on,
+        next_action=task.next_action,
+        request_id=task.milestone_request,
+    )
+    return said.request_id != "" and said == last and (ended or holds(task, swarm_id, attempt))
 
 
 def complete(task: Task, now: datetime, *, result_json: str, cost_micros: int) -> Task:

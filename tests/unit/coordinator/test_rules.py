@@ -13,6 +13,7 @@ from infrafabric_server.coordinator.models import (
     EndKind,
     FailureKind,
     LossKind,
+    Milestone,
     Refusal,
     RetryPolicy,
     Task,
@@ -216,16 +217,8 @@ def test_c9_a_parked_claim_stops_the_clock_of_progress() -> None:
 
 def test_c8_progress_is_kept_and_extends_a_claim_with_a_time_to_live() -> None:
     later = NOW + timedelta(minutes=4)
-    task = rules.progress(
-        a_task(TaskState.CLAIMED),
-        later,
-        TTL,
-        percent=50,
-        note="half",
-        blocked_on=("review",),
-        next_action="test",
-        request_id="r1",
-    )
+    said = Milestone(percent=50, note="half", blocked_on=("review",), next_action="test")
+    task = rules.progress(a_task(TaskState.CLAIMED), later, TTL, said)
     assert task.claim is not None
     assert (task.milestone_percent, task.milestone_note) == (50, "half")
     assert (task.blocked_on, task.next_action) == (("review",), "test")
