@@ -54,6 +54,7 @@ class FabricModel:
         offers: tasks on offer to the swarm.
         completions: how often each task was completed.
         statuses: every status that took effect.
+        blockers: the last report about each task: its request id, and what it came to.
         refuse_next: reasons with which the next requests are refused, in order.
     """
 
@@ -65,6 +66,7 @@ class FabricModel:
     statuses: list[client_pb2.StatusFrame] = field(default_factory=list)
     milestones: list[client_pb2.ProgressFrame] = field(default_factory=list)
     created: dict[str, list[str]] = field(default_factory=dict)
+    blockers: dict[str, tuple[str, Blocker]] = field(default_factory=dict)
     acked: set[tuple[str, int]] = field(default_factory=set)
     refuse_next: list[status_pb2.Status] = field(default_factory=list)
     seen: list[client_pb2.ClientFrame] = field(default_factory=list)
@@ -113,6 +115,8 @@ class FabricModel:
     def resolve(self, task_id: str) -> None:
         """Resolve the blocker of a parked task."""
         self.tasks[task_id].parked = False
+        if task_id in self.blockers:
+            self.blockers[task_id][1].resolve_time.GetCurrentTime()
         self._push(self.tasks[task_id], server_pb2.TASK_DELIVERY_RETURNED)
 
     def broadcast(self, text: str) -> None:
@@ -236,6 +240,14 @@ class FabricModel:
         refusal = task_pb2.CLAIM_REFUSAL_NOT_AVAILABLE
         self._reply(frame, ReplyFrame(claim=server_pb2.ClaimReply(refusal=refusal)))
 
+    def _blocked(self, frame: client_pb2.ClientFrame, task: Task) -> None:
+        request_id, blocker = self.blockers.get(task.task_id, ("", Blocker()))
+        if request_id != frame.request_id:
+            task.parked = True
+            blocker = Blocker(blocker_id="b", task_id=task.task_id)
+            self.blockers[task.task_id] = (frame.request_id, blocker)
+        self._reply(frame, ReplyFrame(blocker=blocker))
+
     def _about_claim(self, frame: client_pb2.ClientFrame, kind: str) -> None:
         body = getattr(frame, kind)
         task = self.tasks[body.task_id]
@@ -245,8 +257,7 @@ class FabricModel:
             self._reply(frame, ReplyFrame(error=status_of(stale, "the attempt is void")))
             return
         if kind == "blocker":
-            task.parked = True
-            self._reply(frame, ReplyFrame(blocker=Blocker(blocker_id="b", task_id=task.task_id)))
+            self._blocked(frame, task)
             return
         if kind == "complete" and not repeated:
             task.state = TASK_STATE_COMPLETED

@@ -295,6 +295,21 @@ def test_c9_task_that_was_unblocked_during_a_cut_comes_back(wire: Wire) -> None:
     assert TaskReturned("t1", 1) in wire.events
 
 
+def test_c9_task_whose_blocker_was_reported_and_resolved_during_a_cut_comes_back(
+    wire: Wire,
+) -> None:
+    wire.model.assign("t1")
+    wire.settle()
+    wire.ask(ClientFrame(blocker=BlockerFrame(task_id="t1", attempt=1, description="stuck")))
+    while "t1" not in wire.model.blockers:
+        wire.move()
+    wire.cut()
+    wire.model.resolve("t1")
+    wire.settle()
+    assert wire.events.count(TaskReturned("t1", 1)) == 1
+    assert not wire.model.tasks["t1"].parked
+
+
 def test_c5_offers_are_claimed_as_slots_become_free() -> None:
     wire = Wire(SessionProtocol(settings(slots=2)))
     wire.settle()

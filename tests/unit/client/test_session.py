@@ -285,6 +285,32 @@ async def test_c9_blocked_task_comes_out_of_the_session_again(server: ScriptedSe
     assert server.model.completions == {"own": 1, "filler": 1}
 
 
+@pytest.mark.parametrize("waits", [True, False])
+async def test_c9_blocker_that_is_resolved_before_its_answer_is_read_is_told_of_once(
+    server: ScriptedServer, waits: bool
+) -> None:
+    async with session_to(server, slots=2) as session:
+        task = await given(server, session)
+        coming = asyncio.create_task(anext(session))
+        server.silent = True
+        blocking = asyncio.create_task(block(task, waits=waits))
+        await server.seen(lambda model: "t1" in model.blockers)
+        # The answer and the end of the blocker come in one message.
+        server.model.resolve("t1")
+        server.silent = False
+        server.changed()
+        await blocking
+        server.model.assign("t2")
+        server.changed()
+        assert (await coming).task_id == ("t2" if waits else "t1")
+
+
+async def block(task: TaskHandle, *, waits: bool) -> None:
+    await task.block("stuck")
+    if waits:
+        await task.unblocked()
+
+
 async def test_losing_a_blocked_task_wakes_who_waits(server: ScriptedServer) -> None:
     async with session_to(server) as session:
         task = await given(server, session)

@@ -98,13 +98,15 @@ class Deliveries:
         if handle is None:
             return
         if isinstance(event, TaskReturned):
-            if not handle.resume():
-                self.tasks.put((handle, False))
+            handle.resume()
             return
         del self._handles[event.task_id, event.attempt]
         if isinstance(event, TaskLost):
             handle.revoke(event)
 
     def _adopt(self, task: Task) -> TaskHandle:
-        handle = TaskHandle(task, self._exchange)
+        handle = TaskHandle(task, self._exchange, self._bring_again)
         return self._handles.setdefault((task.task_id, task.attempt), handle)
+
+    def _bring_again(self, handle: TaskHandle) -> None:
+        self.tasks.put((handle, False))

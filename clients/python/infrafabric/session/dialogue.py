@@ -102,8 +102,9 @@ class Dialogue:
         events: list[Event] = []
         if request.ends_claim:
             events = self._work.ended(request.task_id, request.attempt)
-        elif request.attempt and request.kind == "blocker" and not _resolved(reply):
-            self._work.parked(request.task_id, request.attempt)
+        elif request.attempt and request.kind == "blocker":
+            resolved = reply.blocker.HasField("resolve_time")
+            events = self._work.blocked(request.task_id, request.attempt, resolved=resolved)
         return events + self._tell(request, Answered(request.request_id, reply))
 
     def _refused(self, request: Request, error: Refused, now: float) -> list[Event]:
@@ -142,8 +143,3 @@ class Dialogue:
     @staticmethod
     def _tell(request: Request, event: Event) -> list[Event]:
         return [] if request.automatic or request.abandoned else [event]
-
-
-def _resolved(reply: ReplyFrame) -> bool:
-    # Reported and resolved while the stream was cut.
-    return reply.blocker.HasField("resolve_time")

@@ -1,7 +1,7 @@
 """A task that the session holds."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import cached_property
@@ -36,14 +36,20 @@ class TaskHandle:
         lost: why the claim was lost; None while it is held.
     """
 
-    def __init__(self, task: Task, exchange: Exchange) -> None:
+    def __init__(
+        self, task: Task, exchange: Exchange, bring_again: Callable[["TaskHandle"], None]
+    ) -> None:
         self.task = task
         self.revoked = asyncio.Event()
         self.lost: TaskLost | None = None
         self._exchange = exchange
         self._guards: set[Guard] = set()
+        self._bring_again = bring_again
         self._unblocked = asyncio.Event()
+        self._blocking = 0
         self._waiting = 0
+        # Whether somebody who waited was told that the last blocker is resolved.
+        self._told = False
 
     def __repr__(self) -> str:
         return f"<TaskHandle {self.task_id} attempt {self.attempt}>"
@@ -163,13 +169,20 @@ class TaskHandle:
             InvalidField: an argument breaks its rule.
         """
         self._unblocked.clear()
+        self._told = False
         frame = BlockerFrame(
             task_id=self.task_id, attempt=self.attempt, description=description, needs=needs
         )
-        blocker = (await self._exchange.decide(ClientFrame(blocker=frame))).blocker
-        if blocker.HasField("resolve_time"):
-            self._unblocked.set()
-        return blocker
+        self._blocking += 1
+        try:
+            reply = await self._exchange.decide(ClientFrame(blocker=frame))
+        finally:
+            self._blocking -= 1
+            if self._unblocked.is_set():
+                # Resolved before the caller knew that it was reported: it goes on first, and
+                # may wait at once.
+                asyncio.get_running_loop().call_soon(self._come_back)
+        return reply.blocker
 
     async def unblocked(self) -> None:
         """Return when the blocker of the task is resolved.
@@ -182,6 +195,7 @@ class TaskHandle:
             await self._unblocked.wait()
         finally:
             self._waiting -= 1
+        self._told = True
         self._check()
 
     @asynccontextmanager
@@ -216,10 +230,14 @@ class TaskHandle:
         for guard in self._guards:
             guard.trip()
 
-    def resume(self) -> bool:
-        """Note that the blocker is resolved (for the session); tell whether anybody waits."""
+    def resume(self) -> None:
+        """Note that the blocker is resolved (for the session)."""
         self._unblocked.set()
-        return self._waiting > 0
+        self._come_back()
+
+    def _come_back(self) -> None:
+        if not (self._blocking or self._waiting or self._told or self.lost):
+            self._bring_again(self)
 
     def _check(self) -> None:
         if self.lost is not None:

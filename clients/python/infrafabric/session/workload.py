@@ -96,10 +96,17 @@ class Workload:
         """Note a claim that a caller asked for and is told of by the answer."""
         return self._take(task)[1]
 
-    def parked(self, task_id: str, attempt: int) -> None:
-        """Note that a claim is parked."""
+    def blocked(self, task_id: str, attempt: int, *, resolved: bool) -> list[Event]:
+        """Note that a blocker was reported: its claim is parked.
+
+        Unless it is resolved already: the report took effect before a cut, and was repeated.
+        """
+        if resolved:
+            held = self.holdings.holds(task_id, attempt)
+            return [TaskReturned(task_id, attempt)] if held else []
         self.holdings.park(task_id, attempt)
         self._full = False
+        return []
 
     def ended(self, task_id: str, attempt: int) -> list[Event]:
         """Note that a claim ended by the session's own word."""
