@@ -21,7 +21,7 @@ export interface TaskChannel {
    *
    * `onAnswer` runs before any later frame is handled, which what awaits the promise may not.
    */
-  call(body: FrameBody, onAnswer: () => void): Promise<ReplyFrame>;
+  call(body: FrameBody, onAnswer: (reply: ReplyFrame) => void): Promise<ReplyFrame>;
   /** Says something that is replaced by the next report with the key; see `Session.status`. */
   report(key: string, body: FrameBody): Promise<ReplyFrame | undefined>;
   /** The claim was ended by its worker. */
@@ -170,11 +170,11 @@ export class TaskHandle implements Claim {
   async block(description: string, needs: readonly string[] = []): Promise<Blocker> {
     this.#requireHeld();
     const value = { ...this.#key, description, needs: [...needs] };
-    const answer = this.channel.call({ case: "blocker", value }, () => this.setParked(true));
-    const blocker = answerOf(await this.#losing(answer), "blocker");
-    // Reported and resolved while the connection was cut.
-    if (blocker.resolveTime !== undefined) this.setParked(false);
-    return blocker;
+    const answer = this.channel.call({ case: "blocker", value }, (reply) => {
+      // Otherwise it was reported and resolved while the connection was cut.
+      this.setParked(answerOf(reply, "blocker").resolveTime === undefined);
+    });
+    return answerOf(await this.#losing(answer), "blocker");
   }
 
   /**
