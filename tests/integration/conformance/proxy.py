@@ -12,7 +12,7 @@ from grpc import aio
 from infrafabric.v1.coordinator_service_pb2 import OpenSessionRequest, OpenSessionResponse
 from infrafabric.v1.coordinator_service_pb2_grpc import CoordinatorServiceStub
 from infrafabric.v1.session_client_pb2 import ClientFrame
-from infrafabric.v1.session_server_pb2 import ServerFrame
+from infrafabric.v1.session_server_pb2 import ServerFrame, TaskDelivery
 
 # Given to a frame that asks for no answer, so that its effect can be waited for.
 _ASKED = "asked-by-the-proxy"
@@ -27,7 +27,21 @@ class Side(Enum):
     @property
     def kinds(self) -> list[str]:
         """All kinds of frames that this side can say, by the contract."""
-        return [field.name for field in self.value.DESCRIPTOR.oneofs_by_name["frame"].fields]
+        names = [field.name for field in self.value.DESCRIPTOR.oneofs_by_name["frame"].fields]
+        if self is Side.CLIENT:
+            return names
+        # A task comes for different reasons, which have to do with different claims.
+        deliveries = [_task_kind(number) for number in TaskDelivery.values() if number]
+        return [name for name in names if name != "task"] + deliveries
+
+
+def _task_kind(delivery: TaskDelivery.ValueType) -> str:
+    return f"task_{TaskDelivery.Name(delivery).removeprefix('TASK_DELIVERY_').lower()}"
+
+
+def _kind(frame: ServerFrame) -> str:
+    kind = frame.WhichOneof("frame") or ""
+    return _task_kind(frame.task.delivery) if kind == "task" else kind
 
 
 class When(Enum):
@@ -92,6 +106,8 @@ class _End:
 
 
 _CUT = _End(grpc.StatusCode.UNAVAILABLE, "cut by the test")
+# The client hung up while something was written to it: nobody is left to be told.
+_GONE = _End(grpc.StatusCode.OK)
 
 
 class FrameProxy:
@@ -219,6 +235,8 @@ class _Stream:
         except aio.AioRpcError as error:
             metadata = tuple(error.trailing_metadata() or ())
             end = _End(error.code(), error.details() or "", metadata)
+        except aio.InternalError:
+            end = _GONE
         self._finish(_CUT if self._awaited is not None else end)
 
     def _kept(self, response: OpenSessionResponse) -> OpenSessionResponse:
@@ -228,7 +246,7 @@ class _Stream:
                 self._finish(_CUT)
             return OpenSessionResponse()
         for index, frame in enumerate(response.frames):
-            when = self._course.due(Side.SERVER, frame.WhichOneof("frame") or "")
+            when = self._course.due(Side.SERVER, _kind(frame))
             if when is not None:
                 self._finish(_CUT)
                 frames = response.frames[: index + (when is When.AFTER)]

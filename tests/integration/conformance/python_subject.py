@@ -42,7 +42,6 @@ class Subject:
             options=SessionOptions(window=command["window"]),
         )
         self._tasks: dict[str, TaskHandle] = {}
-        self._blocked: set[str] = set()
         self._listeners: list[asyncio.Task[None]] = []
 
     async def open(self, _command: Command) -> None:
@@ -57,10 +56,6 @@ class Subject:
                 self._hold(task)
 
     def _hold(self, task: TaskHandle) -> None:
-        if self._tasks.get(task.task_id) is task:
-            # Its blocker was resolved before anybody waited for that.
-            self._resumed(task)
-            return
         self._tasks[task.task_id] = task
         say(session=self._name, event="task", task_id=task.task_id, attempt=task.attempt)
         self._listeners.append(asyncio.create_task(self._mourn(task)))
@@ -79,7 +74,8 @@ class Subject:
             say(session=self._name, event="alert", task_id=blocker.task_id, resolved=resolved)
 
     async def status(self, command: Command) -> None:
-        await self._session.status(Status.Value(f"STATUS_{command['status'].upper()}"))
+        status = Status.Value(f"STATUS_{command['status'].upper()}")
+        await self._session.status(status, message=command["message"])
 
     async def create(self, command: Command) -> list[str]:
         tasks = [
@@ -108,18 +104,8 @@ class Subject:
 
     async def block(self, command: Command) -> None:
         task = self._tasks[command["task_id"]]
-        self._blocked.add(task.task_id)
         await task.block("no key")
-        self._listeners.append(asyncio.create_task(self._wait(task)))
-
-    async def _wait(self, task: TaskHandle) -> None:
         await task.unblocked()
-        self._resumed(task)
-
-    def _resumed(self, task: TaskHandle) -> None:
-        if task.task_id in self._blocked:
-            self._blocked.remove(task.task_id)
-            say(session=self._name, event="unblocked", task_id=task.task_id, attempt=task.attempt)
 
     async def close(self, _command: Command) -> None:
         await self._session.__aexit__(None, None, None)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from infrafabric import Client
-from infrafabric.v1.status_pb2 import STATUS_IDLE
+from infrafabric.v1.status_pb2 import STATUS_IDLE, AgentStatus
 from infrafabric.v1.task_pb2 import DISPATCH_BROADCAST, DISPATCH_MANUAL, Task, TaskState
 from infrafabric.v1.witness_service_pb2 import QueryEntriesRequest
 from tests.integration.conformance.proxy import Course, Cut
@@ -56,7 +56,6 @@ EXPECTED = Outcome(
         ("task", "made-1"),
         ("task", "made-2"),
         ("task", "released"),
-        ("unblocked", "blocked"),
     ],
     completed=4,
 )
@@ -94,7 +93,6 @@ class Scenario:
         """Go through all that a session can say and hear; `restart` drains the server."""
         await self._open(self.orchestrator, supervises=True)
         await self._open(self.worker, supervises=False)
-        await self._do("status", status="idle")
         await self._create_and_complete()
         await self._claim_and_fail()
         await self._give_back()
@@ -102,7 +100,7 @@ class Scenario:
         await self._block()
         await self._lose()
         await self._hear()
-        await self.courses[self.worker].saw("heartbeat")
+        await self._say()
         await restart()
         await self._work_on("late")
         await self._do("complete", task_id=self._id("late"))
@@ -142,8 +140,11 @@ class Scenario:
         assert await self._do("create", task_ids=made, capabilities=[self.worker]) == made
         for task in ("made-1", "made-2"):
             await self._told("task", task)
-            await self._do("progress", task_id=self._id(task), percent=50)
-            await self._do("complete", task_id=self._id(task))
+            # Neither waits for the answer to the other, which a cut may both lose.
+            await asyncio.gather(
+                self._do("progress", task_id=self._id(task), percent=50),
+                self._do("complete", task_id=self._id(task)),
+            )
 
     async def _claim_and_fail(self) -> None:
         task_id = self._id("claimed")
@@ -170,14 +171,13 @@ class Scenario:
 
     async def _block(self) -> None:
         await self._work_on("blocked")
-        reporting = asyncio.create_task(self._do("block", task_id=self._id("blocked")))
+        waiting = asyncio.create_task(self._do("block", task_id=self._id("blocked")))
         await self.subject.event(
             self.orchestrator, event="alert", task_id=self._id("blocked"), resolved=False
         )
         # At once: the stream of the worker may be cut still.
         await self.client.claims.resolve_blocker(self.worker, task_id=self._id("blocked"))
-        await reporting
-        await self._told("unblocked", "blocked")
+        await waiting
         await self._do("complete", task_id=self._id("blocked"))
 
     async def _lose(self) -> None:
@@ -189,6 +189,17 @@ class Scenario:
         await self.client.statuses.broadcast(self.name)
         for session in (self.worker, self.orchestrator):
             await self.subject.event(session, event="broadcast", message=self.name)
+
+    async def _say(self) -> None:
+        for message in ("first", "last"):
+            await self._do("status", status="busy", message=message)
+        await self._agent(lambda agent: agent.message == "last")
+        # By then a cut is long over, and whatever it held up has come.
+        await self.courses[self.worker].saw("heartbeat")
+        agent = await self._agent(lambda _: True)
+        assert agent.message == "last", f"the status said last was replaced by {agent.message}"
+        # Or it would be given no more work.
+        await self._do("status", status="idle", message="")
 
     async def _outcome(self) -> Outcome:
         assert all(course.done for course in self.courses.values() if course.cut is not None)
@@ -206,18 +217,20 @@ class Scenario:
             # The other runs' texts come too.
             if event.get("message", self.name) == self.name
         ]
-        return Outcome(
-            tasks, len(await self._decisions(about)), sorted(told), await self._completed()
+        # Once it has them all: the status follows the task.
+        agent = await self._agent(
+            lambda it: it.status == STATUS_IDLE and it.tasks_completed >= EXPECTED.completed
         )
+        registered = len(await self._decisions(about))
+        return Outcome(tasks, registered, sorted(told), agent.tasks_completed)
 
     async def _decisions(self, query: QueryEntriesRequest) -> tuple[str, ...]:
         return tuple([entry.operation async for entry in self.client.witness.query(query)])
 
-    async def _completed(self) -> int:
-        """Return how many completions the status of the worker counts, once it has them all."""
+    async def _agent(self, wanted: Callable[[AgentStatus], bool]) -> AgentStatus:
+        """Return the first status of the worker, from now on, that is `wanted`."""
         async for event in self.client.statuses.watch():
             for agent in (event.snapshot, event.changed):
-                idle = agent.swarm_id == self.worker and agent.status == STATUS_IDLE
-                if idle and agent.tasks_completed >= EXPECTED.completed:
-                    return agent.tasks_completed
+                if agent.swarm_id == self.worker and wanted(agent):
+                    return agent
         raise AssertionError("a watch has no end")

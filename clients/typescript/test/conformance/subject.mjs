@@ -43,8 +43,8 @@ class Subject {
     }
   }
 
-  async status({ status }) {
-    await this.#session.status(status);
+  async status({ status, message }) {
+    await this.#session.status(status, { message });
   }
 
   create({ task_ids, capabilities }) {
@@ -73,11 +73,10 @@ class Subject {
     await this.#tasks.get(task_id).release("not mine");
   }
 
-  async block({ session, task_id }) {
+  async block({ task_id }) {
     const task = this.#tasks.get(task_id);
     await task.block("no key");
-    const attempt = Number(task.attempt);
-    void task.unblocked().then(() => say({ session, event: "unblocked", task_id, attempt }));
+    await task.unblocked();
   }
 
   close() {
