@@ -107,7 +107,7 @@ async def test_c10_what_a_stopped_process_says_too_late_is_refused(
     assert (taken.swarm_id, taken.attempt) == ("sleeper", 1)
     assert from_struct(taken.details)["kind"] == "session_lost"
     fenced = [from_struct(entry.details) for entry in await entries(client, "message_fenced")]
-    assert sum(details["reasons"]["STALE_ATTEMPT"] for details in fenced) >= 6
+    assert sum(details["reasons"]["stale_attempt"] for details in fenced) >= 6
 
 
 async def test_c10_late_frames_are_refused_each_with_its_own_answer(

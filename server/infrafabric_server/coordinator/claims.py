@@ -208,24 +208,31 @@ class Claims:
         """
         entry = self._records.tasks.entry(task_id)
         while entry is not None:
-            if not rules.holds(entry.value, swarm_id, attempt):
+            held = entry.value.claim
+            if held is None or not rules.holds(entry.value, swarm_id, attempt):
                 return None
-            lost = rules.lose(entry.value, kind)
+            lost = self.taken_back(entry.value, held, kind)
             result = await self._records.commit(
                 [unchanged(entry.key, entry.mod_revision), *compares],
-                [
-                    self._records.tasks.put(task_id, lost),
-                    *self.resolved_blocker(swarm_id, task_id, f"the claim was lost: {kind}"),
-                ],
-                [Fact("claim_taken_back", swarm_id, task_id, attempt, {"kind": kind.value})],
+                [self._records.tasks.put(task_id, lost.task), *lost.writes],
+                lost.facts,
             )
             if result.succeeded:
-                return lost
+                return lost.task
             following = self._records.tasks.entry(task_id)
             if following == entry:
                 return None  # one of `compares` failed: the reason to take it is gone
             entry = following
         return None
+
+    def taken_back(self, task: Task, held: TaskClaim, kind: LossKind) -> Decision:
+        """Return what taking a task from its holder changes."""
+        resolution = f"the claim was lost: {kind}"
+        fact = Fact(
+            "claim_taken_back", held.swarm_id, task.task_id, held.attempt, {"kind": kind.value}
+        )
+        writes = self.resolved_blocker(held.swarm_id, task.task_id, resolution)
+        return Decision(rules.lose(task, kind), [fact], (), writes)
 
     async def _end(
         self,
@@ -267,7 +274,8 @@ class Claims:
         try:
             return rules.holder_claim(task, swarm_id, attempt)
         except FabricError as error:
-            self._flood.count("message_fenced", swarm_id, task.task_id, error.reason.value)
+            reason = error.reason.value.lower()
+            self._flood.count("message_fenced", swarm_id, task.task_id, reason)
             raise
 
     def resolved_blocker(self, swarm_id: str, task_id: str, resolution: str) -> list[Write]:

@@ -21,7 +21,7 @@ from infrafabric_server.coordinator.link import Links, SessionLink
 from infrafabric_server.coordinator.models import LossKind, Task
 from infrafabric_server.coordinator.offers import Offers
 from infrafabric_server.coordinator.reactions import Reactions
-from infrafabric_server.coordinator.records import MAX_TRIES, Fact, Records
+from infrafabric_server.coordinator.records import MAX_TRIES, Decision, Fact, Records
 from infrafabric_server.coordinator.registration import (
     Joining,
     check_room,
@@ -99,10 +99,10 @@ class Sessions:
         lease = await self._records.store.grant(self._lease_seconds)
         for _ in range(MAX_TRIES):
             earlier = self._records.fleet.sessions.entry(swarm_id)
-            resumed = earlier is not None and _is_token(earlier.value, opening.resume_token)
+            resumed = earlier is not None and _resumes(earlier.value, opening)
             profile = self._records.fleet.swarms.entry(swarm_id)
             check_room(self._records.fleet.swarms, swarm_id)
-            compares, writes, facts = self._takeover(swarm_id, earlier, resumed=resumed)
+            compares, writes, facts = self._takeover(opening, earlier, resumed=resumed)
             joined = registered(profile, opening.joining, self._records.clock.now())
             compares.append(
                 unchanged(
@@ -158,12 +158,14 @@ class Sessions:
         return self._records.fleet.sessions.put(swarm_id, record, lease=lease)
 
     def _takeover(
-        self, swarm_id: str, earlier: Entry[SessionRecord] | None, *, resumed: bool
+        self, opening: Opening, earlier: Entry[SessionRecord] | None, *, resumed: bool
     ) -> tuple[list[Compare], list[Write], list[Fact]]:
         """Return what a new stream changes of what an earlier one left.
 
-        That may be claims without a session too, which nobody has taken back yet.
+        That may be claims without a session too, which nobody has taken back yet. Who comes to
+        supervise works on none of them: they go back.
         """
+        swarm_id = opening.joining.swarm_id
         seen = earlier.mod_revision if earlier is not None else 0
         compares = [unchanged(self._records.fleet.sessions.key(swarm_id), seen)]
         writes: list[Write] = []
@@ -175,10 +177,15 @@ class Sessions:
             held = entry.value.claim if entry is not None else None
             if entry is None or held is None or held.expire_time is not None:
                 continue
-            taken = rules.take_over(entry.value, self._records.clock.now())
             compares.append(unchanged(entry.key, entry.mod_revision))
-            writes.append(self._records.tasks.put(task_id, taken))
-            facts.append(Fact("claim_taken_over", swarm_id, task_id, taken.attempt))
+            if opening.role is SessionRole.WORKER:
+                taken = rules.take_over(entry.value, self._records.clock.now())
+                fact = Fact("claim_taken_over", swarm_id, task_id, taken.attempt)
+                decision = Decision(taken, [fact])
+            else:
+                decision = self._claims.taken_back(entry.value, held, LossKind.SESSION_CLOSED)
+            writes.extend([self._records.tasks.put(task_id, decision.task), *decision.writes])
+            facts.extend(decision.facts)
         return compares, writes, facts
 
     def _over_already(self, link: SessionLink) -> bool:
@@ -312,8 +319,10 @@ class Sessions:
             link.end(ClosingAction.RESUME, reason)
 
 
-def _is_token(record: SessionRecord, token: str) -> bool:
-    return bool(token) and secrets.compare_digest(record.resume_token_hash, token_hash(token))
+def _resumes(earlier: SessionRecord, opening: Opening) -> bool:
+    token = opening.resume_token
+    shown = bool(token) and secrets.compare_digest(earlier.resume_token_hash, token_hash(token))
+    return shown and earlier.role is opening.role
 
 
 def _holding(task: Task) -> Holding:

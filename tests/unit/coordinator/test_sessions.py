@@ -8,9 +8,10 @@ from infrafabric.v1 import session_client_pb2 as pb
 from infrafabric_server.clock import SystemClock
 from infrafabric_server.coordinator.build import Limits
 from infrafabric_server.coordinator.frames import Delivery, Reply, StatusAnswer
-from infrafabric_server.coordinator.models import Dispatch, TaskState
+from infrafabric_server.coordinator.models import BlockerReport, Dispatch, TaskState
 from infrafabric_server.coordinator.service.inbox import Inbox
 from infrafabric_server.errors import FabricError, Reason
+from infrafabric_server.fleet.models import SessionRole
 from infrafabric_server.store.memory import MemoryStore
 from infrafabric_server.witness.outbox import Outbox
 from tests.harness.fabric import Fabric, new_task, running_fabric
@@ -135,3 +136,19 @@ async def test_a_session_is_no_way_around_the_limit_of_swarms(
         await fabric.join("second")
     assert refused.value.reason is Reason.LIMIT_REACHED
     assert (await fabric.join("first")).live
+
+
+async def test_c10_a_worker_that_comes_back_to_supervise_gives_its_tasks_back(
+    fabric: Fabric,
+) -> None:
+    await fabric.join("s", {"x"})
+    await fabric.create(new_task("t", needs={"x"}))
+    report = BlockerReport(task_id="t", attempt=1, description="no key")
+    await fabric.coordinator.blocking.report("s", report)
+    await fabric.join("s", {"x"}, role=SessionRole.ORCHESTRATOR)
+    await fabric.settled()
+    assert fabric.task("t").state is TaskState.AVAILABLE
+    assert fabric.coordinator.records.open_blocker("s", "t") is None
+    await fabric.join("other", {"x"})
+    await fabric.settled()
+    assert (fabric.task("t").last_owner, fabric.task("t").attempt) == ("other", 2)

@@ -34,7 +34,7 @@ class _SessionRoleEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_SessionRol
     SESSION_ROLE_WORKER: _SessionRole.ValueType  # 1
     """Takes tasks."""
     SESSION_ROLE_ORCHESTRATOR: _SessionRole.ValueType  # 2
-    """Supervises: receives blocker alerts and no tasks."""
+    """Supervises: receives blocker alerts and no tasks; what the swarm held as a worker goes back."""
 
 class SessionRole(_SessionRole, metaclass=_SessionRoleEnumTypeWrapper):
     """SessionRole says what a session is here for."""
@@ -44,7 +44,7 @@ SESSION_ROLE_UNSPECIFIED: SessionRole.ValueType  # 0
 SESSION_ROLE_WORKER: SessionRole.ValueType  # 1
 """Takes tasks."""
 SESSION_ROLE_ORCHESTRATOR: SessionRole.ValueType  # 2
-"""Supervises: receives blocker alerts and no tasks."""
+"""Supervises: receives blocker alerts and no tasks; what the swarm held as a worker goes back."""
 
 @typing.final
 class ClientFrame(message.Message):

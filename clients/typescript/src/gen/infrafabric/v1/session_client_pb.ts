@@ -700,7 +700,7 @@ export enum SessionRole {
   WORKER = 1,
 
   /**
-   * Supervises: receives blocker alerts and no tasks.
+   * Supervises: receives blocker alerts and no tasks; what the swarm held as a worker goes back.
    *
    * @generated from enum value: SESSION_ROLE_ORCHESTRATOR = 2;
    */
