@@ -34,17 +34,26 @@ find_python() {
     fail "no Python 3.11 or newer found on PATH: install python3 (3.11 or newer) and try again."
 }
 
+# Installs the Debian package $1, or says that it is missing; $2 is what needs it.
+install_package() {
+    if [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; then
+        echo "setup: installing the package $1, which $2"
+        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$1"; } \
+            >/dev/null && return
+    fi
+    fail "install the package $1, which $2, and try again."
+}
+
 # Debian ships ensurepip apart from Python itself.
 require_ensurepip() {
     local python=$1 package
     "$python" -c 'import ensurepip' 2>/dev/null && return
     package=$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
-    if [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null; then
-        echo "setup: installing $package, which $python needs to make a virtual environment"
-        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$package"; } \
-            >/dev/null && return
-    fi
-    fail "$python cannot make a virtual environment: install the package $package and try again."
+    install_package "$package" "$python needs to make a virtual environment"
+}
+
+require_curl() {
+    command -v curl >/dev/null || install_package curl "the shell client speaks HTTP with"
 }
 
 pip_install() {
@@ -97,3 +106,4 @@ if command -v flock >/dev/null; then
 fi
 setup_python
 setup_node
+require_curl
