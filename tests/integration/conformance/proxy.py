@@ -216,18 +216,11 @@ class _Stream:
 
     async def downwards(self) -> None:
         """Pass on what the server says."""
-        cursor = ""
         try:
             while (response := await self._call.read()) is not aio.EOF:
-                kept = self._kept(response)
-                if kept is response:
-                    cursor = response.cursor
-                else:
-                    # Not all of the message has arrived.
-                    kept.cursor = cursor
-                if kept.frames:
+                if self._comes_through(response):
                     async with self.writing:
-                        await self._context.write(kept)
+                        await self._context.write(response)
                 if self.end.done():
                     return
             code, details = await self._call.code(), await self._call.details()
@@ -239,19 +232,18 @@ class _Stream:
             end = _GONE
         self._finish(_CUT if self._awaited is not None else end)
 
-    def _kept(self, response: OpenSessionResponse) -> OpenSessionResponse:
-        """Return what comes through of a message."""
+    def _comes_through(self, response: OpenSessionResponse) -> bool:
+        """Tell whether a message reaches the client, which has all of it or nothing."""
         if self._awaited is not None:
             if any(_is_answer(frame, self._awaited) for frame in response.frames):
                 self._finish(_CUT)
-            return OpenSessionResponse()
-        for index, frame in enumerate(response.frames):
+            return False
+        for frame in response.frames:
             when = self._course.due(Side.SERVER, _kind(frame))
             if when is not None:
                 self._finish(_CUT)
-                frames = response.frames[: index + (when is When.AFTER)]
-                return OpenSessionResponse(frames=frames)
-        return response
+                return when is When.AFTER
+        return True
 
     def _finish(self, end: _End) -> None:
         if not self.end.done():
