@@ -44,7 +44,7 @@ def page_position(request: Request) -> str:
     padded = request.page_token + "=" * (-len(request.page_token) % 4)
     try:
         token = json.loads(base64.b64decode(padded.encode(), altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):
         token = None
     match token:
         # Exactly the token that was issued: base64 has several texts for the same bytes.

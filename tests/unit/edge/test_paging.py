@@ -1,3 +1,5 @@
+import base64
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,6 +39,11 @@ def test_a_token_is_good_for_its_filters_only() -> None:
 
 def test_a_token_is_good_for_its_call_only() -> None:
     refused(ListSwarmsRequest(page_token=next_page_token(ListTasksRequest(), "a")))
+
+
+def test_a_token_that_is_nested_without_end_is_refused() -> None:
+    token = base64.urlsafe_b64encode(b"[" * 99_999).decode()
+    refused(ListTasksRequest(page_token=token))
 
 
 @given(st.text(min_size=1))
