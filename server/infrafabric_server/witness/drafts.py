@@ -3,8 +3,6 @@
 from collections.abc import Container, Iterator, Sequence
 from datetime import UTC, datetime
 
-from pydantic import ValidationError
-
 from infrafabric_server.store.protocol import KeyValue
 from infrafabric_server.witness.chain import GENESIS, seal
 from infrafabric_server.witness.models import Draft, Entry
@@ -24,19 +22,21 @@ def seal_drafts(
     for entry_id, kv in zip(entry_ids(waiting), waiting, strict=True):
         if entry_id not in known:
             sequence += 1
-            entry = seal(_draft(kv), entry_id, kv.mod_revision, sequence, previous_hash)
+            place = (entry_id, kv.mod_revision, sequence, previous_hash)
+            try:
+                entry = seal(Draft.model_validate_json(kv.value), *place)
+            except (ValueError, OverflowError):
+                # Nobody but the outbox writes drafts. One by hand, be it with a number or a
+                # time that no entry can hold, must not stop all that come later.
+                entry = seal(_unreadable(kv), *place)
             previous_hash = entry.hash
             yield entry
 
 
-def _draft(kv: KeyValue) -> Draft:
-    try:
-        return Draft.model_validate_json(kv.value)
-    except ValidationError:
-        # Nobody but the outbox writes drafts. One by hand must not stop all that come later.
-        return Draft(
-            time=datetime.fromtimestamp(0, UTC),
-            component="witness",
-            operation="draft_unreadable",
-            details={"value": kv.value[:MAX_DRAFT_CHARACTERS]},
-        )
+def _unreadable(kv: KeyValue) -> Draft:
+    return Draft(
+        time=datetime.fromtimestamp(0, UTC),
+        component="witness",
+        operation="draft_unreadable",
+        details={"value": kv.value[:MAX_DRAFT_CHARACTERS]},
+    )

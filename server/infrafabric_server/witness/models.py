@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+# The largest whole number of a column of the log.
+MAX_ATTEMPT = 2**63 - 1
 
 
 class Draft(BaseModel):
@@ -22,7 +25,7 @@ class Draft(BaseModel):
     operation: str
     swarm_id: str = ""
     task_id: str = ""
-    attempt: int = 0
+    attempt: int = Field(default=0, le=MAX_ATTEMPT)
     details: dict[str, JsonValue] = {}
 
 

@@ -53,14 +53,24 @@ async def test_a_repeat_doubles_nothing_and_answers_the_same(log: WitnessLog) ->
     assert verify(await everything(log)).sequence == 6
 
 
-async def test_a_draft_that_nobody_can_read_stops_no_other(log: WitnessLog) -> None:
+@pytest.mark.parametrize(
+    "value",
+    [
+        "{oops",
+        '{"time":"2026-01-01T00:00:00Z","component":"c","operation":"o",'
+        '"attempt":9223372036854775808}',
+        '{"time":"2026-01-01T00:00:00Z","component":"c","operation":"o","details":{"x":NaN}}',
+        '{"time":"0001-01-01T00:00:00+14:00","component":"c","operation":"o"}',
+    ],
+)
+async def test_a_draft_that_no_entry_can_hold_stops_no_other(log: WitnessLog, value: str) -> None:
     good = drafts(2)
-    await log.append([good[0], KeyValue("outbox/by-hand", "{oops", 5, 5, 1), good[1]])
+    await log.append([good[0], KeyValue("outbox/by-hand", value, 5, 5, 1), good[1]])
     found = await everything(log)
     assert [entry.sequence for entry in found] == [1, 2, 3]
     assert found[1].entry_id == "by-hand"
     assert found[1].operation == "draft_unreadable"
-    assert found[1].details == {"value": "{oops"}
+    assert found[1].details == {"value": value}
     assert verify(found).broken is None
 
 
