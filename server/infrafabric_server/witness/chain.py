@@ -190,7 +190,10 @@ def verify(entries: Iterable[Link]) -> Verification:
     return verifier.result
 
 
-def _order_fault(found: int, expected: int) -> str:
+def _order_fault(found: object, expected: int) -> str:
+    # A table that somebody made anew may hold anything.
+    if not isinstance(found, int):
+        return "its sequence is not a number"
     if found > expected:
         return f"it is missing: entry {found} comes instead"
     return f"entry {found} comes again or too late instead"

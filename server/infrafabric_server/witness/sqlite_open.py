@@ -103,6 +103,8 @@ def read_log(directory: Path) -> Iterator[Entry]:
     sequence = 0
     try:
         with closing(open_reader(path)) as connection:
+            # Two damaged texts must not read alike, nor like one that is whole.
+            connection.text_factory = _exact_text
             for entry in sqlite_rows.all_entries(connection):
                 yield entry
                 sequence = entry.sequence
@@ -122,6 +124,10 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 def _text(value: bytes) -> str:
     return value.decode(errors="replace")
+
+
+def _exact_text(value: bytes) -> str:
+    return value.decode(errors="surrogateescape")
 
 
 def _check_format(connection: sqlite3.Connection, path: Path) -> None:

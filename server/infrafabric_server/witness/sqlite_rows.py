@@ -146,7 +146,7 @@ def _row(entry: Entry) -> tuple[int | str, ...]:
 def _entry(row: tuple[int, str, int, str, str, str, str, int, int, str, str, str]) -> Entry:
     try:
         time = _EPOCH + timedelta(microseconds=row[2])
-    except OverflowError:
+    except (OverflowError, TypeError):
         # Only in a damaged row; the verifier sees that the body says otherwise.
         time = datetime.min.replace(tzinfo=UTC)
     return Entry(row[0], row[1], time, *row[3:])

@@ -2,6 +2,7 @@ import sqlite3
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,40 @@ async def test_w1_what_was_done_to_the_file_is_found(
     broken = verify(read_log(tmp_path)).broken
     assert isinstance(broken, Break)
     assert broken.sequence == bad
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE entries SET sequence = NULL WHERE sequence = 1",
+        "UPDATE entries SET decide_time = 'noon' WHERE sequence = 1",
+        "UPDATE entries SET decide_time = NULL WHERE sequence = 1",
+        "UPDATE entries SET body = x'ff' WHERE sequence = 1",
+    ],
+)
+async def test_w1_a_table_made_anew_is_found(tmp_path: Path, change: str) -> None:
+    tamper(
+        await written(tmp_path),
+        "CREATE TABLE loose AS SELECT * FROM entries",
+        "DROP TABLE entries",
+        "ALTER TABLE loose RENAME TO entries",
+        change,
+    )
+    broken = verify(read_log(tmp_path)).broken
+    assert broken is not None
+    assert broken.sequence == 1
+
+
+async def test_w1_a_byte_that_is_no_text_does_not_pass_for_a_replacement(tmp_path: Path) -> None:
+    async with opened(tmp_path) as log:
+        draft = drafts(1)[0]
+        await log.append([replace(draft, value=draft.value.replace("übrig", "\ufffd"))])
+    assert verify(read_log(tmp_path)).broken is None
+    tamper(
+        tmp_path / "witness.db",
+        "UPDATE entries SET body = CAST(replace(CAST(body AS BLOB), x'efbfbd', x'ff') AS TEXT)",
+    )
+    assert verify(read_log(tmp_path)).broken is not None
 
 
 async def test_a_running_log_can_be_verified_from_outside(tmp_path: Path) -> None:
