@@ -57,8 +57,7 @@ async def test_a_repeat_doubles_nothing_and_answers_the_same(log: WitnessLog) ->
     "value",
     [
         "{oops",
-        '{"time":"2026-01-01T00:00:00Z","component":"c","operation":"o",'
-        '"attempt":9223372036854775808}',
+        '{"time":"2026-01-01T00:00Z","component":"","operation":"","attempt":9223372036854775808}',
         '{"time":"2026-01-01T00:00:00Z","component":"c","operation":"o","details":{"x":NaN}}',
         '{"time":"0001-01-01T00:00:00+14:00","component":"c","operation":"o"}',
     ],
