@@ -1,4 +1,4 @@
-import { FabricError, SessionEndedError, TaskLostError } from "../errors.js";
+import { BufferFullError, FabricError, SessionEndedError, TaskLostError } from "../errors.js";
 import {
   type ClaimReply,
   type Holding,
@@ -71,6 +71,8 @@ export class Intake {
       const handle = this.#ledger.get(taskId);
       if (handle?.attempt === attempt) handle.setParked(parked);
     }
+    // One that met a full outbox waits for nothing else.
+    this.#claimOffers();
   }
 
   /** A task came in. */
@@ -148,7 +150,8 @@ export class Intake {
       this.#claimOffer(offer).catch((error: unknown) => {
         // A refusal, such as that of a session which has just been closed, ends the offer alone.
         if (error instanceof SessionEndedError || error instanceof FabricError) return;
-        this.onBug(error);
+        if (error instanceof BufferFullError) this.#offers.add(offer);
+        else this.onBug(error);
       });
     }
   }

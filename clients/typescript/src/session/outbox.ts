@@ -20,6 +20,8 @@ export interface Request {
   readonly settle: (outcome: ReplyFrame | Error) => void;
   /** Called whenever the frame begins to wait for a connection. */
   readonly onBuffered?: (() => void) | undefined;
+  /** Goes whatever waits: a repeat, which had its place before, or a goodbye, the last of all. */
+  readonly unlimited?: boolean;
 }
 
 interface Entry {
@@ -76,10 +78,12 @@ export class Outbox {
     const frame = clientFrame(request.body, request.id);
     const bytes = sizeOf(frame);
     if (!this.#online && request.key !== undefined) this.#supersede(request.key);
-    if (this.unanswered >= this.limits.frames || this.#bytes + bytes > this.limits.bytes) {
+    const { frames: most, bytes: mostBytes } = this.limits;
+    const full = this.unanswered >= most || this.#bytes + bytes > mostBytes;
+    if (full && !request.unlimited) {
       throw new BufferFullError(
         `${this.unanswered} frames (${this.#bytes} bytes) wait for an answer; at most ` +
-          `${this.limits.frames} (${this.limits.bytes} bytes) may: wait for some of them first`,
+          `${most} (${mostBytes} bytes) may: wait for some of them first`,
       );
     }
     this.#bytes += bytes;

@@ -5,7 +5,7 @@ import type { FrameBody } from "./frames.js";
 import type { Outbox, Request } from "./outbox.js";
 import { sleep } from "./promises.js";
 
-type Hooks = Pick<Request, "key" | "onBuffered"> & {
+type Hooks = Pick<Request, "key" | "onBuffered" | "unlimited"> & {
   readonly onAnswer?: (reply: ReplyFrame) => void;
   /** Whether a repeat still makes sense after the fabric asked for patience. */
   readonly wanted?: () => boolean;
@@ -38,6 +38,12 @@ export class Requests {
     return this.#repeat(this.#nextId(), body, onAnswer === undefined ? {} : { onAnswer });
   }
 
+  /** Says that the session ends; throws as `call`, but goes however much waits. */
+  goodbye(reason: string): Promise<ReplyFrame> {
+    const body = { case: "close", value: { reason } } as const;
+    return this.#repeat(this.#nextId(), body, { unlimited: true });
+  }
+
   /**
    * Says something that only the newest of matters, and that nobody should have to wait for.
    *
@@ -59,7 +65,8 @@ export class Requests {
 
   async #repeat(id: string, body: FrameBody, hooks: Hooks): Promise<ReplyFrame> {
     for (let failures = 0; ; failures += 1) {
-      const reply = await this.#exchange(id, body, hooks);
+      const again = failures > 0 ? { ...hooks, unlimited: true } : hooks;
+      const reply = await this.#exchange(id, body, again);
       if (reply.result.case !== "error") return reply;
       const error = FabricError.fromStatus(reply.result.value);
       if (error.retryAfterMs === undefined) throw error;

@@ -192,7 +192,7 @@ export class Session implements AsyncIterable<TaskHandle>, AsyncDisposable {
     if (this.connected || this.#outbox.unanswered > 0) {
       const timer = setTimeout(() => this.#end(), timeoutMs);
       // It fails only when the session is over, which is what is wanted.
-      await this.#requests.call({ case: "close", value: { reason } }).catch(() => undefined);
+      await this.#requests.goodbye(reason).catch(() => undefined);
       clearTimeout(timer);
     }
     this.#end();
