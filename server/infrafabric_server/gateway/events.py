@@ -9,11 +9,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import structlog
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import Message, Send
 
 from infrafabric_server.edge import validate
 from infrafabric_server.errors import FabricError, Reason
@@ -22,12 +20,8 @@ from infrafabric_server.notify import watch
 
 # Proxies and routers forget silent connections after a minute or less.
 KEEPALIVE_SECONDS = 15.0
-# A reader that takes nothing for so long is gone, or will resume from its cursor.
-SEND_SECONDS = 30.0
-# Each costs a connection and, when slow, up to 64 KiB of unsent text.
+# Each costs a connection and, when slow, one batch of unsent text.
 MAX_WATCHERS = 500
-
-_log = structlog.get_logger(__name__)
 
 
 class Events:
@@ -60,7 +54,9 @@ class Events:
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         if request.method == "HEAD":
             return Response(media_type="text/event-stream", headers=headers)
-        return _EventStream(self._stream(after), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(
+            self._stream(after), media_type="text/event-stream", headers=headers
+        )
 
     async def _stream(self, after: int | None) -> AsyncIterator[str]:
         self.watchers += 1
@@ -123,17 +119,3 @@ def _block(event: watch.Event) -> str:
 
 def _named(name: str, data: dict[str, object]) -> str:
     return f"event: {name}\ndata: {dumps(data)}\n\n"
-
-
-class _EventStream(StreamingResponse):
-    """A stream that gives up on a reader who takes nothing."""
-
-    async def stream_response(self, send: Send) -> None:
-        async def patient(message: Message) -> None:
-            async with asyncio.timeout(SEND_SECONDS):
-                await send(message)
-
-        try:
-            await super().stream_response(patient)
-        except TimeoutError:
-            _log.info("watcher_too_slow", seconds=SEND_SECONDS)

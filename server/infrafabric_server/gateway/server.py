@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 
 import h11
+import structlog
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -14,22 +15,29 @@ from infrafabric_server.gateway.events import Events
 
 # From the first byte of a request to its last, and from a connection to its first request.
 REQUEST_SECONDS = 15.0
+# A reader that does not take what there is for so long is gone; a watcher has its cursor.
+SEND_SECONDS = 30.0
 # More than the watchers, and far fewer than the files that a process may open.
 MAX_CONNECTIONS = 2_000
 STOP_SECONDS = 5
 
+_log = structlog.get_logger(__name__)
+
 
 class _ImpatientProtocol(H11Protocol):
-    """HTTP/1.1 that closes a connection whose request does not arrive in time.
+    """HTTP/1.1 that ends a connection whose request does not arrive, or whose answer nobody reads.
 
-    uvicorn itself waits for ever for the rest of a request, so that a few slow clients
-    could take every connection there is.
+    uvicorn itself waits for ever for both, so that a few slow clients could take every
+    connection there is.
     """
 
     _deadline: asyncio.TimerHandle | None = None
+    _sending: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
+        # Whatever the system does not take pauses: the end of a small answer counts as well.
+        transport.set_write_buffer_limits(high=0)
         self._arm()
 
     def data_received(self, data: bytes) -> None:
@@ -40,7 +48,26 @@ class _ImpatientProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        self._taken()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._sending = self.loop.call_later(SEND_SECONDS, self._give_up)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._taken()
+
+    def _give_up(self) -> None:
+        _log.info("reader_too_slow", seconds=SEND_SECONDS)
+        # Not closed: that would wait until the rest is read.
+        self.transport.abort()
+
+    def _taken(self) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
 
     def _arm(self) -> None:
         if self._deadline is None:

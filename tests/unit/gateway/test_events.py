@@ -140,20 +140,3 @@ async def test_streams_end_when_the_server_stops() -> None:
         server.stop()
         async with asyncio.timeout(PATIENCE):
             assert [block async for block in stream] == []
-
-
-async def test_a_watcher_that_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "SEND_SECONDS", 0.05)
-    async with World() as world, Site(world).served() as (server, client):
-        # More than the sockets hold, so that the server has to wait for the reader.
-        reports = (world.report(f"s{n}", Status.HELP, message="x" * 4096) for n in range(2000))
-        await asyncio.gather(*reports)
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        writer.write(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        await watchers(client, 1)
-        await watchers(client, 0)
-        async with asyncio.timeout(PATIENCE):
-            received = await reader.read()
-        writer.close()
-        assert b"event: snapshot\n" in received
-        assert b"event: snapshot_end" not in received

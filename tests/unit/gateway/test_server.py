@@ -2,10 +2,12 @@
 
 import asyncio
 import signal
+import socket
 
 import httpx
 import pytest
 
+from infrafabric_server.fleet.models import Status
 from infrafabric_server.gateway import server as http
 from tests.unit.gateway.site import Site
 from tests.unit.notify.world import PATIENCE, World
@@ -96,3 +98,21 @@ async def test_keep_alive_serves_one_request_after_another() -> None:
     async with World() as world, Site(world).served() as (_, client):
         for _ in range(3):
             assert (await client.post("/agent/idle", json={"session_id": "s"})).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/events", "/status"])
+async def test_an_answer_that_nobody_reads_ends_its_connection(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "SEND_SECONDS", 0.05)
+    # The silent one has the only place that there is.
+    monkeypatch.setattr(http, "MAX_CONNECTIONS", 2)
+    async with World() as world, Site(world).served() as (server, client):
+        # More than the sockets hold, so that the server has to wait for the reader.
+        reports = (world.report(f"s{n}", Status.HELP, message="x" * 4096) for n in range(2000))
+        await asyncio.gather(*reports)
+        with socket.create_connection(("127.0.0.1", server.port)) as silent:
+            silent.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            async with asyncio.timeout(PATIENCE):
+                while (await client.get("/healthz")).status_code != 200:
+                    pass
