@@ -29,7 +29,7 @@ notify_blocked() {
 
 notify_completed() {
     _ifnotify_task=${1-}
-    _ifnotify_completed=$((${_ifnotify_completed:-0} + 1))
+    _ifnotify_completed=$((_ifnotify_completed + 1))
     _ifnotify_send completed "${1-}" '' || :
     notify_idle
 }
@@ -37,6 +37,9 @@ notify_completed() {
 notify_help() {
     _ifnotify_send help "${_ifnotify_task-}" "${1-}" || :
 }
+
+# Nothing of the environment: a number from there would be evaluated, and with it what it names.
+_ifnotify_completed=0
 
 # _ifnotify_send STATUS LAST_TASK MESSAGE: sends one notification and says how it went. The body
 # is a subshell: neither its variables nor its options reach the shell that sourced this file.
@@ -53,13 +56,14 @@ _ifnotify_send() (
             "$(_ifnotify_json "$2")"
         printf '"message": %s, "capabilities": %s, "tasks_completed": %d}' \
             "$(_ifnotify_json "$3")" "$(_ifnotify_json "$CAPABILITIES" list)" \
-            "${_ifnotify_completed:-0}"
+            "$_ifnotify_completed"
     )
+    # An address is one address: no option of curl's, no file, and no pattern that names many.
     # -q first: a .curlrc is for the person, not for this. The coordinator is never behind a proxy.
     if answer=$(printf '%s' "$body" | command curl -q --silent --show-error --max-time 5 \
-        --noproxy '*' --output /dev/null --write-out '%{http_code}' \
+        --proto '=http,https' --globoff --noproxy '*' --output /dev/null --write-out '%{http_code}' \
         --header 'Content-Type: application/json' --data-binary @- \
-        "${url%/}/agent/$1" 2>&1); then
+        --url "${url%/}/agent/$1" 2>&1); then
         if [ "$answer" = 200 ]; then
             echo "✓ Notified coordinator: /AGENT/$(printf '%s' "$1" | tr '[:lower:]' '[:upper:]')"
             return 0

@@ -206,3 +206,17 @@ def test_the_users_own_variables_and_options_stay(shell: list[str], capture: Htt
     last = done.stdout.decode().splitlines()[-1]
     assert last.startswith("mine mine mine ")
     assert "f" in last.split()[-1]
+
+
+def test_a_number_in_the_environment_is_not_evaluated(shell: list[str], tmp_path: Path) -> None:
+    trap = tmp_path / "evaluated"
+    commands = f". {SCRIPT}; notify_completed x"
+    run(shell, commands, IFNOTIFY_URL=DOWN, _ifnotify_completed=f"x[$(touch {trap})]")
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("url", ["-q", "file:///etc", "http://127.0.0.1:[1-3]"])
+def test_an_address_is_only_an_address(shell: list[str], url: str) -> None:
+    line = run(shell, f". {SCRIPT}", IFNOTIFY_URL=url).stdout.decode()
+    assert line.startswith("✗ Failed to notify coordinator: curl: (")
+    assert line.count("curl: ") == 1
