@@ -20,6 +20,7 @@ coordinator is down.
 
 import http.client
 import json
+import math
 import os
 import sys
 import threading
@@ -91,13 +92,18 @@ class AgentNotifier:
 
         Args:
             task: what it finished.
-            cost: what that cost, in US dollars.
+            cost: what that cost, in US dollars; nothing is reported with what is not such
+                a number, which would spoil the total for good.
 
         Returns:
             The answer to the first of the two reports, or None.
         """
+        amount = _amount(cost)
+        if amount is None:
+            _say(f"✗ Failed to notify coordinator: a cost of {cost!r} is no number of US dollars")
+            return None
         self.tasks_completed += 1
-        self.cost_spent += cost
+        self.cost_spent += amount
         self.current_task = task
         answer = self._notify("completed", last_task=task)
         self.idle(task)
@@ -189,8 +195,13 @@ def _in_time(url: str, body: dict[str, object]) -> dict[str, Any]:
             outcome.append(error)
 
     thread = threading.Thread(target=send, name="agent_notify", daemon=True)
-    thread.start()
-    thread.join(TIMEOUT)
+    try:
+        thread.start()
+    except RuntimeError:
+        # There are none any more, as at the end of a process: the socket's own limit has to do.
+        send()
+    else:
+        thread.join(TIMEOUT)
     if not outcome:
         raise TimeoutError(f"no answer within {TIMEOUT:g} s")
     if isinstance(outcome[0], Exception):
@@ -221,6 +232,14 @@ def _post(url: str, body: dict[str, object]) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise TypeError("the answer is not a JSON object")
     return answer
+
+
+def _amount(cost: object) -> float | None:
+    try:
+        amount = float(str(cost))
+    except ValueError:
+        return None
+    return amount if math.isfinite(amount) and amount >= 0 else None
 
 
 def _now() -> str:

@@ -10,7 +10,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -160,12 +162,30 @@ def test_n9_a_port_that_does_not_speak_http_is_named(
     assert capsys.readouterr().out == f"✗ Failed to notify coordinator: {why}\n"
 
 
-def test_n9_cost_that_json_cannot_say_is_a_failure(
-    notifier: AgentNotifier, capture: HttpCapture, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("cost", [float("nan"), float("inf"), -1.0, "free", None])
+def test_n9_cost_that_is_none_is_a_failure_and_spoils_no_later_report(
+    cost: Any, notifier: AgentNotifier, capture: HttpCapture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert notifier.completed("x", cost=float("nan")) is None
+    assert notifier.completed("x", cost=cost) is None
     assert capture.requests == []
     assert capsys.readouterr().out.startswith("✗ Failed to notify coordinator: ")
+    assert notifier.completed("y", cost=Decimal("0.5")) is not None  # type: ignore[arg-type]  # agents count with it too
+    assert capture.requests[0][1]["cost_spent"] == 0.5
+
+
+def test_n9_reports_when_no_thread_can_be_started(
+    notifier: AgentNotifier, capture: HttpCapture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_any = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "agent_notify":
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        start_any(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert notifier.busy("x") is not None
+    assert capture.requests[0][0] == "/agent/busy"
 
 
 def test_n6_gives_up_in_time(
