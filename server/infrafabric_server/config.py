@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 MAX_PORT = 65_535
+_PORT_DIGITS = 5
 LEAST_SECONDS = 0.1
 MOST_SECONDS = 30 * 86_400
 
@@ -92,7 +93,7 @@ def _parsed(name: str, value: object) -> object:
     if name in ("grpc", "http"):
         return _address(name, str(value))
     if name == "data":
-        return Path(str(value)).expanduser()
+        return _directory(name, value)
     if name.endswith("_seconds"):
         return _seconds(name, value)
     allowed = {
@@ -103,6 +104,17 @@ def _parsed(name: str, value: object) -> object:
     if str(value) not in allowed:
         raise ConfigError(f"{name}: must be one of {', '.join(allowed)}, not {value}")
     return str(value)
+
+
+def _directory(name: str, value: object) -> Path:
+    text = str(value) if isinstance(value, str | Path) else ""
+    # An empty one is a variable that was not set, not the directory of whoever starts it.
+    if not text or "\0" in text:
+        raise ConfigError(f"{name}: must be the path of a directory, not {value!r}")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{name}: {text} begins with the home of an unknown user") from None
 
 
 def _seconds(name: str, value: object) -> float:
@@ -120,14 +132,16 @@ def _seconds(name: str, value: object) -> float:
 def _address(name: str, text: str) -> Address:
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > MAX_PORT:
-        raise ConfigError(f"{name}: must be HOST:PORT with a port of 0 to 65535, not {text}")
+    # Its length first: Python refuses to read a number of thousands of digits.
+    number = int(port) if port.isascii() and port.isdigit() and len(port) <= _PORT_DIGITS else -1
+    if not colon or not 0 <= number <= MAX_PORT:
+        raise ConfigError(f"{name}: must be HOST:PORT with a port of 0 to 65535, not {text[:80]}")
     if not _is_loopback(host):
         raise ConfigError(
             f"{name}: {host} is not a loopback address; without TLS and authentication the "
             "server listens only at 127.0.0.1, ::1 or localhost"
         )
-    return Address(host, int(port))
+    return Address(host, number)
 
 
 def _is_loopback(host: str) -> bool:
