@@ -1,6 +1,7 @@
 import type { SecureClientSessionOptions } from "node:http2";
 import { type Client, createClient } from "@connectrpc/connect";
-import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { createGrpcTransport } from "@connectrpc/connect-node";
+import { Connections } from "./connection.js";
 import { CoordinatorService } from "./gen/infrafabric/v1/coordinator_service_pb.js";
 import { GovernorService } from "./gen/infrafabric/v1/governor_service_pb.js";
 import { NotifyService } from "./gen/infrafabric/v1/notify_service_pb.js";
@@ -42,7 +43,7 @@ export function createClients(options: ConnectionOptions = {}): Clients {
   const { INFRAFABRIC_URL } = process.env;
   const url = options.url ?? (INFRAFABRIC_URL || DEFAULT_URL);
   const pings = { pingIntervalMs: PING_INTERVAL_MS, pingTimeoutMs: PING_TIMEOUT_MS };
-  const sessionManager = new Http2SessionManager(url, pings, options.tls);
+  const sessionManager = new Connections(url, pings, options.tls);
   const transport = createGrpcTransport({ baseUrl: url, sessionManager });
   return {
     coordinator: createClient(CoordinatorService, transport),

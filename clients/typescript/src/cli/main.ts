@@ -103,10 +103,4 @@ function stopSignal(): AbortSignal {
   return stop.signal;
 }
 
-// A server that does not speak HTTP/2 makes a connection fail twice. The transport has heard the
-// first failure and told it; the second one, which nobody listens to, is no reason to die.
-process.on("uncaughtException", (error: NodeJS.ErrnoException) => {
-  if (error.code !== "ERR_HTTP2_ERROR") throw error;
-});
-
 process.exitCode = await main(process.argv.slice(2));
