@@ -19,6 +19,8 @@ REQUEST_SECONDS = 15.0
 SEND_SECONDS = 30.0
 # More than the watchers, and far fewer than the files that a process may open.
 MAX_CONNECTIONS = 2_000
+# So many more are told that there are too many; uvicorn would take any number, to tell them.
+MAX_REFUSED = 100
 STOP_SECONDS = 5
 
 _log = structlog.get_logger(__name__)
@@ -36,6 +38,9 @@ class _ImpatientProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS + MAX_REFUSED:
+            transport.abort()
+            return
         # Whatever the system does not take pauses: the end of a small answer counts as well.
         transport.set_write_buffer_limits(high=0)
         self._arm()

@@ -1,6 +1,7 @@
 """The HTTP server itself: limits on connections, and how it ends."""
 
 import asyncio
+import contextlib
 import signal
 import socket
 
@@ -98,6 +99,22 @@ async def test_keep_alive_serves_one_request_after_another() -> None:
     async with World() as world, Site(world).served() as (_, client):
         for _ in range(3):
             assert (await client.post("/agent/idle", json={"session_id": "s"})).status_code == 200
+
+
+async def test_connections_that_ask_nothing_are_bounded_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(http, "MAX_REFUSED", 1)
+    async with World() as world, Site(world).served() as (server, _):
+        held = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(4)]
+        reader, _ = held[-1]
+        async with asyncio.timeout(PATIENCE):
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        assert not any(reader.at_eof() for reader, _ in held[:-1])
+        for _, writer in held:
+            writer.close()
 
 
 @pytest.mark.parametrize("path", ["/events", "/status"])
