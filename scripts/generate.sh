@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# Generates the Python and TypeScript code of the contract in proto/.
+# Generates the Python and TypeScript code of the contract in proto/, and the messages of the
+# adapters in server/wire/.
 #   scripts/generate.sh           writes it where it is committed
 #   scripts/generate.sh --check   writes it aside and fails when the committed code differs
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly outputs=(third_party/googleapis clients/python/infrafabric/v1 clients/typescript/src/gen)
+readonly wire=server/infrafabric_server/store/etcd/wire
+readonly outputs=(
+    third_party/googleapis clients/python/infrafabric/v1 clients/typescript/src/gen "$wire"
+)
 
 # Writes all outputs under the empty folder $1, laid out as in the repository.
 generate_into() {
@@ -28,6 +32,13 @@ generate_into() {
     echo '"""Generated from the contract in proto/infrafabric/v1 (make generate)."""' \
         >"$python/infrafabric/v1/__init__.py"
 
+    # Messages only: the adapter calls the methods by their path.
+    mkdir -p "$1/$wire"
+    .venv/bin/python -m grpc_tools.protoc -I "${wire#server/}=server/wire" \
+        --plugin=.venv/bin/protoc-gen-mypy \
+        --python_out="$1/server" --mypy_out=readable_stubs,quiet:"$1/server" server/wire/*.proto
+    echo '"""Generated from server/wire/etcd.proto (make generate)."""' >"$1/$wire/__init__.py"
+
     clients/typescript/node_modules/.bin/buf generate --output "$1"
 }
 
@@ -44,6 +55,6 @@ for output in "${outputs[@]}"; do
     fi
 done
 if [[ ${stale-} ]]; then
-    echo "generate: the committed code is not what proto/ says: run 'make generate', commit it." >&2
+    echo "generate: the committed code is not what the .proto files say: run 'make generate', commit it." >&2
     exit 1
 fi

@@ -1,0 +1,1 @@
+"""Generated from server/wire/etcd.proto (make generate)."""
