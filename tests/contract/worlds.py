@@ -6,10 +6,12 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
+from infrafabric_server.store.etcd import EtcdStore
 from infrafabric_server.store.memory import MemoryData, MemoryStore
 from infrafabric_server.store.protocol import Store, WatchBatch
 from infrafabric_server.store.sqlite import SqliteStore
 from tests.contract.clock import SteppedClock
+from tests.harness.etcd import Etcd
 
 
 class World(Protocol):
@@ -47,6 +49,31 @@ class SqliteWorld:
 
     async def open(self) -> SqliteStore:
         return await SqliteStore.open(self.path, clock=self.clock, sleep=self.clock.sleep)
+
+    async def pass_time(self, seconds: float) -> None:
+        await self.clock.advance(seconds)
+
+
+class EtcdWorld:
+    """A prefix on a cluster, which crashes between one store and the next.
+
+    The time that is let pass is that of the store. etcd has its own, by which it ends the
+    leases that nobody renews.
+    """
+
+    def __init__(self, etcd: Etcd, prefix: str) -> None:
+        self.clock = SteppedClock()
+        self._etcd = etcd
+        self._prefix = prefix
+        self._used = False
+
+    async def open(self) -> EtcdStore:
+        if self._used:
+            self._etcd.kill()
+            self._etcd.start()
+        self._used = True
+        address = self._etcd.address(self._prefix)
+        return await EtcdStore.open(address, clock=self.clock, sleep=self.clock.sleep)
 
     async def pass_time(self, seconds: float) -> None:
         await self.clock.advance(seconds)

@@ -1,0 +1,196 @@
+"""Transactions as etcd takes them, and its answers.
+
+A batch is one transaction of etcd: it compares that its lane is as we left it, and its
+success list holds a nested transaction for each member. The compares of all of them are
+decided on the state before the batch.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from infrafabric_server.store.etcd.layout import Layout
+from infrafabric_server.store.etcd.planning import negated
+from infrafabric_server.store.etcd.wire import etcd_pb2 as pb
+from infrafabric_server.store.protocol import (
+    Compare,
+    Delete,
+    Field,
+    Get,
+    KeyValue,
+    Op,
+    Put,
+    Relation,
+    TxnResult,
+)
+from infrafabric_server.store.transactions import Txn
+
+if TYPE_CHECKING:
+    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+
+    Ops = RepeatedCompositeFieldContainer[pb.RequestOp]
+
+_RELATIONS = {
+    Relation.EQUAL: pb.Compare.EQUAL,
+    Relation.NOT_EQUAL: pb.Compare.NOT_EQUAL,
+    Relation.LESS: pb.Compare.LESS,
+    Relation.GREATER: pb.Compare.GREATER,
+}
+
+
+class Lane:
+    """One sequence of batches, each sent when the one before is settled.
+
+    The lane has a key in etcd. Every batch compares when that key last changed, and what
+    changes anything writes the batch's number to it: so a batch cannot be carried out twice,
+    and whether and at which revision it was can be read later.
+
+    Attributes:
+        key: of the lane.
+        changed: etcd's revision at which the key last changed; 0 when it is not there.
+        number: of the last batch that was sent.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self.key = key
+        self.changed = 0
+        self.number = 0
+
+    @property
+    def evidence(self) -> bytes:
+        """What the last batch that was sent writes to the key of the lane."""
+        return str(self.number).encode()
+
+    @property
+    def fence(self) -> bytes:
+        """What is written there to keep the last batch from being carried out any more."""
+        return f"{self.number} fenced".encode()
+
+
+def batch_request(layout: Layout, lane: Lane, txns: Sequence[Txn]) -> pb.TxnRequest:
+    """Return the transaction of etcd for a batch.
+
+    A member alone leaves its evidence only where it changes something, so that one which
+    changes nothing takes no revision. Several leave it together.
+    """
+    request = pb.TxnRequest()
+    compare = request.compare.add(key=lane.key, target=pb.Compare.MOD, result=pb.Compare.EQUAL)
+    compare.mod_revision = lane.changed
+    request.failure.add().request_range.key = lane.key
+    alone = len(txns) == 1
+    for txn in txns:
+        _fill(request.success.add().request_txn, layout, txn, lane if alone else None)
+    if not alone:
+        _put_evidence(request.success, lane)
+    return request
+
+
+def batch_results(layout: Layout, response: pb.TxnResponse, txns: Sequence[Txn]) -> list[TxnResult]:
+    """Return the answers to the members of a batch that was carried out."""
+    revision = layout.port(response.header.revision)
+    # A batch of several has the answer to its evidence as well.
+    return [
+        _result(layout, answer.response_txn, txn, revision)
+        for answer, txn in zip(response.responses, txns, strict=False)
+    ]
+
+
+def left_evidence(response: pb.TxnResponse, txns: Sequence[Txn]) -> bool:
+    """Tell whether a batch that was carried out wrote to the key of its lane."""
+    if len(txns) > 1:
+        return True
+    answer, txn = response.responses[0].response_txn, txns[0]
+    succeeded, chosen = _chosen(answer, txn)
+    ops = txn.success if succeeded else txn.failure
+    if any(isinstance(op, Put) for op in ops):
+        return True
+    if not any(isinstance(op, Delete) for op in ops):
+        return False
+    # Nothing was deleted when all keys were absent.
+    return not chosen.responses[-1].response_txn.succeeded
+
+
+def _fill(target: pb.TxnRequest, layout: Layout, txn: Txn, lane: Lane | None) -> None:
+    for compare in txn.compares:
+        for negative in negated(compare):
+            # All that a missing key, as an empty text, passes is said by its opposite, which
+            # etcd always denies for a missing key.
+            _fill_compare(target.compare.add(), layout, negative)
+            _fill_ops(target.success, layout, txn.failure, lane)
+            target = target.failure.add().request_txn
+    for compare in txn.compares:
+        if not negated(compare):
+            _fill_compare(target.compare.add(), layout, compare)
+    _fill_ops(target.success, layout, txn.success, lane)
+    _fill_ops(target.failure, layout, txn.failure, lane)
+
+
+def _fill_compare(target: pb.Compare, layout: Layout, compare: Compare) -> None:
+    target.key = layout.key(compare.key)
+    target.result = _RELATIONS[compare.relation]
+    operand = compare.operand
+    if isinstance(operand, str):
+        target.target = pb.Compare.VALUE
+        target.value = operand.encode()
+    elif compare.field is Field.VERSION:
+        target.target = pb.Compare.VERSION
+        target.version = operand
+    elif compare.field is Field.LEASE:
+        target.target = pb.Compare.LEASE
+        target.lease = operand
+    elif compare.field is Field.CREATE_REVISION:
+        target.target = pb.Compare.CREATE
+        target.create_revision = layout.etcd(operand) if operand > 0 else operand
+    else:
+        target.target = pb.Compare.MOD
+        target.mod_revision = layout.etcd(operand) if operand > 0 else operand
+
+
+def _fill_ops(target: "Ops", layout: Layout, ops: Sequence[Op], lane: Lane | None) -> None:
+    # Gets come first: they see what was before the transaction's own changes.
+    deletes: list[bytes] = []
+    puts = False
+    for op in ops:
+        if isinstance(op, Get):
+            target.add().request_range.key = layout.key(op.key)
+        elif isinstance(op, Delete):
+            deletes.append(layout.key(op.key))
+    for op in ops:
+        if isinstance(op, Put):
+            puts = True
+            put = target.add().request_put
+            put.key, put.value, put.lease = layout.key(op.key), op.value.encode(), op.lease
+    if deletes and lane is not None and not puts:
+        nested = target.add().request_txn
+        for key in deletes:
+            compare = nested.compare.add(key=key, target=pb.Compare.CREATE)
+            compare.create_revision = 0
+        target = nested.failure
+    for key in deletes:
+        target.add().request_delete_range.key = key
+    if lane is not None and (puts or deletes):
+        _put_evidence(target, lane)
+
+
+def _put_evidence(target: "Ops", lane: Lane) -> None:
+    put = target.add().request_put
+    put.key, put.value = lane.key, lane.evidence
+
+
+def _chosen(answer: pb.TxnResponse, txn: Txn) -> tuple[bool, pb.TxnResponse]:
+    for compare in txn.compares:
+        for _ in negated(compare):
+            if answer.succeeded:
+                return False, answer
+            answer = answer.responses[0].response_txn
+    return answer.succeeded, answer
+
+
+def _result(layout: Layout, answer: pb.TxnResponse, txn: Txn, revision: int) -> TxnResult:
+    succeeded, chosen = _chosen(answer, txn)
+    gets: list[KeyValue | None] = []
+    for response in chosen.responses:
+        if response.WhichOneof("response") != "response_range":
+            break
+        kvs = response.response_range.kvs
+        gets.append(layout.kv(kvs[0]) if kvs else None)
+    return TxnResult(succeeded, revision, tuple(gets))

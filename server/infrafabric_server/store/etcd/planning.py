@@ -1,0 +1,129 @@
+"""Which transactions go together: pure rules, from what was measured of etcd.
+
+In one transaction of etcd, the outer operations and those of the widest nested transaction
+count together against `--max-txn-ops`, a key may be written once, and every compare sees the
+state before. So a member must not write what another one reads or writes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from infrafabric_server.store.protocol import Compare, Delete, Field, Get, Op, Put, Relation
+from infrafabric_server.store.transactions import Txn
+
+# Bytes of a key, a compare or an operation beside its texts: lengths, numbers, prefixes.
+_OVERHEAD = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large a batch of several may be.
+
+    `operations` is etcd's --max-txn-ops, `size` in bytes is well within its
+    --max-request-bytes of 1.5 MiB, `members` bounds how long one answer takes to read.
+    """
+
+    members: int = 64
+    operations: int = 128
+    size: int = 1024 * 1024
+    # How many that wait are looked at for one batch.
+    lookahead: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A transaction, the keys that it reads and writes, and what it counts in a batch."""
+
+    txn: Txn
+    reads: frozenset[str]
+    writes: frozenset[str]
+    width: int
+    size: int
+
+
+def member_of(txn: Txn) -> Member:
+    """Return what `txn` is as a member of a batch."""
+    both = (*txn.success, *txn.failure)
+    nested = sum(len(negated(compare)) for compare in txn.compares)
+    # An only-delete list lies one level deeper, with the evidence of its batch.
+    width = max(len(txn.compares), len(txn.success) + 1, len(txn.failure) + 1) + 1
+    width += nested * (len(txn.failure) + 1)
+    size = sum(_compare_size(compare) for compare in txn.compares)
+    size += sum(_op_size(op) for op in txn.success)
+    size += sum(_op_size(op) for op in txn.failure) * (1 + nested)
+    return Member(
+        txn,
+        reads=frozenset(
+            [compare.key for compare in txn.compares]
+            + [op.key for op in both if isinstance(op, Get)]
+        ),
+        writes=frozenset(op.key for op in both if not isinstance(op, Get)),
+        width=width,
+        size=size,
+    )
+
+
+def plan(waiting: Iterable[Member], limits: Limits) -> list[int]:
+    """Return the places of those that make the next batch; the first one always does.
+
+    Nobody goes before an earlier one that touches the same keys, and as the first always
+    goes, nobody waits for ever. One that is too large for any batch goes alone.
+    """
+    chosen: list[int] = []
+    read: set[str] = set()
+    written: set[str] = set()
+    widest = size = 0
+    for place, member in enumerate(waiting):
+        if place >= limits.lookahead or len(chosen) >= limits.members:
+            break
+        free = member.writes.isdisjoint(written) and member.writes.isdisjoint(read)
+        free = free and member.reads.isdisjoint(written)
+        width = max(widest, member.width)
+        # The members, the evidence, and this one.
+        fits = len(chosen) + 2 + width <= limits.operations and size + member.size <= limits.size
+        if place == 0 or (free and fits):
+            chosen.append(place)
+            widest, size = width, size + member.size
+        read |= member.reads
+        written |= member.writes
+    return chosen
+
+
+def _negation(relation: Relation, *, empty: bool) -> tuple[Relation, ...]:
+    # Those that "" passes; a missing key passes them too, but etcd denies it every compare.
+    match relation, empty:
+        case Relation.EQUAL, True:
+            return (Relation.GREATER,)
+        case Relation.NOT_EQUAL, False:
+            return (Relation.EQUAL,)
+        case Relation.LESS, False:
+            return (Relation.EQUAL, Relation.GREATER)
+        case _:
+            return ()
+
+
+def negated(compare: Compare) -> tuple[Compare, ...]:
+    """Return what must all be false for a compare of a value that a missing key passes.
+
+    Empty for every other compare, which etcd decides as it is.
+    """
+    if compare.field is not Field.VALUE:
+        return ()
+    relations = _negation(compare.relation, empty=compare.operand == "")
+    return tuple(Compare(compare.key, Field.VALUE, compare.operand, each) for each in relations)
+
+
+def _compare_size(compare: Compare) -> int:
+    return _OVERHEAD + _size(compare.key) + _size(str(compare.operand))
+
+
+def _op_size(op: Op) -> int:
+    # A delete is compared as well, when it may find nothing.
+    size = _OVERHEAD + _size(op.key)
+    if isinstance(op, Delete):
+        return 2 * size
+    return size + _size(op.value) if isinstance(op, Put) else size
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else 4 * len(text)

@@ -1,0 +1,171 @@
+"""What a store on etcd does beside its callers' work."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+
+import structlog
+from grpc import aio
+
+from infrafabric_server.store.etcd import rpc
+from infrafabric_server.store.etcd.connection import Connection
+from infrafabric_server.store.etcd.errors import Verdict, store_error, verdict
+from infrafabric_server.store.etcd.layout import Layout, Span
+from infrafabric_server.store.etcd.watch import Watcher
+from infrafabric_server.store.etcd.wire import etcd_pb2 as pb
+from infrafabric_server.store.protocol import StoreError, StoreRefused
+
+_FORMAT = 1
+# Seconds that a watch may take to reach a revision before it is helped, and between two helps.
+_QUIET = 0.1
+# Lanes that are swept at a time: within etcd's default of 128 operations.
+_SWEEP = 50
+
+
+async def origin(connection: Connection, prefix: str) -> Layout:
+    """Return the layout of the fabric under `prefix`, which begins now if it is not there.
+
+    Raises StoreRefused for another format, and StoreError.
+    """
+    key = Layout(prefix).origin
+    begin = pb.TxnRequest()
+    begin.compare.add(
+        key=key, target=pb.Compare.CREATE, result=pb.Compare.EQUAL
+    ).create_revision = 0
+    begin.success.add().request_put.CopyFrom(
+        pb.PutRequest(key=key, value=json.dumps({"format": _FORMAT, "revision": 0}).encode())
+    )
+    begin.failure.add().request_range.key = key
+    try:
+        # Safe to repeat: only the first of all changes anything.
+        answer = await connection.read(rpc.TXN, begin)
+    except aio.AioRpcError as error:
+        raise store_error(error) from error
+    if answer.succeeded:
+        return Layout(prefix, answer.header.revision)
+    found = answer.responses[0].response_range.kvs[0]
+    try:
+        facts = json.loads(found.value)
+        if facts["format"] != _FORMAT:
+            raise StoreRefused(
+                f"the fabric under {prefix}/ has format {facts['format']}, this program reads "
+                f"{_FORMAT}: use the release that wrote it, or one that converts it"
+            )
+        return Layout(prefix, found.mod_revision - int(facts["revision"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreRefused(
+            f"{key.decode()} in etcd is not what a fabric begins with: is the prefix another's?"
+        ) from error
+
+
+async def probe(connection: Connection, layout: Layout) -> None:
+    """Have the cluster agree on a write that changes nothing. Raises StoreError.
+
+    The write is in the list that is not chosen: it goes through the log and onto the disks of
+    a majority, and a full quota refuses it.
+    """
+    request = pb.TxnRequest()
+    request.compare.add(
+        key=layout.probe, target=pb.Compare.VERSION, result=pb.Compare.LESS
+    ).version = 0
+    request.success.add().request_put.CopyFrom(pb.PutRequest(key=layout.probe, value=b"?"))
+    try:
+        await connection.read(rpc.TXN, request)
+    except aio.AioRpcError as error:
+        raise store_error(error) from error
+
+
+async def compact(connection: Connection, layout: Layout, revision: int) -> None:
+    """Forget what is before the port's `revision`. Raises StoreError."""
+    # One less than the port says: see Watcher on what etcd does at the revision itself.
+    request = pb.CompactionRequest(revision=layout.etcd(revision) - 1)
+    if request.revision < 1:
+        return
+    try:
+        await connection.read(rpc.COMPACT, request)
+    except aio.AioRpcError as error:
+        # Somebody else, or an earlier attempt, has been further.
+        if verdict(error) is not Verdict.COMPACTED:
+            raise store_error(error) from error
+
+
+async def sweep_lanes(connection: Connection, layout: Layout, revision: int) -> None:
+    """Delete the keys of lanes that were not used since the port's `revision`.
+
+    Their processes are gone, or idle: then they begin again without it. Raises StoreError.
+    """
+    span = Span(layout.lanes, layout.lanes[:-1] + b"0")
+    idle = pb.RangeRequest(
+        key=span.start, range_end=span.end, max_mod_revision=layout.etcd(revision), limit=_SWEEP
+    )
+    try:
+        found = (await connection.read(rpc.RANGE, idle)).kvs
+        if not found:
+            return
+        request = pb.TxnRequest()
+        for kv in found:
+            request.compare.add(
+                key=kv.key, target=pb.Compare.MOD, result=pb.Compare.EQUAL
+            ).mod_revision = kv.mod_revision
+            request.success.add().request_delete_range.key = kv.key
+        await connection.read(rpc.TXN, request)
+    except aio.AioRpcError as error:
+        raise store_error(error) from error
+
+
+class Marks:
+    """Helps watches of all keys to revisions at which nothing of this fabric changed.
+
+    A transaction that changes nothing is answered with the cluster's newest revision. When
+    another fabric made that one, no watch would come to it, and who waits for the views to
+    hold it would wait for ever: so something of ours is written after it.
+
+    Args:
+        connection: to the cluster.
+        layout: of the fabric's keys.
+        watcher: knows how far the watches are.
+        sleep: waits for a number of seconds.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        layout: Layout,
+        watcher: Watcher,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._connection = connection
+        self._layout = layout
+        self._watcher = watcher
+        self._sleep = sleep
+        self._wanted = 0
+        self._some = asyncio.Event()
+        self._logger = structlog.get_logger(__name__)
+
+    def want(self, revision: int) -> None:
+        """Take notice that somebody was told of `revision`, which may not be ours."""
+        reached = self._watcher.reached
+        if reached is not None and reached < revision:
+            self._wanted = max(self._wanted, revision)
+            self._some.set()
+
+    async def run(self) -> None:
+        """Write marks where they are needed, until cancelled. Raises StoreClosed."""
+        while True:
+            await self._some.wait()
+            self._some.clear()
+            wanted = self._wanted
+            await self._sleep(_QUIET)
+            reached = self._watcher.reached
+            if reached is None or reached >= wanted:
+                continue
+            try:
+                await self._connection.read(
+                    rpc.PUT, pb.PutRequest(key=self._layout.mark, value=b"")
+                )
+            except aio.AioRpcError as error:
+                self._logger.warning("etcd_mark_failed", reason=str(store_error(error)))
+            except StoreError as error:
+                if self._connection.closed:
+                    raise
+                self._logger.warning("etcd_mark_failed", reason=str(error))
