@@ -16,6 +16,17 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
 
 
 @pytest.fixture(scope="session")
+def crashing_etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
+    """An etcd for tests that open a store again: it crashes in between.
+
+    One that was sent an entry of 64 MiB cannot read its own log any more (the release of the
+    tests reads 10 MiB), so it is not the one of all the other tests.
+    """
+    with Etcd(tmp_path_factory.mktemp("crashing-etcd")) as etcd:
+        yield etcd
+
+
+@pytest.fixture(scope="session")
 def prefixes() -> Iterator[int]:
     return count()
 
@@ -28,7 +39,8 @@ def world(request: pytest.FixtureRequest, tmp_path: Path, prefixes: Iterator[int
         case "sqlite":
             return SqliteWorld(tmp_path / "data")
         case _:
-            return EtcdWorld(request.getfixturevalue("etcd"), f"test-{next(prefixes)}")
+            etcd = "etcd" if "store" in request.fixturenames else "crashing_etcd"
+            return EtcdWorld(request.getfixturevalue(etcd), f"test-{next(prefixes)}")
 
 
 @pytest.fixture

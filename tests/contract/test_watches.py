@@ -160,23 +160,50 @@ async def test_compaction_under_a_slow_watch_is_told_and_leaves_no_hole(store: S
     assert seen == list(range(1, seen[-1] + 1))
 
 
-async def test_concurrent_writers_and_watchers_agree(store: Store) -> None:
+async def test_concurrent_writers_and_watchers_agree(world: World, store: Store) -> None:
     """N10: watchers see every change once and in order."""
 
     async def write(writer: int) -> None:
         for index in range(25):
-            await store.txn([], [Put(f"{writer}/{index}", "x"), Put(f"{writer}/last", str(index))])
+            value = str(index)
+            await store.txn([], [Put(f"{writer}/{index}", value), Put(f"{writer}/last", value)])
+
+    async def watch(prefix: str) -> list[WatchBatch]:
+        batches: list[WatchBatch] = []
+        async with asyncio.timeout(20), aclosing(store.watch(prefix, 1)) as watched:
+            async for batch in watched:
+                batches.append(batch)
+                if batch.events[-1].key.endswith("/end"):
+                    return batches
+        raise AssertionError("the watch ended by itself")
 
     async with asyncio.TaskGroup() as group:
-        watches = [group.create_task(watched(store, "", 1, 200)) for _ in range(3)]
-        part = group.create_task(watched(store, "3/", 1, 0))
-        for writer in range(8):
-            group.create_task(write(writer))
-    for watch in watches:
-        batches = watch.result()
-        assert [batch.revision for batch in batches] == list(range(1, 201))
-        assert all(len(batch.events) == 2 for batch in batches)
-    assert part.result()[0] in watches[0].result()
+        watches = [group.create_task(watch("")) for _ in range(3)]
+        part = group.create_task(watch("3/"))
+        async with asyncio.TaskGroup() as writers:
+            for writer in range(8):
+                writers.create_task(write(writer))
+        await store.txn([], [Put("3/end", "")])
+    batches = watches[0].result()
+    assert all(watch.result() == batches for watch in watches)
+    assert [batch.revision for batch in batches] == list(range(1, len(batches) + 1))
+    assert len(batches) == 201 or world.shares_revisions
+    assert sum(len(batch.events) for batch in batches) == 401
+    for writer in range(8):
+        told = [
+            [(event.key, event.kv.value) for event in batch.events if event.kv is not None]
+            for batch in batches[:-1]
+        ]
+        own = [mine for each in told if (mine := [e for e in each if e[0][:2] == f"{writer}/"])]
+        assert own == [
+            [(f"{writer}/{index}", str(index)), (f"{writer}/last", str(index))]
+            for index in range(25)
+        ]
+    thirds = [
+        WatchBatch(batch.revision, tuple(e for e in batch.events if e.key.startswith("3/")))
+        for batch in batches
+    ]
+    assert part.result() == [batch for batch in thirds if batch.events]
 
 
 async def test_closing_the_store_ends_watches(world: World) -> None:

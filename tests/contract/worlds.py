@@ -15,7 +15,12 @@ from tests.harness.etcd import Etcd
 
 
 class World(Protocol):
-    """One set of data, over which stores are opened one after another."""
+    """One set of data, over which stores are opened one after another.
+
+    `shares_revisions` tells whether transactions that come together may share a revision.
+    """
+
+    shares_revisions: bool
 
     async def open(self) -> Store:
         """Open a store on the data that the last one left."""
@@ -28,6 +33,8 @@ class World(Protocol):
 
 class MemoryWorld:
     """Data in memory."""
+
+    shares_revisions = False
 
     def __init__(self) -> None:
         self.clock = SteppedClock()
@@ -42,6 +49,8 @@ class MemoryWorld:
 
 class SqliteWorld:
     """A data directory."""
+
+    shares_revisions = False
 
     def __init__(self, path: Path) -> None:
         self.clock = SteppedClock()
@@ -60,6 +69,8 @@ class EtcdWorld:
     The time that is let pass is that of the store. etcd has its own, by which it ends the
     leases that nobody renews.
     """
+
+    shares_revisions = True
 
     def __init__(self, etcd: Etcd, prefix: str) -> None:
         self.clock = SteppedClock()

@@ -108,7 +108,9 @@ class Member:
         while not self.healthy():
             assert self._process is not None
             if self._process.poll() is not None or time.monotonic() > give_up:
-                raise EtcdFailedError(f"{self.name} does not serve:\n{self.log.read_text()[-4000:]}")
+                raise EtcdFailedError(
+                    f"{self.name} does not serve:\n{self.log.read_text()[-4000:]}"
+                )
             time.sleep(_LOOK)
 
     def healthy(self) -> bool:

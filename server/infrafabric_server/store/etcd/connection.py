@@ -45,6 +45,9 @@ class Connection:
         attempt: seconds within which a member has to answer.
         patience: seconds after which a call that is safe to repeat is given up.
         sleep: waits for a number of seconds.
+
+    Attributes:
+        attempt: as given.
     """
 
     def __init__(
@@ -59,7 +62,7 @@ class Connection:
         self._address = address
         self._access = access
         self._clock = clock
-        self._attempt = attempt
+        self.attempt = attempt
         self._patience = patience
         self._sleep = sleep
         self._channels: dict[str, aio.Channel] = {}
@@ -99,7 +102,7 @@ class Connection:
         Raises AioRpcError, after which another member comes next if this one may be gone;
         StoreClosed; StoreRefused when it is the user who is refused.
         """
-        seconds = self._attempt + request.ByteSize() / _BYTES_A_SECOND
+        seconds = self.attempt + request.ByteSize() / _BYTES_A_SECOND
         logins = 0
         while True:
             channel, current = self._channel(), self._current
@@ -194,7 +197,7 @@ class Connection:
             method.path, request_serializer=method.encode, response_deserializer=method.decode
         )
         try:
-            answer: pb.AuthenticateResponse = await invoke(request, timeout=self._attempt)
+            answer: pb.AuthenticateResponse = await invoke(request, timeout=self.attempt)
         except aio.AioRpcError as error:
             meaning = verdict(error)
             if meaning is Verdict.UNKNOWN:

@@ -110,6 +110,8 @@ def left_evidence(response: pb.TxnResponse, txns: Sequence[Txn]) -> bool:
 
 
 def _fill(target: pb.TxnRequest, layout: Layout, txn: Txn, lane: Lane | None) -> None:
+    # One with nothing in it has to be there, too.
+    target.SetInParent()
     for compare in txn.compares:
         for negative in negated(compare):
             # All that a missing key, as an empty text, passes is said by its opposite, which
@@ -117,6 +119,7 @@ def _fill(target: pb.TxnRequest, layout: Layout, txn: Txn, lane: Lane | None) ->
             _fill_compare(target.compare.add(), layout, negative)
             _fill_ops(target.success, layout, txn.failure, lane)
             target = target.failure.add().request_txn
+            target.SetInParent()
     for compare in txn.compares:
         if not negated(compare):
             _fill_compare(target.compare.add(), layout, compare)

@@ -242,6 +242,7 @@ class EtcdStore:
         """Forget history before `revision`, for every fabric on the cluster."""
         check_revision(revision, await self.revision())
         await upkeep.compact(self._connection, self._layout, revision)
+        self._watcher.compacted(revision)
 
     async def revision(self) -> int:
         """Return the newest revision of the cluster, as this fabric counts."""
@@ -298,3 +299,4 @@ class EtcdStore:
     async def _forget(self, revision: int) -> None:
         await upkeep.sweep_lanes(self._connection, self._layout, revision)
         await upkeep.compact(self._connection, self._layout, revision)
+        self._watcher.compacted(revision)

@@ -75,6 +75,7 @@ class Watcher:
         self._observer = observer
         self._calls: set[aio.StreamStreamCall[pb.WatchRequest, pb.WatchResponse]] = set()
         self._whole: set[_Place] = set()
+        self._floor = 0
         self._closed = asyncio.Event()
         self._logger = structlog.get_logger(__name__)
 
@@ -113,6 +114,13 @@ class Watcher:
                 await pause()
         finally:
             self._whole.discard(place)
+
+    def compacted(self, revision: int) -> None:
+        """Take notice that nothing before the port's `revision` may be shown any more.
+
+        A watch that is behind may have it on its way still, and would show a part of it.
+        """
+        self._floor = max(self._floor, revision)
 
     def close(self) -> None:
         """End every watch with StoreClosed."""
@@ -166,6 +174,8 @@ class Watcher:
             if revision < place.following:
                 continue
             batch = WatchBatch(self._layout.port(revision), tuple(self._events(events)))
+            if batch.revision < self._floor:
+                raise Compacted(self._floor)
             # Taken when it is handed over: who comes back for the next one has it.
             place.following = revision + 1
             self._observer.watch_lag(max(0, newest - revision))
@@ -196,12 +206,17 @@ class Watcher:
             token = await self._connection.token()
             call, at = self._connection.stream(rpc.WATCH, self._connection.metadata(token))
             self._calls.add(call)
-            await call.write(pb.WatchRequest(create_request=create))
-            while (response := await call.read()) is not aio.EOF:
-                assert isinstance(response, pb.WatchResponse)
+            async with asyncio.timeout(self._connection.attempt):
+                await self._sent(call, pb.WatchRequest(create_request=create))
+                response = await call.read()
+            while isinstance(response, pb.WatchResponse):
                 self._check(response, token)
                 if not response.created:
                     yield response
+                response = await call.read()
+        except TimeoutError:
+            self._connection.fail_over(at, "a watch was not answered in time")
+            raise _Cut("the member did not answer in time") from None
         except aio.AioRpcError as error:
             meaning = verdict(error)
             if meaning is Verdict.LOGIN:
@@ -223,6 +238,22 @@ class Watcher:
                 call.cancel()
         self._check_open()
         raise _Cut("the member ended the stream")
+
+    async def _sent(
+        self,
+        call: "aio.StreamStreamCall[pb.WatchRequest, pb.WatchResponse]",
+        request: pb.WatchRequest,
+    ) -> None:
+        # A call that is cancelled before it is connected leaves its writer waiting for ever.
+        writing = asyncio.ensure_future(call.write(request))
+        closed = asyncio.ensure_future(self._closed.wait())
+        try:
+            await asyncio.wait((writing, closed), return_when=asyncio.FIRST_COMPLETED)
+            self._check_open()
+            await writing
+        finally:
+            writing.cancel()
+            closed.cancel()
 
     def _check(self, response: pb.WatchResponse, token: str) -> None:
         if response.compact_revision:
