@@ -32,15 +32,20 @@ def prefixes() -> Iterator[int]:
 
 
 @pytest.fixture(params=["memory", "sqlite", "etcd"])
-def world(request: pytest.FixtureRequest, tmp_path: Path, prefixes: Iterator[int]) -> World:
+def world(
+    request: pytest.FixtureRequest, tmp_path: Path, prefixes: Iterator[int]
+) -> Iterator[World]:
     match request.param:
         case "memory":
-            return MemoryWorld()
+            yield MemoryWorld()
         case "sqlite":
-            return SqliteWorld(tmp_path / "data")
+            yield SqliteWorld(tmp_path / "data")
         case _:
-            etcd = "etcd" if "store" in request.fixturenames else "crashing_etcd"
-            return EtcdWorld(request.getfixturevalue(etcd), f"test-{next(prefixes)}")
+            name = "etcd" if "store" in request.fixturenames else "crashing_etcd"
+            etcd, prefix = request.getfixturevalue(name), f"test-{next(prefixes)}"
+            yield EtcdWorld(etcd, prefix)
+            # The end of a lease that has keys would count as a revision in the next test.
+            etcd.clear(prefix)
 
 
 @pytest.fixture

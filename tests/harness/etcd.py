@@ -189,6 +189,15 @@ class Etcd:
         endpoints = tuple(member.endpoint for member in self.members)
         return EtcdAddress(endpoints, prefix, tls=self._tls)
 
+    def clear(self, prefix: str) -> None:
+        """Delete all keys of a fabric, those of the adapter as well."""
+        subprocess.run(
+            [program("etcdctl"), f"--endpoints={self.members[0].endpoint}"]
+            + ["del", "--prefix", f"{prefix}/"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+
     @property
     def leader(self) -> Member:
         """The member that leads now."""
