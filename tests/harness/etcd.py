@@ -192,8 +192,13 @@ class Etcd:
     def clear(self, prefix: str) -> None:
         """Delete all keys of a fabric, those of the adapter as well."""
         subprocess.run(
-            [program("etcdctl"), f"--endpoints={self.members[0].endpoint}"]
-            + ["del", "--prefix", f"{prefix}/"],
+            [
+                program("etcdctl"),
+                f"--endpoints={self.members[0].endpoint}",
+                "del",
+                "--prefix",
+                f"{prefix}/",
+            ],
             check=True,
             stdout=subprocess.DEVNULL,
         )

@@ -36,7 +36,7 @@ from infrafabric_server.store.transactions import Txn
 _ONE_IS_BAD = (Verdict.NO_LEASE, Verdict.TOO_MANY, Verdict.TOO_LARGE, Verdict.DENIED, Verdict.BAD)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Waiting:
     member: Member
     future: asyncio.Future[TxnResult]

@@ -15,7 +15,6 @@ from infrafabric_server.store.protocol import (
     Compare,
     Delete,
     Field,
-    Get,
     KeyValue,
     Op,
     Put,
@@ -150,18 +149,21 @@ def _fill_compare(target: pb.Compare, layout: Layout, compare: Compare) -> None:
 
 def _fill_ops(target: "Ops", layout: Layout, ops: Sequence[Op], lane: Lane | None) -> None:
     # Gets come first: they see what was before the transaction's own changes.
+    puts: list[Put] = []
     deletes: list[bytes] = []
-    puts = False
-    for op in ops:
-        if isinstance(op, Get):
-            target.add().request_range.key = layout.key(op.key)
-        elif isinstance(op, Delete):
-            deletes.append(layout.key(op.key))
     for op in ops:
         if isinstance(op, Put):
-            puts = True
-            put = target.add().request_put
-            put.key, put.value, put.lease = layout.key(op.key), op.value.encode(), op.lease
+            puts.append(op)
+        elif isinstance(op, Delete):
+            deletes.append(layout.key(op.key))
+        else:
+            target.add().request_range.key = layout.key(op.key)
+    for op in puts:
+        put = target.add().request_put
+        put.key = layout.key(op.key)
+        put.value = op.value.encode()
+        if op.lease:
+            put.lease = op.lease
     if deletes and lane is not None and not puts:
         nested = target.add().request_txn
         for key in deletes:
@@ -192,7 +194,7 @@ def _result(layout: Layout, answer: pb.TxnResponse, txn: Txn, revision: int) -> 
     succeeded, chosen = _chosen(answer, txn)
     gets: list[KeyValue | None] = []
     for response in chosen.responses:
-        if response.WhichOneof("response") != "response_range":
+        if not response.HasField("response_range"):
             break
         kvs = response.response_range.kvs
         gets.append(layout.kv(kvs[0]) if kvs else None)

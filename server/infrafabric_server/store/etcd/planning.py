@@ -5,10 +5,11 @@ count together against `--max-txn-ops`, a key may be written once, and every com
 state before. So a member must not write what another one reads or writes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from infrafabric_server.store.protocol import Compare, Delete, Field, Get, Op, Put, Relation
+from infrafabric_server.store.protocol import Compare, Delete, Field, Op, Put, Relation
 from infrafabric_server.store.transactions import Txn
 
 # Bytes of a key, a compare or an operation beside its texts: lengths, numbers, prefixes.
@@ -30,37 +31,36 @@ class Limits:
     lookahead: int = 256
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, though nobody changes one: that would cost a microsecond for each transaction.
+@dataclass(slots=True)
 class Member:
     """A transaction, the keys that it reads and writes, and what it counts in a batch."""
 
     txn: Txn
-    reads: frozenset[str]
-    writes: frozenset[str]
+    reads: AbstractSet[str]
+    writes: AbstractSet[str]
     width: int
     size: int
 
 
 def member_of(txn: Txn) -> Member:
     """Return what `txn` is as a member of a batch."""
-    both = (*txn.success, *txn.failure)
-    nested = sum(len(negated(compare)) for compare in txn.compares)
-    # An only-delete list lies one level deeper, with the evidence of its batch.
+    reads: set[str] = set()
+    writes: set[str] = set()
+    nested = size = 0
+    for compare in txn.compares:
+        reads.add(compare.key)
+        size += _OVERHEAD + _size(compare.key)
+        if isinstance(compare.operand, str):
+            nested += len(negated(compare))
+            size += _size(compare.operand)
+    size += _add(txn.success, reads, writes)
+    if txn.failure:
+        size += _add(txn.failure, reads, writes) * (1 + nested)
+    # The evidence of the batch is one more, and a list that only deletes lies a level deeper.
     width = max(len(txn.compares), len(txn.success) + 1, len(txn.failure) + 1) + 1
     width += nested * (len(txn.failure) + 1)
-    size = sum(_compare_size(compare) for compare in txn.compares)
-    size += sum(_op_size(op) for op in txn.success)
-    size += sum(_op_size(op) for op in txn.failure) * (1 + nested)
-    return Member(
-        txn,
-        reads=frozenset(
-            [compare.key for compare in txn.compares]
-            + [op.key for op in both if isinstance(op, Get)]
-        ),
-        writes=frozenset(op.key for op in both if not isinstance(op, Get)),
-        width=width,
-        size=size,
-    )
+    return Member(txn, reads, writes, width, size)
 
 
 def plan(waiting: Iterable[Member], limits: Limits) -> list[int]:
@@ -113,16 +113,20 @@ def negated(compare: Compare) -> tuple[Compare, ...]:
     return tuple(Compare(compare.key, Field.VALUE, compare.operand, each) for each in relations)
 
 
-def _compare_size(compare: Compare) -> int:
-    return _OVERHEAD + _size(compare.key) + _size(str(compare.operand))
-
-
-def _op_size(op: Op) -> int:
-    # A delete is compared as well, when it may find nothing.
-    size = _OVERHEAD + _size(op.key)
-    if isinstance(op, Delete):
-        return 2 * size
-    return size + _size(op.value) if isinstance(op, Put) else size
+def _add(ops: Sequence[Op], reads: set[str], writes: set[str]) -> int:
+    size = 0
+    for op in ops:
+        size += _OVERHEAD + _size(op.key)
+        if isinstance(op, Put):
+            writes.add(op.key)
+            size += _size(op.value)
+        elif isinstance(op, Delete):
+            writes.add(op.key)
+            # Compared as well, when it may find nothing.
+            size += _OVERHEAD + _size(op.key)
+        else:
+            reads.add(op.key)
+    return size
 
 
 def _size(text: str) -> int:
