@@ -189,19 +189,20 @@ class Etcd:
         endpoints = tuple(member.endpoint for member in self.members)
         return EtcdAddress(endpoints, prefix, tls=self._tls)
 
+    def control(self, *arguments: str) -> None:
+        """Run `etcdctl`, over a connection without TLS."""
+        endpoint = f"--endpoints={self.members[0].endpoint}"
+        subprocess.run(
+            [program("etcdctl"), endpoint, *arguments], check=True, stdout=subprocess.DEVNULL
+        )
+
     def clear(self, prefix: str) -> None:
         """Delete all keys of a fabric, those of the adapter as well."""
-        subprocess.run(
-            [
-                program("etcdctl"),
-                f"--endpoints={self.members[0].endpoint}",
-                "del",
-                "--prefix",
-                f"{prefix}/",
-            ],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+        self.control("del", "--prefix", f"{prefix}/")
+
+    def put(self, key: str, value: str) -> None:
+        """Set a key of etcd itself."""
+        self.control("put", key, value)
 
     @property
     def leader(self) -> Member:

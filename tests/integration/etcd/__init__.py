@@ -1,0 +1,1 @@
+"""The store on a real etcd, with things going wrong."""
