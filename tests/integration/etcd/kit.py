@@ -20,12 +20,17 @@ class Counts(NoObserver):
         self.applied = 0
         self.dropped = 0
         self.widest = 0
+        self.postponed = 0
+        self.longest = 0.0
         self.slack = float("inf")
 
     def batch(self, members: int, postponed: int, seconds: float) -> None:
         self.widest = max(self.widest, members)
+        self.postponed += postponed
+        self.longest = max(self.longest, seconds)
 
     def uncertain(self, seconds: float, *, applied: bool) -> None:
+        self.longest = max(self.longest, seconds)
         if applied:
             self.applied += 1
         else:

@@ -70,6 +70,7 @@ class Connection:
         self._token = ""
         self._login = asyncio.Lock()
         self._closed = False
+        self._leaving: list[Callable[[int], None]] = []
         self._logger = structlog.get_logger(__name__)
 
     @property
@@ -169,11 +170,18 @@ class Connection:
         if self._token == token:
             self._token = ""
 
+    def on_fail_over(self, leave: Callable[[int], None]) -> None:
+        """Have `leave` called with the place of each member that is left for another."""
+        self._leaving.append(leave)
+
     def fail_over(self, place: int, reason: str) -> None:
         """Let the member after `place` be next, unless somebody else has done so."""
         if self._current != place or self._closed:
             return
         self._current = (place + 1) % len(self._address.endpoints)
+        if self._current != place:
+            for leave in self._leaving:
+                leave(place)
         self._logger.warning(
             "etcd_member_failed",
             endpoint=self._address.endpoints[place],

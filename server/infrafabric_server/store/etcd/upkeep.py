@@ -78,7 +78,7 @@ async def probe(connection: Connection, layout: Layout) -> None:
 async def compact(connection: Connection, layout: Layout, revision: int) -> None:
     """Forget what is before the port's `revision`. Raises StoreError."""
     # One less than the port says: see Watcher on what etcd does at the revision itself.
-    request = pb.CompactionRequest(revision=layout.etcd(revision) - 1)
+    request = pb.CompactionRequest(revision=layout.etcd(revision) - 1, physical=True)
     if request.revision < 1:
         return
     try:

@@ -73,7 +73,9 @@ class Watcher:
         self._connection = connection
         self._layout = layout
         self._observer = observer
-        self._calls: set[aio.StreamStreamCall[pb.WatchRequest, pb.WatchResponse]] = set()
+        # With the place of the member that each goes to.
+        self._calls: dict[aio.StreamStreamCall[pb.WatchRequest, pb.WatchResponse], int] = {}
+        connection.on_fail_over(self._leave)
         self._whole: set[_Place] = set()
         self._floor = 0
         self._closed = asyncio.Event()
@@ -127,6 +129,12 @@ class Watcher:
         self._closed.set()
         for call in self._calls:
             call.cancel()
+
+    def _leave(self, place: int) -> None:
+        # A member that does not answer calls may keep its streams open and say nothing more.
+        for call, at in self._calls.items():
+            if at == place:
+                call.cancel()
 
     async def oldest(self) -> int:
         """Return the smallest revision of the port that can be asked for, after a compaction.
@@ -205,7 +213,7 @@ class Watcher:
         try:
             token = await self._connection.token()
             call, at = self._connection.stream(rpc.WATCH, self._connection.metadata(token))
-            self._calls.add(call)
+            self._calls[call] = at
             async with asyncio.timeout(self._connection.attempt):
                 await self._sent(call, pb.WatchRequest(create_request=create))
                 response = await call.read()
@@ -234,7 +242,7 @@ class Watcher:
             raise
         finally:
             if call is not None:
-                self._calls.discard(call)
+                self._calls.pop(call, None)
                 call.cancel()
         self._check_open()
         raise _Cut("the member ended the stream")

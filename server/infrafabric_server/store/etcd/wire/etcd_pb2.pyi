@@ -420,15 +420,18 @@ class CompactionRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     REVISION_FIELD_NUMBER: builtins.int
+    PHYSICAL_FIELD_NUMBER: builtins.int
     revision: builtins.int
+    physical: builtins.bool
     def __init__(
         self,
         *,
         revision: builtins.int = ...,
+        physical: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["physical", b"physical", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
