@@ -29,7 +29,7 @@ from infrafabric.v1.coordinator_service_pb2_grpc import CoordinatorServiceStub
 from infrafabric.v1.notify_service_pb2_grpc import NotifyServiceStub
 from infrafabric.v1.session_server_pb2 import ServerFrame
 from infrafabric.v1.witness_service_pb2_grpc import WitnessServiceStub
-from tests.benchmarks import matching
+from tests.benchmarks import etcd, matching
 from tests.benchmarks.controls import Disk, Echo
 from tests.benchmarks.fabric import Bench, Pushes, RawSession
 from tests.benchmarks.measuring import (
@@ -363,15 +363,17 @@ def main() -> int:
     """Run the benchmark; the exit status says nothing about aims, only about the run."""
     parser = argparse.ArgumentParser(prog="make bench ARGS=")
     parser.add_argument("--scale", type=float, default=1.0, help="how often, 1.0 is a full run")
-    parser.add_argument("--only", default="", help="comma-separated parts, `matching` included")
+    parser.add_argument("--only", default="", help="comma-separated parts, `matching`, `etcd` too")
     options = parser.parse_args()
     only = set(filter(None, options.only.split(",")))
     missed = 0
-    if only != {"matching"}:
+    if not only or only - {"matching", "etcd"}:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             missed = runner.run(_measure(options.scale, only))
     if not only or "matching" in only:
         missed += matching.main([])
+    if not only or "etcd" in only:
+        missed += etcd.main(options.scale)
     print(f"\n{missed} aims missed")
     return 0
 
