@@ -1,8 +1,9 @@
 """The port to the truth: a revisioned key-value store with etcd's semantics.
 
 Every change gets the next revision of the whole store. A transaction compares, then
-applies one of two lists of operations; all that it changes shares one revision. Keys
-and values are text; values are JSON, so that a person can read them.
+applies one of two lists of operations; all that it changes shares one revision, which
+transactions on other keys that came at the same time may share as well. Keys and values
+are text; values are JSON, so that a person can read them.
 
     StoreError
     ├── Compacted           the history that was asked for is gone
@@ -172,7 +173,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class WatchBatch:
-    """All changes of one revision under the watched prefix, ordered by key."""
+    """All changes of one revision under the watched prefix, ordered by key.
+
+    Without any, it tells a watch of all keys that nothing changed up to its revision.
+    """
 
     revision: int
     events: tuple[Event, ...] = field(default=())

@@ -22,8 +22,9 @@ from tests.integration.etcd.kit import HASTY, opened
 
 
 async def _filled(store: Store) -> None:
-    for n in range(40):
-        await store.txn([], [Put(f"k{n}", "x" * 1_000_000)])
+    # etcd looks at its size now and then.
+    for n in range(1000):
+        await store.txn([], [Put(f"k{n % 40}", "x" * 1_000_000)])
 
 
 async def _read_until_compacted(store: Store, revision: int) -> None:

@@ -16,8 +16,9 @@ from infrafabric_server.store.etcd.wire import etcd_pb2 as pb
 
 # A lease is renewed when so much of its time at etcd has passed.
 RENEWED_AT = 1 / 5
-# Seconds between two looks at what is due.
+# Seconds between two looks at what is due, and after a member failed.
 _STEP = 0.1
+_PAUSE = 0.5
 # Seconds within which a member has to answer.
 _ATTEMPT = 2.0
 # Leases that are renewed in one stream.
@@ -101,7 +102,9 @@ class Keeper:
 
     def _work(self) -> None:
         channel: grpc.Channel | None = None
-        while not self._stop.wait(_STEP):
+        pause = _STEP
+        while not self._stop.wait(pause):
+            pause = _STEP
             now = self._clock.monotonic()
             due = [
                 lease
@@ -115,6 +118,7 @@ class Keeper:
                     self._renew(channel, due[start : start + _CHUNK])
             except grpc.RpcError as error:
                 self._failed(error)
+                pause = _PAUSE
                 if channel is not None and verdict(error) is not Verdict.LOGIN:
                     channel.close()
                     channel = None
