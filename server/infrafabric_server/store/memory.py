@@ -12,8 +12,12 @@ from infrafabric_server.store.leases import LeaseTimer
 from infrafabric_server.store.protocol import (
     Compacted,
     Compare,
+    Delete,
+    FoldResult,
     KeyValue,
+    Member,
     Op,
+    Put,
     RangeResult,
     StoreClosed,
     TxnResult,
@@ -29,6 +33,7 @@ from infrafabric_server.store.transactions import (
     check_ttl,
     check_watch,
     checked,
+    checked_fold,
 )
 from infrafabric_server.store.watching import HistoryPage, Watches
 
@@ -141,6 +146,16 @@ class MemoryStore:
         txn = checked(compares, success, failure)
         await self._turn()
         outcome = self._data.table.run(txn)
+        self._keep(outcome.batch)
+        return outcome.result
+
+    async def fold(
+        self, guard: Sequence[Compare], writes: Sequence[Put | Delete], members: Sequence[Member]
+    ) -> FoldResult:
+        """Apply a fold, as `Store.fold` says."""
+        fold = checked_fold(guard, writes, members)
+        await self._turn()
+        outcome = self._data.table.fold(fold)
         self._keep(outcome.batch)
         return outcome.result
 

@@ -155,6 +155,30 @@ class TxnResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """A transaction of its own within a fold, with the arguments of `Store.txn`."""
+
+    compares: Sequence[Compare]
+    success: Sequence[Op]
+    failure: Sequence[Op] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FoldResult:
+    """How a fold ended.
+
+    `succeeded` tells whether the guard held, `revision` is that of the store afterwards,
+    `members` has the result of each member in order. When the guard did not hold, `members`
+    is empty and `found` has the key of each compare of the guard as it is.
+    """
+
+    succeeded: bool
+    revision: int
+    members: tuple[TxnResult, ...] = ()
+    found: tuple[KeyValue | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RangeResult:
     """A page of keys in order, at `revision`; `more` tells whether keys follow."""
 
@@ -212,6 +236,19 @@ class Store(Protocol):
         takes six and a board has 1,000, and 64 MiB of values.
         Raises LeaseNotFound for a Put with a dead lease (nothing is applied),
         StoreFull, ValueError for a key put or deleted twice.
+        """
+        ...
+
+    async def fold(
+        self, guard: Sequence[Compare], writes: Sequence[Put | Delete], members: Sequence[Member]
+    ) -> FoldResult:
+        """Apply `writes` and every member at one revision if all of `guard` holds, else nothing.
+
+        Every compare sees the state before. So that no member can tell the order, none may
+        touch a key that `writes` or another member changes: ValueError names the key. At most
+        64 members, and in all as much as a transaction takes. When it returns, the change is
+        durable. A fold whose guard does not hold takes no revision; one that changes nothing
+        may take one. Raises as `txn`; for a dead lease of one member nothing is applied.
         """
         ...
 

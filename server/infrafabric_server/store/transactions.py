@@ -1,16 +1,19 @@
 """What a transaction means: the rules that the embedded adapters share, free of I/O."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from infrafabric_server.store.protocol import (
     Compare,
     Delete,
     Event,
     Field,
+    FoldResult,
     Get,
     KeyValue,
     LeaseNotFound,
+    Member,
     Op,
     Put,
     Relation,
@@ -20,6 +23,9 @@ from infrafabric_server.store.protocol import (
 
 # The limits of the port. An adapter may number the changes of a revision in 13 bits.
 MAX_OPERATIONS = 8192
+# Nested transactions share etcd's default of 128 operations: half for the members, and half
+# for the widest of them and for the batch that the fold is sent in.
+MAX_MEMBERS = 64
 MAX_VALUE_BYTES = 64 * 1024 * 1024
 MAX_RANGE = 10_000
 MIN_TTL = 0.1
@@ -33,6 +39,30 @@ class Txn:
     success: Sequence[Op]
     failure: Sequence[Op]
 
+    @property
+    def ops(self) -> Iterator[Op]:
+        """All operations that may be applied, whatever the compares say."""
+        return chain(self.success, self.failure)
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A fold that keeps the limits of the port; made by `checked_fold`."""
+
+    guard: Sequence[Compare]
+    writes: Sequence[Put | Delete]
+    members: Sequence[Txn]
+
+    @property
+    def compares(self) -> Iterator[Compare]:
+        """All compares, those of the members as well."""
+        return chain(self.guard, *(member.compares for member in self.members))
+
+    @property
+    def ops(self) -> Iterator[Op]:
+        """All operations that may be applied, whatever the compares say."""
+        return chain(self.writes, *(member.ops for member in self.members))
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -42,24 +72,36 @@ class Outcome:
     batch: WatchBatch | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class FoldOutcome:
+    """What a fold did: the caller's answer, and the change that it made, if any."""
+
+    result: FoldResult
+    batch: WatchBatch | None = None
+
+
 def checked(compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op]) -> Txn:
     """Return the transaction, copied. Raises ValueError naming the limit that it breaks."""
     txn = Txn(tuple(compares), tuple(success), tuple(failure))
-    count = len(txn.compares) + len(txn.success) + len(txn.failure)
-    if count > MAX_OPERATIONS:
-        raise ValueError(
-            f"a transaction has at most {MAX_OPERATIONS} compares and operations, not {count}"
-        )
-    for compare in txn.compares:
-        check_key(compare.key)
-        if isinstance(compare.operand, str) is not (compare.field is Field.VALUE):
-            raise ValueError(f"the operand for {compare.field.value} of {compare.key} has its type")
-    size = _checked_size(txn.success) + _checked_size(txn.failure)
-    if size > MAX_VALUE_BYTES:
-        raise ValueError(
-            f"the values of a transaction have at most {MAX_VALUE_BYTES} bytes, not {size}"
-        )
+    _check_count(len(txn.compares) + len(txn.success) + len(txn.failure))
+    _check_size(_checked_size(txn))
     return txn
+
+
+def checked_fold(
+    guard: Sequence[Compare], writes: Sequence[Put | Delete], members: Sequence[Member]
+) -> Fold:
+    """Return the fold, copied. Raises ValueError naming the limit or the key that breaks a rule."""
+    if len(members) > MAX_MEMBERS:
+        raise ValueError(f"a fold has at most {MAX_MEMBERS} members, not {len(members)}")
+    head = Txn(tuple(guard), tuple(writes), ())
+    txns = tuple(Txn(tuple(m.compares), tuple(m.success), tuple(m.failure)) for m in members)
+    parts = (head, *txns)
+    _check_count(sum(len(txn.compares) + len(txn.success) + len(txn.failure) for txn in parts))
+    _check_size(sum(map(_checked_size, parts)))
+    fold = Fold(head.compares, tuple(writes), txns)
+    _check_apart(fold)
+    return fold
 
 
 def check_key(key: str) -> None:
@@ -125,19 +167,48 @@ class Table:
 
     def run(self, txn: Txn) -> Outcome:
         """Decide and apply `txn`. Raises LeaseNotFound, having changed nothing."""
-        succeeded = all(_holds(compare, self.entries.get(compare.key)) for compare in txn.compares)
+        succeeded = self._hold(txn.compares)
         ops = txn.success if succeeded else txn.failure
-        dead = next((o.lease for o in ops if isinstance(o, Put) and not self._alive(o.lease)), 0)
-        if dead:
-            raise LeaseNotFound(f"lease {dead} expired or was revoked")
-        gets = tuple(self.entries.get(op.key) for op in ops if isinstance(op, Get))
+        self._check_leases(ops)
+        gets = self._gets(ops)
         batch = self._apply([op for op in ops if not isinstance(op, Get)])
         return Outcome(TxnResult(succeeded, self.revision, gets), batch)
+
+    def fold(self, fold: Fold) -> FoldOutcome:
+        """Decide and apply `fold`. Raises LeaseNotFound, having changed nothing."""
+        if not self._hold(fold.guard):
+            found = tuple(self.entries.get(compare.key) for compare in fold.guard)
+            return FoldOutcome(FoldResult(False, self.revision, found=found))
+        held = [self._hold(member.compares) for member in fold.members]
+        chosen = [
+            member.success if succeeded else member.failure
+            for member, succeeded in zip(fold.members, held, strict=True)
+        ]
+        ops: list[Op] = [*fold.writes, *chain.from_iterable(chosen)]
+        self._check_leases(ops)
+        gets = [self._gets(each) for each in chosen]
+        batch = self._apply([op for op in ops if not isinstance(op, Get)])
+        members = tuple(
+            TxnResult(succeeded, self.revision, found)
+            for succeeded, found in zip(held, gets, strict=True)
+        )
+        return FoldOutcome(FoldResult(True, self.revision, members), batch)
 
     def revoke(self, lease: int) -> WatchBatch | None:
         """End `lease` and delete its keys."""
         self.leases.discard(lease)
         return self._apply([Delete(key) for key in self._attached.get(lease, ())])
+
+    def _hold(self, compares: Sequence[Compare]) -> bool:
+        return all(_holds(compare, self.entries.get(compare.key)) for compare in compares)
+
+    def _gets(self, ops: Sequence[Op]) -> tuple[KeyValue | None, ...]:
+        return tuple(self.entries.get(op.key) for op in ops if isinstance(op, Get))
+
+    def _check_leases(self, ops: Sequence[Op]) -> None:
+        dead = next((o.lease for o in ops if isinstance(o, Put) and not self._alive(o.lease)), 0)
+        if dead:
+            raise LeaseNotFound(f"lease {dead} expired or was revoked")
 
     def _alive(self, lease: int) -> bool:
         return lease == 0 or lease in self.leases
@@ -196,7 +267,43 @@ def _sign(left: int | str, right: int | str) -> int:
     return (left > int(right)) - (left < int(right))
 
 
-def _checked_size(ops: Sequence[Op]) -> int:
+def _check_count(count: int) -> None:
+    if count > MAX_OPERATIONS:
+        raise ValueError(
+            f"a transaction has at most {MAX_OPERATIONS} compares and operations, not {count}"
+        )
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_VALUE_BYTES:
+        raise ValueError(
+            f"the values of a transaction have at most {MAX_VALUE_BYTES} bytes, not {size}"
+        )
+
+
+def _check_apart(fold: Fold) -> None:
+    # Which part of the fold changes a key: nobody else may touch it.
+    changed = {op.key: -1 for op in fold.writes}
+    for place, member in enumerate(fold.members):
+        for op in member.ops:
+            if not isinstance(op, Get) and changed.setdefault(op.key, place) != place:
+                raise ValueError(f"a fold changes a key once, but {op.key} comes twice")
+    for place, member in enumerate(fold.members):
+        reads = (op.key for op in member.ops if isinstance(op, Get))
+        for key in chain((compare.key for compare in member.compares), reads):
+            if changed.get(key, place) != place:
+                raise ValueError(f"a member of a fold looks at {key}, which another part changes")
+
+
+def _checked_size(txn: Txn) -> int:
+    for compare in txn.compares:
+        check_key(compare.key)
+        if isinstance(compare.operand, str) is not (compare.field is Field.VALUE):
+            raise ValueError(f"the operand for {compare.field.value} of {compare.key} has its type")
+    return _checked_list(txn.success) + _checked_list(txn.failure)
+
+
+def _checked_list(ops: Sequence[Op]) -> int:
     size = 0
     changed: set[str] = set()
     for op in ops:

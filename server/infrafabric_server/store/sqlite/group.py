@@ -4,13 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from infrafabric_server.store.protocol import (
+    FoldResult,
     KeyValue,
     LeaseNotFound,
     TxnResult,
     WatchBatch,
 )
 from infrafabric_server.store.sqlite.schema import first_id, revision_of
-from infrafabric_server.store.transactions import Table, Txn
+from infrafabric_server.store.transactions import Fold, Table, Txn
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +28,10 @@ class Revoke:
     lease: int
 
 
-Command = Txn | Grant | Revoke
-# The answer to a Txn, the id of the lease that a Grant made, the lease that was revoked, or
-# why the command alone was refused.
-Answer = TxnResult | int | LeaseNotFound
+Command = Txn | Fold | Grant | Revoke
+# The answer to a Txn or a Fold, the id of the lease that a Grant made, the lease that was
+# revoked, or why the command alone was refused.
+Answer = TxnResult | FoldResult | int | LeaseNotFound
 # A row of the log, in the order of its columns.
 Row = tuple[int, str, str | None, int, int, int, int]
 # A key as `kv` knows it: key, id, create_revision, version, lease, and its value or None
@@ -62,9 +63,13 @@ class Group:
     def run(self, command: Command) -> Answer:
         """Decide and apply one command to the group."""
         match command:
-            case Txn():
+            case Txn() | Fold():
                 try:
-                    outcome = self.table.run(command)
+                    outcome = (
+                        self.table.run(command)
+                        if isinstance(command, Txn)
+                        else self.table.fold(command)
+                    )
                 except LeaseNotFound as error:
                     return error
                 self._add(outcome.batch)

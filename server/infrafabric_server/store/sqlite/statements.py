@@ -13,7 +13,7 @@ from itertools import chain
 from infrafabric_server.store.protocol import Field, Get
 from infrafabric_server.store.sqlite.group import Command, Group, Known, Revoke, Row
 from infrafabric_server.store.sqlite.transaction import transaction
-from infrafabric_server.store.transactions import Txn
+from infrafabric_server.store.transactions import Fold, Txn
 
 _KNOWN = """
 SELECT json_group_array(json_array(key, id, create_revision, version, lease,
@@ -36,11 +36,13 @@ def known(connection: sqlite3.Connection, commands: Iterable[Command]) -> Iterab
     values: set[str] = set()
     revoked: list[int] = []
     for command in commands:
-        if isinstance(command, Txn):
+        if isinstance(command, Txn | Fold):
             for compare in command.compares:
                 (values if compare.field is Field.VALUE else keys).add(compare.key)
-            for op in chain(command.success, command.failure):
+            for op in command.ops:
                 (values if isinstance(op, Get) else keys).add(op.key)
+            if isinstance(command, Fold):
+                values.update(compare.key for compare in command.guard)
         elif isinstance(command, Revoke):
             revoked.append(command.lease)
     found: dict[str, Known] = {}

@@ -12,8 +12,12 @@ from infrafabric_server.store.background import Background
 from infrafabric_server.store.leases import LeaseTimer
 from infrafabric_server.store.protocol import (
     Compare,
+    Delete,
+    FoldResult,
     KeyValue,
+    Member,
     Op,
+    Put,
     RangeResult,
     StoreClosed,
     StoreError,
@@ -33,6 +37,7 @@ from infrafabric_server.store.transactions import (
     check_ttl,
     check_watch,
     checked,
+    checked_fold,
 )
 from infrafabric_server.store.watching import Watches
 
@@ -125,6 +130,12 @@ class SqliteStore:
     ) -> TxnResult:
         """Apply a transaction, as `Store.txn` says."""
         return await self._write(checked(compares, success, failure), TxnResult)
+
+    async def fold(
+        self, guard: Sequence[Compare], writes: Sequence[Put | Delete], members: Sequence[Member]
+    ) -> FoldResult:
+        """Apply a fold, as `Store.fold` says."""
+        return await self._write(checked_fold(guard, writes, members), FoldResult)
 
     def watch(self, prefix: str, start_revision: int) -> AsyncGenerator[WatchBatch, None]:
         """Yield later changes, as `Store.watch` says."""
