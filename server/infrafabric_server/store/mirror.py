@@ -15,8 +15,10 @@ from infrafabric_server.store.protocol import (
     Compacted,
     Compare,
     Event,
+    FoldResult,
     Get,
     KeyValue,
+    Member,
     Op,
     Put,
     Store,
@@ -148,6 +150,18 @@ class Mirror:
         result = await self._store.txn(compares, success, failure)
         if result.revision > self.revision:
             ops = success if result.succeeded else failure
+            self._show([op for op in ops if not isinstance(op, Get)], result.revision)
+        return result
+
+    async def fold(
+        self, guard: Sequence[Compare], writes: Sequence[Write], members: Sequence[Member]
+    ) -> FoldResult:
+        """Apply a fold, as `Store.fold` does, and show what it changed, as `commit` does."""
+        result = await self._store.fold(guard, writes, members)
+        if result.succeeded and result.revision > self.revision:
+            ops: list[Op] = [*writes]
+            for member, each in zip(members, result.members, strict=True):
+                ops += member.success if each.succeeded else member.failure
             self._show([op for op in ops if not isinstance(op, Get)], result.revision)
         return result
 
