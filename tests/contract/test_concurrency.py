@@ -103,6 +103,7 @@ async def test_a_closed_store_says_so(world: World) -> None:
         store.get("a"),
         store.range(""),
         store.txn([], [Put("a", "")]),
+        store.fold([], [Put("a", "")], []),
         store.grant(10),
         store.keepalive(lease),
         store.revoke(lease),

@@ -64,6 +64,11 @@ class Fold:
         return chain(self.writes, *(member.ops for member in self.members))
 
 
+# What is applied as one, and how it is answered.
+Request = Txn | Fold
+Answer = TxnResult | FoldResult
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a transaction did: the caller's answer, and the change that it made, if any."""
@@ -164,6 +169,10 @@ class Table:
         self._attached: dict[int, set[str]] = {}
         for entry in self.entries.values():
             self._attach(entry.lease, entry.key)
+
+    def apply(self, request: Request) -> Outcome | FoldOutcome:
+        """Decide and apply `request`. Raises LeaseNotFound, having changed nothing."""
+        return self.run(request) if isinstance(request, Txn) else self.fold(request)
 
     def run(self, txn: Txn) -> Outcome:
         """Decide and apply `txn`. Raises LeaseNotFound, having changed nothing."""

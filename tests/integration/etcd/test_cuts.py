@@ -13,6 +13,7 @@ from infrafabric_server.store.protocol import (
     Get,
     Put,
     StoreUnavailable,
+    WatchBatch,
     present,
 )
 from tests.harness.etcd import Etcd
@@ -210,7 +211,7 @@ async def test_a_stopped_member_of_three_is_left_for_another(tmp_path: Path) -> 
                 try:
                     await count_up(store, "k", 20)
                     await store.txn([], [Put("end", "")])
-                    told = []
+                    told: list[WatchBatch] = []
                     async with asyncio.timeout(25):
                         while not told or all(event.key != "end" for event in told[-1].events):
                             told.append(await anext(watch))

@@ -9,12 +9,15 @@ import pytest
 from infrafabric_server.store.etcd import EtcdOptions
 from infrafabric_server.store.protocol import (
     Compacted,
+    FoldResult,
     LeaseNotFound,
+    Member,
     Put,
     Store,
     StoreError,
     StoreFull,
     StoreRefused,
+    absent,
     present,
 )
 from tests.harness.etcd import Etcd
@@ -51,6 +54,26 @@ async def test_a_transaction_larger_than_etcd_takes_names_the_flag(tmp_path: Pat
                 assert isinstance(result, StoreError)
                 assert flag in str(result)
             assert (await store.range("k")).kvs == ()
+
+
+async def test_folds_keep_within_etcds_own_limit_of_operations(tmp_path: Path) -> None:
+    """64 members and the widest that fits, alone and in company; one more names the flag."""
+    with Etcd(tmp_path, large=False) as etcd:
+        async with opened(etcd.address()) as store:
+
+            async def fold(name: str, puts: int) -> FoldResult:
+                wide = Member([absent(f"{name}/0")], [Put(f"{name}/{n}", "") for n in range(puts)])
+                members = [wide, *(Member([], [Put(f"{name}/m{n}", "")]) for n in range(63))]
+                return await store.fold([absent(name)], [Put(name, "")], members)
+
+            # The batch takes 1, the fold 64 members, its own write and its evidence.
+            result = await fold("widest", 61)
+            assert all(member.succeeded for member in result.members)
+            together = await asyncio.gather(*(fold(f"f{n}", 10 + n) for n in range(8)))
+            assert all(member.succeeded for each in together for member in each.members)
+            with pytest.raises(StoreError, match="--max-txn-ops"):
+                await fold("wider", 62)
+            assert await store.get("wider") is None
 
 
 async def test_a_board_of_a_thousand_tasks_is_one_transaction(etcd: Etcd) -> None:

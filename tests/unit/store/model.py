@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 
 from infrafabric_server.store.protocol import (
     Compare,
+    Delete,
     Event,
+    FoldResult,
     Get,
     KeyValue,
+    Member,
     Op,
     Put,
     Relation,
@@ -55,6 +58,26 @@ class Model:
             {op.key: op if isinstance(op, Put) else None for op in ops if not isinstance(op, Get)}
         )
         return TxnResult(succeeded, self.revision, gets)
+
+    def fold(
+        self, guard: Sequence[Compare], writes: Sequence[Put | Delete], members: Sequence[Member]
+    ) -> FoldResult | None:
+        """Apply a fold; None when it is refused for a dead lease."""
+        if not all(self._holds(compare) for compare in guard):
+            found = tuple(self.state.get(compare.key) for compare in guard)
+            return FoldResult(False, self.revision, (), found)
+        before, ops, results = self.state, list[Op](writes), []
+        for member in members:
+            succeeded = all(self._holds(compare) for compare in member.compares)
+            chosen = member.success if succeeded else member.failure
+            gets = tuple(before.get(op.key) for op in chosen if isinstance(op, Get))
+            results.append((succeeded, gets))
+            ops += chosen
+        if self.txn([], ops, []) is None:
+            return None
+        return FoldResult(
+            True, self.revision, tuple(TxnResult(held, self.revision, g) for held, g in results)
+        )
 
     def revoke(self, lease: int) -> None:
         self.leases.pop(lease, None)

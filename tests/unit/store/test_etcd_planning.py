@@ -5,19 +5,19 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infrafabric_server.store.etcd.planning import Limits, Member, member_of, negated, plan
+from infrafabric_server.store.etcd.planning import Footprint, Limits, footprint, negated, plan
 from infrafabric_server.store.protocol import (
     Compare,
     Delete,
     Field,
+    FoldResult,
     Get,
     KeyValue,
     Op,
     Put,
     Relation,
-    TxnResult,
 )
-from infrafabric_server.store.transactions import Table, Txn
+from infrafabric_server.store.transactions import Answer, Fold, Request, Table, Txn
 
 _KEYS = st.sampled_from("abcdefgh")
 _COMPARES = st.one_of(
@@ -37,6 +37,23 @@ _OPS: st.SearchStrategy[Op] = st.one_of(
 )
 _LISTS = st.lists(_OPS, max_size=4, unique_by=lambda op: op.key)
 _TXNS = st.builds(Txn, st.lists(_COMPARES, max_size=3), _LISTS, _LISTS)
+# No two parts touch one key: each has letters of its own.
+_PARTS = [
+    st.builds(
+        Txn,
+        st.lists(st.builds(Compare, keys, st.just(Field.VALUE), st.just("x")), max_size=2),
+        st.lists(st.builds(Put, keys, st.just("x")), max_size=1),
+        st.lists(st.builds(Get, keys), max_size=1),
+    )
+    for keys in (st.sampled_from("cd"), st.sampled_from("ef"))
+]
+_FOLDS = st.builds(
+    Fold,
+    st.lists(_COMPARES, max_size=2),
+    st.lists(st.builds(Put, st.sampled_from("ab"), st.just("y")), max_size=1),
+    st.one_of(st.tuples(), st.tuples(_PARTS[0]), st.tuples(*_PARTS)),
+)
+_REQUESTS: st.SearchStrategy[Request] = st.one_of(_TXNS, _TXNS, _FOLDS)
 _LIMITS = st.builds(
     Limits,
     members=st.integers(1, 8),
@@ -46,13 +63,13 @@ _LIMITS = st.builds(
 )
 
 
-def _conflict(one: Member, other: Member) -> bool:
+def _conflict(one: Footprint, other: Footprint) -> bool:
     return bool(
         one.writes & (other.reads | other.writes) or other.writes & (one.reads | one.writes)
     )
 
 
-def _batches(members: list[Member], limits: Limits) -> list[list[Member]]:
+def _batches(members: list[Footprint], limits: Limits) -> list[list[Footprint]]:
     waiting, batches = list(members), []
     while waiting:
         places = plan(waiting, limits)
@@ -65,14 +82,14 @@ def _entries(table: Table) -> dict[str, tuple[str, int]]:
     return {key: (kv.value, kv.version) for key, kv in table.entries.items()}
 
 
-def _at_once(table: Table, batch: list[Member]) -> list[TxnResult]:
+def _at_once(table: Table, batch: list[Footprint]) -> list[Answer]:
     """Carry out a batch as etcd does: every member sees the state before it."""
     before = list(table.entries.values())
     results = []
     changed: dict[str, KeyValue | None] = {}
     for member in batch:
         alone = Table(table.revision, before, set())
-        outcome = alone.run(member.txn)
+        outcome = alone.apply(member.request)
         results.append(outcome.result)
         for event in outcome.batch.events if outcome.batch else ():
             assert event.key not in changed, "etcd takes a key once in a batch"
@@ -88,34 +105,36 @@ def _at_once(table: Table, batch: list[Member]) -> list[TxnResult]:
 
 
 # A revision that members share is compared with nothing else: those depend on the company.
-_PLAIN = _TXNS.filter(
-    lambda txn: all(compare.field is not Field.MOD_REVISION for compare in txn.compares)
+_PLAIN = _REQUESTS.filter(
+    lambda each: all(compare.field is not Field.MOD_REVISION for compare in each.compares)
 )
 
 
+def _said(answer: Answer) -> tuple[object, ...]:
+    parts = answer.members if isinstance(answer, FoldResult) else ()
+    kvs = answer.found if isinstance(answer, FoldResult) else answer.gets
+    seen = [(kv.value, kv.version) if kv else None for kv in kvs]
+    return (answer.succeeded, seen, [_said(part) for part in parts])
+
+
 @given(st.lists(_PLAIN, max_size=12), _LIMITS)
-def test_a_batch_is_as_good_as_one_after_another(txns: list[Txn], limits: Limits) -> None:
+def test_a_batch_is_as_good_as_one_after_another(requests: list[Request], limits: Limits) -> None:
     together, apart = Table(1, (), set()), Table(1, (), set())
-    members = [member_of(txn) for txn in txns]
-    results: dict[int, TxnResult] = {}
+    members = [footprint(request) for request in requests]
+    results: dict[int, Answer] = {}
     for batch in _batches(members, limits):
         for member, result in zip(batch, _at_once(together, batch), strict=True):
             results[id(member)] = result
     for member in members:
-        expected = apart.run(member.txn).result
-        result = results[id(member)]
-        assert result.succeeded == expected.succeeded
-        assert [kv and (kv.value, kv.version) for kv in result.gets] == [
-            kv and (kv.value, kv.version) for kv in expected.gets
-        ]
+        assert _said(results[id(member)]) == _said(apart.apply(member.request).result)
     assert _entries(together) == _entries(apart)
 
 
-@given(st.lists(_TXNS, max_size=12), _LIMITS)
+@given(st.lists(_REQUESTS, max_size=12), _LIMITS)
 def test_batches_keep_their_limits_and_the_order_of_those_in_each_others_way(
-    txns: list[Txn], limits: Limits
+    requests: list[Request], limits: Limits
 ) -> None:
-    members = [member_of(txn) for txn in txns]
+    members = [footprint(request) for request in requests]
     batches = _batches(members, limits)
     at = {id(member): place for place, batch in enumerate(batches) for member in batch}
     assert len(at) == len(members)
@@ -131,14 +150,14 @@ def test_batches_keep_their_limits_and_the_order_of_those_in_each_others_way(
 
 
 def test_the_largest_transaction_goes_alone() -> None:
-    small = member_of(Txn([], [Put("small", "")], []))
-    large = member_of(Txn([], [Put(f"k{n}", "") for n in range(6000)], []))
+    small = footprint(Txn([], [Put("small", "")], []))
+    large = footprint(Txn([], [Put(f"k{n}", "") for n in range(6000)], []))
     assert plan([small, large, small], Limits()) == [0]
     assert plan([large, small], Limits()) == [0]
 
 
 def test_sixty_four_ordinary_ones_go_together() -> None:
-    members = [member_of(Txn([], [Put(f"k{n}", "x" * 500)], [])) for n in range(100)]
+    members = [footprint(Txn([], [Put(f"k{n}", "x" * 500)], [])) for n in range(100)]
     assert plan(members, Limits()) == list(range(64))
 
 

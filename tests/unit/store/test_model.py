@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,15 +15,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from infrafabric_server.store.protocol import (
     Compacted,
     Compare,
-    Delete,
-    Field,
     Get,
     LeaseNotFound,
+    Member,
     Op,
     Put,
-    Relation,
     Store,
 )
+from tests.contract.drafts import KEYS, TXNS, FoldDraft, folds
 from tests.contract.worlds import MemoryWorld, SqliteWorld, watched
 from tests.unit.store.model import Lease, Model
 
@@ -31,32 +30,6 @@ from tests.unit.store.model import Lease, Model
 pytestmark = pytest.mark.timeout(300)
 
 T = TypeVar("T")
-
-_KEYS = st.sampled_from(["a", "a/1", "a/2", "a/é", "b", "b/1"])
-_VALUES = st.sampled_from(["", "1", '{"é": "\\n"}'])
-# Leases are chosen by their order; 0 is none, and what does not exist counts as dead.
-_LEASES = st.sampled_from([0, 0, 0, 1, 2, 3])
-_COMPARES = st.one_of(
-    st.builds(
-        Compare,
-        _KEYS,
-        st.sampled_from([each for each in Field if each is not Field.VALUE]),
-        st.integers(0, 8),
-        st.sampled_from(Relation),
-    ),
-    st.builds(Compare, _KEYS, st.just(Field.VALUE), _VALUES, st.sampled_from(Relation)),
-)
-_OPS = st.lists(
-    st.one_of(
-        st.builds(Put, _KEYS, _VALUES, _LEASES),
-        st.builds(Put, _KEYS, _VALUES, _LEASES),
-        st.builds(Delete, _KEYS),
-        st.builds(Get, _KEYS),
-    ),
-    max_size=4,
-    unique_by=lambda op: op.key,
-)
-_TXNS = st.tuples(st.lists(_COMPARES, max_size=2), _OPS, _OPS)
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -78,7 +51,7 @@ class StoreMachine(RuleBasedStateMachine):
     def open(self) -> None:
         self.store = self.run(self.world.open())
 
-    @rule(txns=st.lists(_TXNS, min_size=1, max_size=4))
+    @rule(txns=st.lists(TXNS, min_size=1, max_size=4))
     def transact(self, txns: list[tuple[list[Compare], list[Op], list[Op]]]) -> None:
         """Transactions that come together are decided in their order."""
         named = [(each, self._named(first), self._named(second)) for each, first, second in txns]
@@ -91,6 +64,21 @@ class StoreMachine(RuleBasedStateMachine):
 
         for result, wanted in zip(self.run(together()), expected, strict=True):
             assert result == wanted or (wanted is None and isinstance(result, LeaseNotFound))
+
+    @rule(draft=folds())
+    def fold(self, draft: FoldDraft) -> None:
+        members = [
+            Member(each.compares, self._named(each.success), self._named(each.failure))
+            for each in draft.members
+        ]
+        writes = [op for op in self._named(draft.writes) if not isinstance(op, Get)]
+        expected = self.model.fold(draft.guard, writes, members)
+        folding = self.store.fold(draft.guard, writes, members)
+        if expected is None:
+            with pytest.raises(LeaseNotFound):
+                self.run(folding)
+        else:
+            assert self.run(folding) == expected
 
     @rule(ttl=st.integers(5, 20))
     def grant(self, ttl: int) -> None:
@@ -156,7 +144,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(
         share=st.floats(0, 1),
         prefix=st.sampled_from(["", "a", "a/", "b"]),
-        after=st.one_of(st.just(""), _KEYS),
+        after=st.one_of(st.just(""), KEYS),
         limit=st.integers(1, 4),
     )
     def look_back(self, share: float, prefix: str, after: str, limit: int) -> None:
@@ -189,7 +177,7 @@ class StoreMachine(RuleBasedStateMachine):
     def _lease(self, index: int) -> int:
         return self.ids[index] if index < len(self.ids) else 10**9
 
-    def _named(self, ops: list[Op]) -> list[Op]:
+    def _named(self, ops: Sequence[Op]) -> list[Op]:
         return [
             Put(op.key, op.value, self._lease(op.lease - 1))
             if isinstance(op, Put) and op.lease

@@ -13,24 +13,18 @@ from infrafabric_server.store.etcd import rpc
 from infrafabric_server.store.etcd.connection import Connection
 from infrafabric_server.store.etcd.encoding import (
     Lane,
+    batch_answers,
     batch_request,
-    batch_results,
     left_evidence,
 )
 from infrafabric_server.store.etcd.errors import Verdict, store_error, verdict
 from infrafabric_server.store.etcd.layout import Layout
 from infrafabric_server.store.etcd.observer import Observer
 from infrafabric_server.store.etcd.outcome import decided, settle
-from infrafabric_server.store.etcd.planning import Limits, Member, member_of, plan
+from infrafabric_server.store.etcd.planning import Footprint, Limits, footprint, plan
 from infrafabric_server.store.etcd.wire import etcd_pb2 as pb
-from infrafabric_server.store.protocol import (
-    Put,
-    StoreClosed,
-    StoreError,
-    StoreUnavailable,
-    TxnResult,
-)
-from infrafabric_server.store.transactions import Txn
+from infrafabric_server.store.protocol import Put, StoreClosed, StoreError, StoreUnavailable
+from infrafabric_server.store.transactions import Answer, Request
 
 # What makes etcd refuse a batch for the sake of one member: they are tried apart.
 _ONE_IS_BAD = (Verdict.NO_LEASE, Verdict.TOO_MANY, Verdict.TOO_LARGE, Verdict.DENIED, Verdict.BAD)
@@ -38,14 +32,13 @@ _ONE_IS_BAD = (Verdict.NO_LEASE, Verdict.TOO_MANY, Verdict.TOO_LARGE, Verdict.DE
 
 @dataclass(slots=True)
 class _Waiting:
-    member: Member
-    future: asyncio.Future[TxnResult]
+    footprint: Footprint
+    future: asyncio.Future[Answer]
     deadline: float
 
     @property
     def leased(self) -> bool:
-        txn = self.member.txn
-        return any(isinstance(op, Put) and op.lease for op in (*txn.success, *txn.failure))
+        return any(isinstance(op, Put) and op.lease for op in self.footprint.request.ops)
 
 
 class Batcher:
@@ -91,12 +84,12 @@ class Batcher:
             asyncio.create_task(self._work(), name=f"etcd_lane_{number}") for number in range(lanes)
         ]
 
-    async def run(self, txn: Txn) -> TxnResult:
-        """Apply `txn` and return its answer. Raises StoreError."""
+    async def run(self, request: Request) -> Answer:
+        """Apply `request` and return its answer. Raises StoreError."""
         if self._stopping:
             raise StoreClosed("the store was closed")
-        future: asyncio.Future[TxnResult] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Waiting(member_of(txn), future, self._connection.deadline()))
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Waiting(footprint(request), future, self._connection.deadline()))
         self._arrived.set()
         return await future
 
@@ -129,7 +122,7 @@ class Batcher:
             self._queue.popleft()
         if not self._queue:
             return []
-        places = plan((waiting.member for waiting in self._queue), self._limits)
+        places = plan((waiting.footprint for waiting in self._queue), self._limits)
         if len(places) == len(self._queue):
             batch = list(self._queue)
             self._queue.clear()
@@ -166,11 +159,13 @@ class Batcher:
 
     async def _attempt(self, lane: Lane, batch: Sequence[_Waiting]) -> bool:
         # True when everyone has an answer; False when nothing was applied and never will be.
-        txns = [waiting.member.txn for waiting in batch]
+        requests = [waiting.footprint.request for waiting in batch]
         lane.number += 1
         began = self._clock.monotonic()
         try:
-            response = await self._connection.call(rpc.TXN, batch_request(self._layout, lane, txns))
+            response = await self._connection.call(
+                rpc.TXN, batch_request(self._layout, lane, requests)
+            )
         except aio.AioRpcError as error:
             meaning = verdict(error)
             if meaning is Verdict.UNKNOWN:
@@ -185,11 +180,11 @@ class Batcher:
         if not response.succeeded:
             return await self._found(lane, batch, response)
         self._observer.batch(len(batch), len(self._queue), self._clock.monotonic() - began)
-        if left_evidence(response, txns):
+        if left_evidence(response, requests):
             lane.changed = response.header.revision
         else:
             self._unchanged(self._layout.port(response.header.revision))
-        self._answer(batch, batch_results(self._layout, response, txns))
+        self._answer(batch, batch_answers(self._layout, response, requests))
         return True
 
     async def _found(self, lane: Lane, batch: Sequence[_Waiting], response: pb.TxnResponse) -> bool:
@@ -210,8 +205,8 @@ class Batcher:
         return revision > 0
 
     async def _read_back(self, batch: Sequence[_Waiting], revision: int) -> None:
-        txns = [waiting.member.txn for waiting in batch]
-        self._answer(batch, await decided(self._connection, self._layout, txns, revision))
+        requests = [waiting.footprint.request for waiting in batch]
+        self._answer(batch, await decided(self._connection, self._layout, requests, revision))
 
     async def _send_apart(self, lane: Lane, batch: Sequence[_Waiting]) -> None:
         # A dead lease is the usual reason, and only those who use one can be to blame.
@@ -224,10 +219,10 @@ class Batcher:
         for waiting in leased:
             await self._send(lane, [waiting])
 
-    def _answer(self, batch: Sequence[_Waiting], results: Sequence[TxnResult]) -> None:
-        for waiting, result in zip(batch, results, strict=True):
+    def _answer(self, batch: Sequence[_Waiting], answers: Sequence[Answer]) -> None:
+        for waiting, answer in zip(batch, answers, strict=True):
             if not waiting.future.done():
-                waiting.future.set_result(result)
+                waiting.future.set_result(answer)
 
     def _fail(self, batch: Sequence[_Waiting], error: StoreError) -> None:
         for waiting in batch:

@@ -5,7 +5,8 @@ success list holds a nested transaction for each member. The compares of all of 
 decided on the state before the batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from infrafabric_server.store.etcd.layout import Layout
@@ -15,13 +16,15 @@ from infrafabric_server.store.protocol import (
     Compare,
     Delete,
     Field,
+    FoldResult,
+    Get,
     KeyValue,
     Op,
     Put,
     Relation,
     TxnResult,
 )
-from infrafabric_server.store.transactions import Txn
+from infrafabric_server.store.transactions import Answer, Fold, Request, Txn
 
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
@@ -65,7 +68,7 @@ class Lane:
         return f"{self.number} fenced".encode()
 
 
-def batch_request(layout: Layout, lane: Lane, txns: Sequence[Txn]) -> pb.TxnRequest:
+def batch_request(layout: Layout, lane: Lane, requests: Sequence[Request]) -> pb.TxnRequest:
     """Return the transaction of etcd for a batch.
 
     A member alone leaves its evidence only where it changes something, so that one which
@@ -75,31 +78,41 @@ def batch_request(layout: Layout, lane: Lane, txns: Sequence[Txn]) -> pb.TxnRequ
     compare = request.compare.add(key=lane.key, target=pb.Compare.MOD, result=pb.Compare.EQUAL)
     compare.mod_revision = lane.changed
     request.failure.add().request_range.key = lane.key
-    alone = len(txns) == 1
-    for txn in txns:
-        _fill(request.success.add().request_txn, layout, txn, lane if alone else None)
+    alone = len(requests) == 1
+    for each in requests:
+        nested, own = request.success.add().request_txn, lane if alone else None
+        if isinstance(each, Txn):
+            _fill(nested, layout, each, own)
+        else:
+            _fill_fold(nested, layout, each, own)
     if not alone:
         _put_evidence(request.success, lane)
     return request
 
 
-def batch_results(layout: Layout, response: pb.TxnResponse, txns: Sequence[Txn]) -> list[TxnResult]:
+def batch_answers(
+    layout: Layout, response: pb.TxnResponse, requests: Sequence[Request]
+) -> list[Answer]:
     """Return the answers to the members of a batch that was carried out."""
     revision = layout.port(response.header.revision)
     # A batch of several has the answer to its evidence as well.
     return [
-        _result(layout, answer.response_txn, txn, revision)
-        for answer, txn in zip(response.responses, txns, strict=False)
+        _result(layout, answer.response_txn, each, revision)
+        if isinstance(each, Txn)
+        else _fold_result(layout, answer.response_txn, each, revision)
+        for answer, each in zip(response.responses, requests, strict=False)
     ]
 
 
-def left_evidence(response: pb.TxnResponse, txns: Sequence[Txn]) -> bool:
+def left_evidence(response: pb.TxnResponse, requests: Sequence[Request]) -> bool:
     """Tell whether a batch that was carried out wrote to the key of its lane."""
-    if len(txns) > 1:
+    if len(requests) > 1:
         return True
-    answer, txn = response.responses[0].response_txn, txns[0]
-    succeeded, chosen = _chosen(answer, txn)
-    ops = txn.success if succeeded else txn.failure
+    answer, request = response.responses[0].response_txn, requests[0]
+    if isinstance(request, Fold):
+        return _chosen(answer, request.guard)[0]
+    succeeded, chosen = _chosen(answer, request.compares)
+    ops = request.success if succeeded else request.failure
     if any(isinstance(op, Put) for op in ops):
         return True
     if not any(isinstance(op, Delete) for op in ops):
@@ -109,21 +122,47 @@ def left_evidence(response: pb.TxnResponse, txns: Sequence[Txn]) -> bool:
 
 
 def _fill(target: pb.TxnRequest, layout: Layout, txn: Txn, lane: Lane | None) -> None:
+    otherwise = partial(_fill_ops, layout=layout, ops=txn.failure, lane=lane)
+    target = _fill_compares(target, layout, txn.compares, otherwise)
+    _fill_ops(target.success, layout, txn.success, lane)
+
+
+def _fill_fold(target: pb.TxnRequest, layout: Layout, fold: Fold, lane: Lane | None) -> None:
+    found = [Get(compare.key) for compare in fold.guard]
+    otherwise = partial(_fill_ops, layout=layout, ops=found, lane=None)
+    target = _fill_compares(target, layout, fold.guard, otherwise)
+    for member in fold.members:
+        _fill(target.success.add().request_txn, layout, member, None)
+    _fill_ops(target.success, layout, fold.writes, None)
+    if lane is not None:
+        _put_evidence(target.success, lane)
+
+
+def _fill_compares(
+    target: pb.TxnRequest,
+    layout: Layout,
+    compares: Sequence[Compare],
+    otherwise: "Callable[[Ops], None]",
+) -> pb.TxnRequest:
+    """Ask for `compares`, fill each list for when one does not hold with `otherwise`.
+
+    Returns the transaction whose success list is for when all hold.
+    """
     # One with nothing in it has to be there, too.
     target.SetInParent()
-    for compare in txn.compares:
+    for compare in compares:
         for negative in negated(compare):
             # All that a missing key, as an empty text, passes is said by its opposite, which
             # etcd always denies for a missing key.
             _fill_compare(target.compare.add(), layout, negative)
-            _fill_ops(target.success, layout, txn.failure, lane)
+            otherwise(target.success)
             target = target.failure.add().request_txn
             target.SetInParent()
-    for compare in txn.compares:
+    for compare in compares:
         if not negated(compare):
             _fill_compare(target.compare.add(), layout, compare)
-    _fill_ops(target.success, layout, txn.success, lane)
-    _fill_ops(target.failure, layout, txn.failure, lane)
+    otherwise(target.failure)
+    return target
 
 
 def _fill_compare(target: pb.Compare, layout: Layout, compare: Compare) -> None:
@@ -181,8 +220,8 @@ def _put_evidence(target: "Ops", lane: Lane) -> None:
     put.key, put.value = lane.key, lane.evidence
 
 
-def _chosen(answer: pb.TxnResponse, txn: Txn) -> tuple[bool, pb.TxnResponse]:
-    for compare in txn.compares:
+def _chosen(answer: pb.TxnResponse, compares: Sequence[Compare]) -> tuple[bool, pb.TxnResponse]:
+    for compare in compares:
         for _ in negated(compare):
             if answer.succeeded:
                 return False, answer
@@ -191,11 +230,26 @@ def _chosen(answer: pb.TxnResponse, txn: Txn) -> tuple[bool, pb.TxnResponse]:
 
 
 def _result(layout: Layout, answer: pb.TxnResponse, txn: Txn, revision: int) -> TxnResult:
-    succeeded, chosen = _chosen(answer, txn)
+    succeeded, chosen = _chosen(answer, txn.compares)
+    return TxnResult(succeeded, revision, _gets(layout, chosen.responses))
+
+
+def _fold_result(layout: Layout, answer: pb.TxnResponse, fold: Fold, revision: int) -> FoldResult:
+    succeeded, chosen = _chosen(answer, fold.guard)
+    if not succeeded:
+        return FoldResult(False, revision, found=_gets(layout, chosen.responses))
+    members = tuple(
+        _result(layout, each.response_txn, member, revision)
+        for each, member in zip(chosen.responses, fold.members, strict=False)
+    )
+    return FoldResult(True, revision, members)
+
+
+def _gets(layout: Layout, responses: "Iterable[pb.ResponseOp]") -> tuple[KeyValue | None, ...]:
     gets: list[KeyValue | None] = []
-    for response in chosen.responses:
+    for response in responses:
         if not response.HasField("response_range"):
             break
         kvs = response.response_range.kvs
         gets.append(layout.kv(kvs[0]) if kvs else None)
-    return TxnResult(succeeded, revision, tuple(gets))
+    return tuple(gets)

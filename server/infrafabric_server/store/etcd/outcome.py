@@ -11,8 +11,8 @@ from infrafabric_server.store.etcd.encoding import Lane
 from infrafabric_server.store.etcd.errors import Verdict, store_error, verdict
 from infrafabric_server.store.etcd.layout import Layout
 from infrafabric_server.store.etcd.wire import etcd_pb2 as pb
-from infrafabric_server.store.protocol import Get, KeyValue, Put, StoreUnavailable, TxnResult
-from infrafabric_server.store.transactions import Table, Txn
+from infrafabric_server.store.protocol import Get, KeyValue, Put, StoreUnavailable
+from infrafabric_server.store.transactions import Answer, Request, Table, Txn
 
 # Keys that are read in one request: within etcd's default of 128 operations.
 _KEYS = 100
@@ -52,29 +52,36 @@ async def settle(connection: Connection, lane: Lane, deadline: float) -> int:
 
 
 async def decided(
-    connection: Connection, layout: Layout, txns: Sequence[Txn], revision: int
-) -> list[TxnResult]:
+    connection: Connection, layout: Layout, requests: Sequence[Request], revision: int
+) -> list[Answer]:
     """Return how each member of a batch ended that was applied at etcd's `revision`.
 
     Their compares were decided on the state before it, which is read. Raises
     StoreUnavailable when it cannot be read any more.
     """
-    keys = {compare.key for txn in txns for compare in txn.compares}
-    keys |= {op.key for txn in txns for op in (*txn.success, *txn.failure) if isinstance(op, Get)}
+    keys = {compare.key for request in requests for compare in request.compares}
+    keys |= {op.key for request in requests for op in request.ops if isinstance(op, Get)}
     try:
         before = await _state(connection, layout, sorted(keys), revision - 1)
     except aio.AioRpcError as error:
         raise StoreUnavailable(
             f"transactions were applied, but how cannot be read any more: {store_error(error)}"
         ) from error
-    results: list[TxnResult] = []
-    for txn in txns:
-        # It was applied, so the leases that it used were alive.
-        both = (*txn.success, *txn.failure)
-        leases = {op.lease for op in both if isinstance(op, Put)}
-        result = Table(layout.port(revision - 1), before, leases).run(txn).result
-        results.append(replace(result, revision=layout.port(revision)))
-    return results
+    return [
+        _decide(before, layout.port(revision - 1), layout.port(revision), request)
+        for request in requests
+    ]
+
+
+def _decide(before: Sequence[KeyValue], old: int, new: int, request: Request) -> Answer:
+    # It was applied, so the leases that it used were alive.
+    leases = {op.lease for op in request.ops if isinstance(op, Put)}
+    table = Table(old, before, leases)
+    if isinstance(request, Txn):
+        return replace(table.run(request).result, revision=new)
+    result = table.fold(request).result
+    members = tuple(replace(member, revision=new) for member in result.members)
+    return replace(result, revision=new, members=members)
 
 
 async def _state(

@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from infrafabric_server.store.protocol import Compare, Delete, Field, Op, Put, Relation
-from infrafabric_server.store.transactions import Txn
+from infrafabric_server.store.transactions import Fold, Request, Txn
 
 # Bytes of a key, a compare or an operation beside its texts: lengths, numbers, prefixes.
 _OVERHEAD = 128
@@ -33,37 +33,28 @@ class Limits:
 
 # Not frozen, though nobody changes one: that would cost a microsecond for each transaction.
 @dataclass(slots=True)
-class Member:
-    """A transaction, the keys that it reads and writes, and what it counts in a batch."""
+class Footprint:
+    """What is asked for, the keys that it reads and writes, and what it counts in a batch."""
 
-    txn: Txn
+    request: Request
     reads: AbstractSet[str]
     writes: AbstractSet[str]
     width: int
     size: int
 
 
-def member_of(txn: Txn) -> Member:
-    """Return what `txn` is as a member of a batch."""
+def footprint(request: Request) -> Footprint:
+    """Return what `request` takes as a member of a batch."""
     reads: set[str] = set()
     writes: set[str] = set()
-    nested = size = 0
-    for compare in txn.compares:
-        reads.add(compare.key)
-        size += _OVERHEAD + _size(compare.key)
-        if isinstance(compare.operand, str):
-            nested += len(negated(compare))
-            size += _size(compare.operand)
-    size += _add(txn.success, reads, writes)
-    if txn.failure:
-        size += _add(txn.failure, reads, writes) * (1 + nested)
-    # The evidence of the batch is one more, and a list that only deletes lies a level deeper.
-    width = max(len(txn.compares), len(txn.success) + 1, len(txn.failure) + 1) + 1
-    width += nested * (len(txn.failure) + 1)
-    return Member(txn, reads, writes, width, size)
+    if isinstance(request, Txn):
+        width, size = _measure(request, reads, writes)
+    else:
+        width, size = _measure_fold(request, reads, writes)
+    return Footprint(request, reads, writes, width, size)
 
 
-def plan(waiting: Iterable[Member], limits: Limits) -> list[int]:
+def plan(waiting: Iterable[Footprint], limits: Limits) -> list[int]:
     """Return the places of those that make the next batch; the first one always does.
 
     Nobody goes before an earlier one that touches the same keys, and as the first always
@@ -111,6 +102,41 @@ def negated(compare: Compare) -> tuple[Compare, ...]:
         return ()
     relations = _negation(compare.relation, empty=compare.operand == "")
     return tuple(Compare(compare.key, Field.VALUE, compare.operand, each) for each in relations)
+
+
+def _measure(txn: Txn, reads: set[str], writes: set[str]) -> tuple[int, int]:
+    # Operations that count together with those around it, and bytes.
+    nested, size = _look(txn.compares, reads)
+    size += _add(txn.success, reads, writes)
+    if txn.failure:
+        size += _add(txn.failure, reads, writes) * (1 + nested)
+    # The evidence of the batch is one more, and a list that only deletes lies a level deeper.
+    width = max(len(txn.compares), len(txn.success) + 1, len(txn.failure) + 1) + 1
+    return width + nested * (len(txn.failure) + 1), size
+
+
+def _measure_fold(fold: Fold, reads: set[str], writes: set[str]) -> tuple[int, int]:
+    nested, size = _look(fold.guard, reads)
+    size += size * nested + _add(fold.writes, reads, writes)
+    widest = 0
+    for member in fold.members:
+        width, bytes_ = _measure(member, reads, writes)
+        widest, size = max(widest, width), size + bytes_ + _OVERHEAD
+    # Where the guard does not hold, its keys are read.
+    width = max(len(fold.guard), len(fold.writes) + len(fold.members) + 1) + widest + 1
+    return width + nested * (len(fold.guard) + 1), size
+
+
+def _look(compares: Sequence[Compare], reads: set[str]) -> tuple[int, int]:
+    # How many of them are asked as their opposite, a level deeper each, and bytes.
+    nested = size = 0
+    for compare in compares:
+        reads.add(compare.key)
+        size += _OVERHEAD + _size(compare.key)
+        if isinstance(compare.operand, str):
+            nested += len(negated(compare))
+            size += _size(compare.operand)
+    return nested, size
 
 
 def _add(ops: Sequence[Op], reads: set[str], writes: set[str]) -> int:

@@ -50,6 +50,11 @@ TIME_TO_LIVE = Method(
 AUTHENTICATE = Method(
     "/etcdserverpb.Auth/Authenticate", pb.AuthenticateRequest, pb.AuthenticateResponse
 )
+STATUS = Method("/etcdserverpb.Maintenance/Status", pb.StatusRequest, pb.StatusResponse)
+ALARM = Method("/etcdserverpb.Maintenance/Alarm", pb.AlarmRequest, pb.AlarmResponse)
+MEMBER_LIST = Method(
+    "/etcdserverpb.Cluster/MemberList", pb.MemberListRequest, pb.MemberListResponse
+)
 
 # etcd ends connections that ping more often than each 5 s (--grpc-keepalive-min-time); a
 # member that stopped without closing its connections is noticed within 9 s.

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Self, TypeVar
 
 from grpc import aio
 
@@ -25,8 +25,12 @@ from infrafabric_server.store.etcd.wire import etcd_pb2 as pb
 from infrafabric_server.store.protocol import (
     Compacted,
     Compare,
+    Delete,
+    FoldResult,
     KeyValue,
+    Member,
     Op,
+    Put,
     RangeResult,
     StoreClosed,
     TxnResult,
@@ -34,13 +38,17 @@ from infrafabric_server.store.protocol import (
 )
 from infrafabric_server.store.retention import Retention
 from infrafabric_server.store.transactions import (
+    Request,
     check_key,
     check_range,
     check_revision,
     check_ttl,
     check_watch,
     checked,
+    checked_fold,
 )
+
+AnswerT = TypeVar("AnswerT", TxnResult, FoldResult)
 
 # Keys that are asked for in one request: with values of some kilobytes, some megabytes.
 _PAGE = 1_000
@@ -211,11 +219,13 @@ class EtcdStore:
 
         Raises StoreError naming etcd's flag for one that is larger than the cluster takes.
         """
-        txn = checked(compares, success, failure)
-        self._check_open()
-        result = await self._batcher.run(txn)
-        self._newest = max(self._newest, result.revision)
-        return result
+        return await self._apply(checked(compares, success, failure), TxnResult)
+
+    async def fold(
+        self, guard: Sequence[Compare], writes: Sequence[Put | Delete], members: Sequence[Member]
+    ) -> FoldResult:
+        """Apply a fold, as `Store.fold` says; it goes in a batch as transactions do."""
+        return await self._apply(checked_fold(guard, writes, members), FoldResult)
 
     def watch(self, prefix: str, start_revision: int) -> AsyncGenerator[WatchBatch, None]:
         """Yield later changes, as `Store.watch` says."""
@@ -272,6 +282,13 @@ class EtcdStore:
     def _check_open(self) -> None:
         if self._closing is not None:
             raise StoreClosed("the store was closed")
+
+    async def _apply(self, request: Request, answer: type[AnswerT]) -> AnswerT:
+        self._check_open()
+        given = await self._batcher.run(request)
+        assert isinstance(given, answer), f"{request} was answered by {given}"
+        self._newest = max(self._newest, given.revision)
+        return given
 
     async def _range(self, request: pb.RangeRequest) -> pb.RangeResponse:
         self._check_open()

@@ -65,11 +65,7 @@ class Group:
         match command:
             case Txn() | Fold():
                 try:
-                    outcome = (
-                        self.table.run(command)
-                        if isinstance(command, Txn)
-                        else self.table.fold(command)
-                    )
+                    outcome = self.table.apply(command)
                 except LeaseNotFound as error:
                     return error
                 self._add(outcome.batch)

@@ -90,12 +90,14 @@ class RangeRequest(message.Message):
     RANGE_END_FIELD_NUMBER: builtins.int
     LIMIT_FIELD_NUMBER: builtins.int
     REVISION_FIELD_NUMBER: builtins.int
+    KEYS_ONLY_FIELD_NUMBER: builtins.int
     COUNT_ONLY_FIELD_NUMBER: builtins.int
     MAX_MOD_REVISION_FIELD_NUMBER: builtins.int
     key: builtins.bytes
     range_end: builtins.bytes
     limit: builtins.int
     revision: builtins.int
+    keys_only: builtins.bool
     count_only: builtins.bool
     max_mod_revision: builtins.int
     def __init__(
@@ -105,12 +107,13 @@ class RangeRequest(message.Message):
         range_end: builtins.bytes = ...,
         limit: builtins.int = ...,
         revision: builtins.int = ...,
+        keys_only: builtins.bool = ...,
         count_only: builtins.bool = ...,
         max_mod_revision: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["count_only", b"count_only", "key", b"key", "limit", b"limit", "max_mod_revision", b"max_mod_revision", "range_end", b"range_end", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["count_only", b"count_only", "key", b"key", "keys_only", b"keys_only", "limit", b"limit", "max_mod_revision", b"max_mod_revision", "range_end", b"range_end", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -784,5 +787,218 @@ class AuthenticateResponse(message.Message):
     _HasFieldArgType: _TypeAlias = typing.Literal["header", b"header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["header", b"header", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class StatusRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class StatusResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: builtins.int
+    VERSION_FIELD_NUMBER: builtins.int
+    DBSIZE_FIELD_NUMBER: builtins.int
+    LEADER_FIELD_NUMBER: builtins.int
+    RAFTINDEX_FIELD_NUMBER: builtins.int
+    RAFTTERM_FIELD_NUMBER: builtins.int
+    RAFTAPPLIEDINDEX_FIELD_NUMBER: builtins.int
+    ERRORS_FIELD_NUMBER: builtins.int
+    DBSIZEINUSE_FIELD_NUMBER: builtins.int
+    ISLEARNER_FIELD_NUMBER: builtins.int
+    DBSIZEQUOTA_FIELD_NUMBER: builtins.int
+    version: builtins.str
+    dbSize: builtins.int
+    leader: builtins.int
+    raftIndex: builtins.int
+    raftTerm: builtins.int
+    raftAppliedIndex: builtins.int
+    dbSizeInUse: builtins.int
+    isLearner: builtins.bool
+    dbSizeQuota: builtins.int
+    @builtins.property
+    def header(self) -> ResponseHeader: ...
+    @builtins.property
+    def errors(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        header: ResponseHeader | None = ...,
+        version: builtins.str = ...,
+        dbSize: builtins.int = ...,
+        leader: builtins.int = ...,
+        raftIndex: builtins.int = ...,
+        raftTerm: builtins.int = ...,
+        raftAppliedIndex: builtins.int = ...,
+        errors: abc.Iterable[builtins.str] | None = ...,
+        dbSizeInUse: builtins.int = ...,
+        isLearner: builtins.bool = ...,
+        dbSizeQuota: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["dbSize", b"dbSize", "dbSizeInUse", b"dbSizeInUse", "dbSizeQuota", b"dbSizeQuota", "errors", b"errors", "header", b"header", "isLearner", b"isLearner", "leader", b"leader", "raftAppliedIndex", b"raftAppliedIndex", "raftIndex", b"raftIndex", "raftTerm", b"raftTerm", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class AlarmRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    class _AlarmAction:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _AlarmActionEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[AlarmRequest._AlarmAction.ValueType], builtins.type):
+        DESCRIPTOR: descriptor.EnumDescriptor
+        GET: AlarmRequest._AlarmAction.ValueType  # 0
+
+    class AlarmAction(_AlarmAction, metaclass=_AlarmActionEnumTypeWrapper): ...
+    GET: AlarmRequest.AlarmAction.ValueType  # 0
+
+    ACTION_FIELD_NUMBER: builtins.int
+    action: AlarmRequest.AlarmAction.ValueType
+    def __init__(
+        self,
+        *,
+        action: AlarmRequest.AlarmAction.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["action", b"action"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class AlarmMember(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    class _AlarmType:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _AlarmTypeEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[AlarmMember._AlarmType.ValueType], builtins.type):
+        DESCRIPTOR: descriptor.EnumDescriptor
+        NONE: AlarmMember._AlarmType.ValueType  # 0
+        NOSPACE: AlarmMember._AlarmType.ValueType  # 1
+        CORRUPT: AlarmMember._AlarmType.ValueType  # 2
+
+    class AlarmType(_AlarmType, metaclass=_AlarmTypeEnumTypeWrapper): ...
+    NONE: AlarmMember.AlarmType.ValueType  # 0
+    NOSPACE: AlarmMember.AlarmType.ValueType  # 1
+    CORRUPT: AlarmMember.AlarmType.ValueType  # 2
+
+    MEMBERID_FIELD_NUMBER: builtins.int
+    ALARM_FIELD_NUMBER: builtins.int
+    memberID: builtins.int
+    alarm: AlarmMember.AlarmType.ValueType
+    def __init__(
+        self,
+        *,
+        memberID: builtins.int = ...,
+        alarm: AlarmMember.AlarmType.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["alarm", b"alarm", "memberID", b"memberID"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class AlarmResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: builtins.int
+    ALARMS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def header(self) -> ResponseHeader: ...
+    @builtins.property
+    def alarms(self) -> containers.RepeatedCompositeFieldContainer[AlarmMember]: ...
+    def __init__(
+        self,
+        *,
+        header: ResponseHeader | None = ...,
+        alarms: abc.Iterable[AlarmMember] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["alarms", b"alarms", "header", b"header"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Member(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    CLIENTURLS_FIELD_NUMBER: builtins.int
+    ISLEARNER_FIELD_NUMBER: builtins.int
+    ID: builtins.int
+    name: builtins.str
+    isLearner: builtins.bool
+    @builtins.property
+    def clientURLs(self) -> containers.RepeatedScalarFieldContainer[builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        ID: builtins.int = ...,
+        name: builtins.str = ...,
+        clientURLs: abc.Iterable[builtins.str] | None = ...,
+        isLearner: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["ID", b"ID", "clientURLs", b"clientURLs", "isLearner", b"isLearner", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class MemberListRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    LINEARIZABLE_FIELD_NUMBER: builtins.int
+    linearizable: builtins.bool
+    def __init__(
+        self,
+        *,
+        linearizable: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["linearizable", b"linearizable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class MemberListResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: builtins.int
+    MEMBERS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def header(self) -> ResponseHeader: ...
+    @builtins.property
+    def members(self) -> containers.RepeatedCompositeFieldContainer[Member]: ...
+    def __init__(
+        self,
+        *,
+        header: ResponseHeader | None = ...,
+        members: abc.Iterable[Member] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["header", b"header", "members", b"members"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
