@@ -6,8 +6,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from types import ModuleType
@@ -29,6 +28,7 @@ from infrafabric.v1.coordinator_service_pb2_grpc import add_CoordinatorServiceSe
 from infrafabric.v1.governor_service_pb2_grpc import add_GovernorServiceServicer_to_server
 from infrafabric.v1.notify_service_pb2_grpc import add_NotifyServiceServicer_to_server
 from infrafabric.v1.witness_service_pb2_grpc import add_WitnessServiceServicer_to_server
+from infrafabric_server.adapters import Adapters, opened
 from infrafabric_server.clock import SystemClock
 from infrafabric_server.config import Address, Settings
 from infrafabric_server.coordinator.build import Limits, Parts, build_coordinator
@@ -36,6 +36,12 @@ from infrafabric_server.coordinator.service.servicer import CoordinatorServicer
 from infrafabric_server.edge.grpc_server import GrpcServer, ListenError, Service
 from infrafabric_server.errors import FabricError
 from infrafabric_server.fleet.fleet import Fleet
+from infrafabric_server.fleet.leadership import (
+    ElectedLeader,
+    Leadership,
+    SoleLeader,
+    while_leading,
+)
 from infrafabric_server.gateway.app import create_app
 from infrafabric_server.gateway.events import Events
 from infrafabric_server.gateway.server import GatewayServer
@@ -48,14 +54,11 @@ from infrafabric_server.notify.service import NotifyService, StatusFrames
 from infrafabric_server.notify.watch import StatusWatch
 from infrafabric_server.store.feed import Feed
 from infrafabric_server.store.mirror import Mirror
-from infrafabric_server.store.protocol import Store, StoreRefused
-from infrafabric_server.store.sqlite import SqliteStore
+from infrafabric_server.store.protocol import StoreRefused, StoreUnavailable
 from infrafabric_server.witness.flood import Flood
-from infrafabric_server.witness.log import WitnessLog
 from infrafabric_server.witness.outbox import Outbox
 from infrafabric_server.witness.sealer import Sealer
 from infrafabric_server.witness.service import WitnessService
-from infrafabric_server.witness.sqlite_log import SqliteWitnessLog
 from infrafabric_server.witness.tail import Tail
 from infrafabric_server.witness.witness import Witness
 
@@ -85,7 +88,7 @@ def serve(settings: Settings) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(_serve(settings))
-        except (StoreRefused, OSError) as error:
+        except (StoreRefused, StoreUnavailable, OSError) as error:
             _log.error("refused_to_start", reason=str(error))
             return 1
         except ExceptionGroup as group:
@@ -114,22 +117,9 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.ask)
-    async with _opened(settings) as (store, log):
-        replica = await Replica.build(settings, store, log)
+    async with opened(settings) as adapters:
+        replica = await Replica.build(settings, adapters)
         await replica.run(stop)
-
-
-@asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[tuple[Store, WitnessLog]]:
-    store = await SqliteStore.open(settings.data)
-    try:
-        log = await SqliteWitnessLog.open(settings.data)
-        try:
-            yield store, log
-        finally:
-            await log.close()
-    finally:
-        await store.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +127,9 @@ class Replica:
     """One server process, connected and not yet running."""
 
     settings: Settings
-    store: Store
     mirror: Mirror
+    leadership: Leadership
+    elected: ElectedLeader | None
     parts: Parts
     notify: Notify
     witness: Witness
@@ -146,12 +137,15 @@ class Replica:
     gateway: GatewayServer
 
     @classmethod
-    async def build(cls, settings: Settings, store: Store, log: WitnessLog) -> "Replica":
-        """Connect everything over an open store and log, and load the views."""
+    async def build(cls, settings: Settings, adapters: Adapters) -> "Replica":
+        """Connect everything over what is open, and load the views."""
+        store, log = adapters.store, adapters.log
         clock = SystemClock()
         registry = CollectorRegistry()
         name = secrets.token_hex(4)
-        mirror = Mirror(store)
+        mirror = Mirror(store, shared=adapters.shared)
+        elected = ElectedLeader(store, mirror, clock, name) if adapters.shared else None
+        leadership: Leadership = elected or SoleLeader()
         fleet = Fleet(mirror)
         roster = Roster()
         governor = Governor(fleet.swarms, roster)
@@ -167,6 +161,7 @@ class Replica:
             outbox,
             flood,
             clock,
+            leadership,
             replica=name,
             limits=Limits(
                 lease=settings.lease_seconds,
@@ -181,6 +176,8 @@ class Replica:
             parts.coordinator,
             outbox,
             clock,
+            leadership,
+            replica=name,
             broadcasts=records.broadcasts,
             requests=records.requests,
             escalate_after=timedelta(seconds=settings.escalate_seconds),
@@ -212,7 +209,12 @@ class Replica:
                 WitnessService(witness),
             ),
         ]
-        grpc = GrpcServer(str(settings.grpc), services, registry)
+        grpc = GrpcServer(
+            str(settings.grpc),
+            services,
+            registry,
+            catch_up=mirror.catch_up if adapters.shared else None,
+        )
         events = Events(statuses)
         app = create_app(
             notify,
@@ -221,10 +223,11 @@ class Replica:
             health=store.health,
             registry=registry,
             is_draining=lambda: grpc.draining,
+            catch_up=mirror.catch_up,
             loopback=True,
         )
         gateway = GatewayServer(app, events, _bound(settings.http))
-        return cls(settings, store, mirror, parts, notify, witness, grpc, gateway)
+        return cls(settings, mirror, leadership, elected, parts, notify, witness, grpc, gateway)
 
     async def run(self, stop: Stop) -> None:
         """Serve until it is asked to stop, then drain: what was accepted is finished and sealed."""
@@ -239,8 +242,10 @@ class Replica:
                 start(self.parts.dispatcher.run()),
                 start(self.parts.timers.run()),
                 start(self.witness.run()),
-                start(self.parts.coordinator.records.requests.run()),
+                start(while_leading(self.leadership, self.parts.coordinator.records.requests.run)),
             ]
+            if self.elected is not None:
+                inner.append(start(self.elected.run()))
             self.notify.start()
             inner.append(start(self.notify.run()))
             await asyncio.sleep(0)

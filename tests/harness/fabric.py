@@ -14,6 +14,7 @@ from infrafabric_server.coordinator.models import Dispatch, RetryPolicy, Task, T
 from infrafabric_server.coordinator.registration import Joining
 from infrafabric_server.coordinator.sessions import Opening
 from infrafabric_server.fleet.fleet import Fleet
+from infrafabric_server.fleet.leadership import SoleLeader
 from infrafabric_server.fleet.models import SessionRole
 from infrafabric_server.governor.governor import Governor
 from infrafabric_server.governor.roster import Roster
@@ -100,6 +101,7 @@ async def running_fabric(
         outbox,
         flood,
         clock,
+        SoleLeader(),
         replica="test",
         limits=limits or Limits(),
     )

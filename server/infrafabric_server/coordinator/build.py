@@ -21,8 +21,10 @@ from infrafabric_server.coordinator.registration import Registration
 from infrafabric_server.coordinator.revocations import Revocations
 from infrafabric_server.coordinator.scheduler import Scheduler
 from infrafabric_server.coordinator.sessions import Sessions
+from infrafabric_server.coordinator.slots import Slots
 from infrafabric_server.coordinator.timers import Timers
 from infrafabric_server.fleet.fleet import Fleet
+from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.governor.roster import Roster
 from infrafabric_server.store.mirror import Mirror
 from infrafabric_server.store.protocol import Store
@@ -64,6 +66,7 @@ def build_coordinator(
     outbox: Outbox,
     flood: Flood,
     clock: Clock,
+    leadership: Leadership,
     *,
     replica: str,
     limits: Limits,
@@ -73,10 +76,13 @@ def build_coordinator(
     links = Links()
     timers = Timers(clock)
     background = Background()
-    capacity = Capacity(fleet, records.blockers, links, clock, roster, Roster())
+    slots = Slots(mirror)
+    capacity = Capacity(fleet, records.blockers, links, clock, roster, Roster(), replica=replica)
     scheduler = Scheduler(fleet, capacity)
-    claims = Claims(records, capacity, flood, timedelta(seconds=limits.claim_ttl))
-    dispatcher = Dispatcher(records, scheduler, links, timers, background, claims, limits.ack)
+    claims = Claims(records, capacity, slots, flood, timedelta(seconds=limits.claim_ttl))
+    dispatcher = Dispatcher(
+        records, scheduler, links, timers, background, claims, slots, limits.ack
+    )
     offers = Offers(records, capacity, scheduler, dispatcher, links, timers)
     endings = Endings(records, claims)
     revocations = Revocations(links, timers)
@@ -91,6 +97,7 @@ def build_coordinator(
         links,
         timers,
         background,
+        leadership,
     )
     sessions = Sessions(
         records,
@@ -101,13 +108,14 @@ def build_coordinator(
         reactions,
         revocations,
         links,
+        slots,
         replica=replica,
         lease_seconds=limits.lease,
     )
-    registration = Registration(records, capacity, claims)
+    registration = Registration(records, capacity, claims, slots)
     creation = Creation(records, dispatcher)
     placing = Placing(
-        records, scheduler, dispatcher, offers, endings, claims, registration, creation, links
+        records, scheduler, dispatcher, offers, endings, claims, registration, creation
     )
     coordinator = Coordinator(
         records,

@@ -8,7 +8,7 @@ from infrafabric_server.clock import Clock
 from infrafabric_server.coordinator.link import Links
 from infrafabric_server.coordinator.models import BlockerAlert, Task
 from infrafabric_server.fleet.fleet import Fleet
-from infrafabric_server.fleet.models import Status, SwarmProfile
+from infrafabric_server.fleet.models import SessionRole, Status, SwarmProfile
 from infrafabric_server.governor.roster import Roster
 from infrafabric_server.limits import MAX_HELD
 from infrafabric_server.store.mirror import View
@@ -42,7 +42,10 @@ class Capacity:
         clock: Clock,
         roster: Roster,
         filler_roster: Roster,
+        *,
+        replica: str,
     ) -> None:
+        self._replica = replica
         self._blockers = blockers
         self._fleet = fleet
         self._links = links
@@ -111,13 +114,16 @@ class Capacity:
                 del self._reserved[swarm_id]
         self.refresh(swarm_id)
 
+    def is_here(self, swarm_id: str) -> bool:
+        """Tell whether a swarm has its session on this replica, which alone assigns it tasks."""
+        return self._links.get(swarm_id) is not None
+
     def availability(self, swarm_id: str) -> Availability:
-        """Return what the swarm may be given now."""
-        link = self._links.get(swarm_id)
-        if link is None or not link.takes_work or self.free_slots(swarm_id) <= 0:
-            return Availability.NONE
-        reserved = len(self._reserved.get(swarm_id, ()))
-        if link.credit is not None and link.credit <= reserved:
+        """Return what the swarm may be given now.
+
+        Of a session on another replica only that one knows whether it takes tasks at the moment.
+        """
+        if not self._reachable(swarm_id) or self.free_slots(swarm_id) <= 0:
             return Availability.NONE
         taskless = self._blockers.get(f"{swarm_id}/-")
         if any(self._held.get(swarm_id, {}).values()) or (taskless is not None and taskless.open):
@@ -126,6 +132,16 @@ class Capacity:
         if status is None or not status.declared or status.status is Status.IDLE:
             return Availability.ANY
         return Availability.FILLERS if status.status is Status.BLOCKED else Availability.NONE
+
+    def _reachable(self, swarm_id: str) -> bool:
+        link = self._links.get(swarm_id)
+        if link is None:
+            session = self._fleet.sessions.get(swarm_id)
+            if session is None or session.replica == self._replica:
+                return False
+            return session.role is SessionRole.WORKER
+        reserved = len(self._reserved.get(swarm_id, ()))
+        return link.takes_work and (link.credit is None or link.credit > reserved)
 
     def refresh(self, swarm_id: str) -> Availability:
         """Bring both rosters up to date for one swarm and return what it may be assigned.

@@ -16,6 +16,7 @@ from infrafabric_server.coordinator.models import (
     TaskClaim,
 )
 from infrafabric_server.coordinator.records import MAX_TRIES, Decision, Fact, Records
+from infrafabric_server.coordinator.slots import Slots
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SwarmProfile
 from infrafabric_server.store.mirror import Write
@@ -35,10 +36,12 @@ class Claims:
         self,
         records: Records,
         capacity: Capacity,
+        slots: Slots,
         flood: Flood,
         ttl: timedelta,
     ) -> None:
         self._records = records
+        self._slots = slots
         self._capacity = capacity
         self._flood = flood
         self._ttl = ttl
@@ -49,14 +52,24 @@ class Claims:
         A repeat by the owner is won again under the same attempt.
         Raises SESSION_FENCED when the session was taken over, CONTENTION.
         """
+        async with self._slots.turn(swarm_id):
+            outcome = await self._claim(swarm_id, task_id, epoch)
+            # A view that is behind may only have refused wrongly.
+            if outcome.refusal is not None and await self._records.mirror.catch_up():
+                outcome = await self._claim(swarm_id, task_id, epoch)
+        if outcome.refusal is not None:
+            self._flood.count("claim_refused", swarm_id, task_id, outcome.refusal.value)
+        return outcome
+
+    async def _claim(self, swarm_id: str, task_id: str, epoch: int | None) -> ClaimOutcome:
         tried = False
         for _ in range(MAX_TRIES):
             profile = self._records.fleet.swarms.get(swarm_id)
             if profile is None:
-                return self._lost(swarm_id, task_id, Refusal.SWARM_UNKNOWN)
+                return ClaimOutcome(refusal=Refusal.SWARM_UNKNOWN)
             entry = self._records.tasks.entry(task_id)
             if entry is None:
-                return self._lost(swarm_id, task_id, Refusal.TASK_NOT_FOUND)
+                return ClaimOutcome(refusal=Refusal.TASK_NOT_FOUND)
             task = entry.value
             if task.claim is not None and task.claim.swarm_id == swarm_id:
                 return ClaimOutcome(refusal=None, owner=swarm_id, task=task)
@@ -67,7 +80,7 @@ class Claims:
             if refusal is None and self._capacity.free_slots(swarm_id) <= 0:
                 refusal = Refusal.NO_SLOT
             if refusal is not None:
-                return self._lost(swarm_id, task_id, refusal, task)
+                return _lost(refusal, task)
             won = rules.claim(task, swarm_id, now, ttl=self._ttl if epoch is None else None)
             if await self._write_claim(won, profile, entry.mod_revision, epoch):
                 return ClaimOutcome(refusal=None, owner=swarm_id, task=won)
@@ -82,14 +95,16 @@ class Claims:
     ) -> bool:
         swarm_id = profile.swarm_id
         self._capacity.reserve(swarm_id, won.task_id)
+        compares, writes = self._slots.fence(swarm_id)
         try:
             result = await self._records.commit(
                 [
                     unchanged(self._records.tasks.key(won.task_id), seen),
                     present(self._records.fleet.swarms.key(swarm_id)),
                     *self._same_session(swarm_id, epoch),
+                    *compares,
                 ],
-                [self._records.tasks.put(won.task_id, won)],
+                [self._records.tasks.put(won.task_id, won), *writes],
                 [Fact("claim_won", swarm_id, won.task_id, won.attempt)],
             )
         finally:
@@ -304,9 +319,7 @@ class Claims:
                 f"this session of {swarm_id} is over; nothing was done",
             )
 
-    def _lost(
-        self, swarm_id: str, task_id: str, refusal: Refusal, task: Task | None = None
-    ) -> ClaimOutcome:
-        self._flood.count("claim_refused", swarm_id, task_id, refusal.value)
-        owner = task.claim.swarm_id if task is not None and task.claim is not None else ""
-        return ClaimOutcome(refusal=refusal, owner=owner, task=task)
+
+def _lost(refusal: Refusal, task: Task) -> ClaimOutcome:
+    owner = task.claim.swarm_id if task.claim is not None else ""
+    return ClaimOutcome(refusal=refusal, owner=owner, task=task)

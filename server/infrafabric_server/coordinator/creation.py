@@ -149,6 +149,7 @@ class Creation:
         compares: list[Compare] = [absent(self._records.tasks.key(task_id)) for task_id in tasks]
         compares.extend(absent(ARCHIVE + task_id) for task_id in tasks)
         facts = [Fact("task_created", task_id=task_id) for task_id in tasks]
+        fences: dict[str, Write] = {}
         for assignment in assignments:
             claimed = self._dispatcher.assigned(tasks[assignment.task_id], assignment)
             if claimed is None:
@@ -156,8 +157,10 @@ class Creation:
             tasks[assignment.task_id] = claimed.task
             compares.extend(claimed.compares)
             facts.extend(claimed.facts)
+            fences.update({write.key: write for write in claimed.writes})
         writes: list[Write] = [
-            self._records.tasks.put(task_id, task) for task_id, task in tasks.items()
+            *(self._records.tasks.put(task_id, task) for task_id, task in tasks.items()),
+            *fences.values(),
         ]
         if request_id:
             record = RequestRecord(

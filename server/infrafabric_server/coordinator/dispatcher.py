@@ -14,12 +14,18 @@ from infrafabric_server.coordinator.link import Links, SessionLink
 from infrafabric_server.coordinator.models import Dispatch, LossKind, Task, TaskState
 from infrafabric_server.coordinator.records import MAX_TRIES, Decision, Fact, Records
 from infrafabric_server.coordinator.scheduler import Assignment, Scheduler
+from infrafabric_server.coordinator.slots import Slots
 from infrafabric_server.coordinator.timers import Timers
 from infrafabric_server.errors import FabricError, Reason
+from infrafabric_server.store.mirror import Entry
 from infrafabric_server.store.protocol import StoreError, unchanged
 
 # Wait before an assignment that the store refused is tried again.
 RETRY_SECONDS = 1.0
+
+# For so long a task is left to the replica that has the session of the best swarm. Its view is at
+# most some milliseconds older or newer; after that it sees something else, or is gone.
+LEFT_SECONDS = 0.25
 
 # Swarms that choose in one turn of the event loop: at most 0.5 ms each, in the worst shapes.
 TURN = 16
@@ -42,9 +48,12 @@ class Dispatcher:
         timers: Timers,
         background: Background,
         claims: Claims,
+        slots: Slots,
         ack_seconds: float,
     ) -> None:
         self._records = records
+        self._slots = slots
+        self._left: dict[str, Assignment] = {}
         self._scheduler = scheduler
         self._links = links
         self._timers = timers
@@ -72,7 +81,27 @@ class Dispatcher:
         if not self._background.running:
             return
         for assignment in self._scheduler.settle(most):
-            self._background.spawn(f"assign:{assignment.task_id}", partial(self._write, assignment))
+            if assignment.here:
+                name = f"assign:{assignment.task_id}"
+                self._background.spawn(name, partial(self._write, assignment))
+            else:
+                self._leave(assignment)
+
+    def _leave(self, assignment: Assignment) -> None:
+        """Leave a task to the replica that has the swarm's session; it decides the same."""
+        self._left[assignment.task_id] = assignment
+        name = f"left:{assignment.task_id}"
+        self._timers.set(name, LEFT_SECONDS, lambda: self._left_over(assignment.task_id))
+
+    def _left_over(self, task_id: str) -> None:
+        assignment = self._left.pop(task_id, None)
+        if assignment is None:
+            return
+        self.done(assignment)
+        task = self._waiting(task_id)
+        if task is not None:
+            self._scheduler.left_over(task.value, age(task.create_revision, task.value))
+            self.wake()
 
     def reserve_for(self, task: Task) -> Assignment | None:
         """Reserve the best free swarm for a task that the caller will write, or None."""
@@ -83,23 +112,31 @@ class Dispatcher:
         self._scheduler.done(assignment)
         self.wake()
 
-    def assigned(self, task: Task, assignment: Assignment) -> Decision | None:
+    def assigned(
+        self, task: Task, assignment: Assignment, *, anywhere: bool = False
+    ) -> Decision | None:
         """Return the claim of an assignment, bound to the session it is for; None if that is gone.
 
-        A blocked task counts as ready: the caller has seen its dependencies completed.
+        One that is not here is left to its own replica, unless `anywhere` is set. A blocked task
+        counts as ready: the caller has seen its dependencies completed.
         """
-        link = self._links.get(assignment.swarm_id)
-        if link is None:
+        swarm_id = assignment.swarm_id
+        session = self._records.fleet.sessions.entry(swarm_id)
+        link = self._links.get(swarm_id)
+        if session is None or (link is None and (assignment.here or not anywhere)):
             return None
+        epoch = session.mod_revision if link is None else link.epoch
         if task.state is TaskState.BLOCKED:
             task = rules.unblock(task)
-        claimed = rules.claim(task, assignment.swarm_id, self._records.clock.now(), ttl=None)
+        claimed = rules.claim(task, swarm_id, self._records.clock.now(), ttl=None)
         match = assignment.match
         details = {} if match is None else {"match": match.match, "score": match.score}
+        compares, writes = self._slots.fence(swarm_id)
         return Decision(
             claimed,
-            [Fact("task_assigned", link.swarm_id, task.task_id, claimed.attempt, details)],
-            [unchanged(self._records.fleet.sessions.key(link.swarm_id), link.epoch)],
+            [Fact("task_assigned", swarm_id, task.task_id, claimed.attempt, details)],
+            [unchanged(session.key, epoch), *compares],
+            writes,
         )
 
     async def make_ready(self, task_id: str) -> None:
@@ -127,7 +164,7 @@ class Dispatcher:
         assignment = self.reserve_for(task)
         if assignment is None:
             return None
-        decision = self.assigned(task, assignment)
+        decision = self.assigned(task, assignment, anywhere=True)
         written = decision is not None and await self._commit(
             task.task_id, mod_revision, decision, assignment
         )
@@ -136,6 +173,10 @@ class Dispatcher:
         return assignment if written else None
 
     async def _write(self, assignment: Assignment) -> None:
+        async with self._slots.turn(assignment.swarm_id):
+            await self._write_in_turn(assignment)
+
+    async def _write_in_turn(self, assignment: Assignment) -> None:
         entry = self._records.tasks.entry(assignment.task_id)
         decision = None
         if entry is not None and rules.on_offer(entry.value, self._records.clock.now()):
@@ -171,15 +212,25 @@ class Dispatcher:
                 self.done(assignment)
 
     def _again(self, task_id: str) -> None:
-        entry = self._records.tasks.entry(task_id)
-        if entry is None or entry.value.dispatch is not Dispatch.AUTO or entry.value.offered_to:
-            return
-        if rules.on_offer(entry.value, self._records.clock.now()):
+        entry = self._waiting(task_id)
+        if entry is not None:
             self._scheduler.task_waits(entry.value, age(entry.create_revision, entry.value))
             self.wake()
 
+    def _waiting(self, task_id: str) -> Entry[Task] | None:
+        """Return a task if it waits to be assigned."""
+        entry = self._records.tasks.entry(task_id)
+        if entry is None or entry.value.dispatch is not Dispatch.AUTO or entry.value.offered_to:
+            return None
+        return entry if rules.on_offer(entry.value, self._records.clock.now()) else None
+
     def task_changed(self, old: Task | None, new: Task | None) -> None:
         """Push a task that was claimed for a session of this replica, or taken up again."""
+        seen = new or old
+        left = None if seen is None else self._left.pop(seen.task_id, None)
+        if left is not None:
+            self._timers.clear(f"left:{left.task_id}")
+            self.done(left)
         held = new.claim if new is not None else None
         if new is None or held is None or held.expire_time is not None or held.parked:
             return

@@ -7,7 +7,7 @@ from infrafabric_server.coordinator.claims import Claims
 from infrafabric_server.coordinator.creation import Creation
 from infrafabric_server.coordinator.dispatcher import Dispatcher
 from infrafabric_server.coordinator.endings import Endings
-from infrafabric_server.coordinator.link import Links, SessionLink
+from infrafabric_server.coordinator.link import SessionLink
 from infrafabric_server.coordinator.models import (
     ClaimOutcome,
     Dispatch,
@@ -47,7 +47,6 @@ class Placing:
         claims: Claims,
         registration: Registration,
         creation: Creation,
-        links: Links,
     ) -> None:
         self._records = records
         self._scheduler = scheduler
@@ -57,7 +56,6 @@ class Placing:
         self._claims = claims
         self._registration = registration
         self._creation = creation
-        self._links = links
 
     async def push(self, swarm_id: str, task_id: str) -> Task:
         """Offer an available task to one swarm; only that swarm may claim it.
@@ -98,8 +96,9 @@ class Placing:
             )
 
         task = await self._records.change(task_id, rule)
-        workers = [link for link in self._links.live() if link.role is SessionRole.WORKER]
-        seen = sum(1 for link in workers if self._offers.qualifies(link.swarm_id, task))
+        sessions = self._records.fleet.sessions.items()
+        workers = [swarm_id for swarm_id, each in sessions if each.role is SessionRole.WORKER]
+        seen = sum(1 for swarm_id in workers if self._offers.qualifies(swarm_id, task))
         return TaskBroadcast(task=task, offered=seen)
 
     async def hand_over(
@@ -124,9 +123,9 @@ class Placing:
             except FabricError as error:
                 if error.reason is not Reason.TASK_EXISTS:
                     raise
-        link = self._links.get(swarm_id)
-        worker = link is not None and link.role is SessionRole.WORKER
-        epoch = link.epoch if link is not None and worker else None
+        session = self._records.fleet.sessions.entry(swarm_id)
+        worker = session is not None and session.value.role is SessionRole.WORKER
+        epoch = session.mod_revision if session is not None and worker else None
         return await self._claims.claim(swarm_id, task_id, epoch)
 
     async def assign(self, task_id: str) -> Placed:

@@ -4,11 +4,12 @@ Everything here is derived and idempotent: it is computed again from the store a
 start, so that a crash between a change and its consequence loses nothing.
 """
 
+import asyncio
 from datetime import timedelta
 from functools import partial
 
 from infrafabric_server.coordinator import rules
-from infrafabric_server.coordinator.background import Background
+from infrafabric_server.coordinator.background import Background, Work
 from infrafabric_server.coordinator.capacity import Capacity
 from infrafabric_server.coordinator.dependencies import Dependencies, Verdict
 from infrafabric_server.coordinator.dispatcher import Dispatcher, age
@@ -21,6 +22,7 @@ from infrafabric_server.coordinator.records import Records
 from infrafabric_server.coordinator.revocations import Revocations
 from infrafabric_server.coordinator.scheduler import Scheduler
 from infrafabric_server.coordinator.timers import Timers
+from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.fleet.models import (
     AgentStatus,
     Broadcast,
@@ -29,6 +31,9 @@ from infrafabric_server.fleet.models import (
     SwarmProfile,
 )
 from infrafabric_server.store.mirror import Change
+
+# Tasks that a new leader looks at in one turn of the event loop: some milliseconds.
+_TURN = 256
 
 # How long an ended task or a resolved blocker stays in the views.
 KEEP_ENDED = timedelta(hours=1)
@@ -49,7 +54,9 @@ class Reactions:
         links: Links,
         timers: Timers,
         background: Background,
+        leadership: Leadership,
     ) -> None:
+        self._leadership = leadership
         self._records = records
         self._capacity = capacity
         self._scheduler = scheduler
@@ -73,11 +80,31 @@ class Reactions:
 
     def begin(self) -> None:
         """Set off what a crash may have left undone; call once, after the mirror started."""
-        for entry in list(self._records.tasks.entries()):
-            self._examine(entry.value)
+        self._leadership.follow(self._leads)
+        self._leads(self._leadership.leading)
+        self._dispatcher.wake()
+
+    def _leads(self, leading: bool) -> None:
+        """Set off what nobody, or another leader, has begun or left undone."""
+        if leading:
+            self._background.spawn("take_lead", self._take_lead)
+
+    async def _take_lead(self) -> None:
+        for place, entry in enumerate(list(self._records.tasks.entries())):
+            if place % _TURN == _TURN - 1:
+                await asyncio.sleep(0)
+            task = self._records.tasks.get(entry.id)
+            if task is not None:
+                self._set_timer(entry.id, task)
+                self._examine(task)
         for alert in list(self._records.blockers.entries()):
             self._about_nobody(alert.value)
-        self._dispatcher.wake()
+            self._set_forgetting(alert.id, alert.value)
+
+    def _follows(self, name: str, work: Work) -> None:
+        """Set off a consequence, unless another replica does."""
+        if self._leadership.leading:
+            self._background.spawn(name, work)
 
     def refresh(self, swarm_id: str) -> None:
         """Look again at what a swarm may be given: its session, credit or slots changed."""
@@ -133,16 +160,14 @@ class Reactions:
     def _follow(self, task: Task) -> None:
         verdict, culprit = self._dependencies.verdict(task)
         if verdict is Verdict.READY:
-            self._background.spawn(
+            self._follows(
                 f"ready:{task.task_id}", partial(self._dispatcher.make_ready, task.task_id)
             )
         elif verdict is Verdict.DOOMED:
             found = self._records.tasks.get(culprit)
             state = "gone" if found is None else found.state.value
             reason = f"dependency {culprit} is {state}"
-            self._background.spawn(
-                f"doom:{task.task_id}", partial(self._endings.doom, task.task_id, reason)
-            )
+            self._follows(f"doom:{task.task_id}", partial(self._endings.doom, task.task_id, reason))
 
     def _set_timer(self, task_id: str, task: Task | None) -> None:
         name = f"task:{task_id}"
@@ -167,26 +192,26 @@ class Reactions:
             entry = self._records.tasks.entry(task.task_id)
             if entry is not None and entry.value == task:
                 ready = task.model_copy(update={"available_time": None})
-                self._background.spawn(
+                self._follows(
                     f"due:{task.task_id}",
                     partial(self._endings.offer_again, task.task_id, entry.mod_revision, ready),
                 )
             return
-        self._background.spawn(f"due:{task.task_id}", partial(self._endings.overdue, task, due))
+        self._follows(f"due:{task.task_id}", partial(self._endings.overdue, task, due))
 
     def _archive(self, task_id: str) -> None:
         if self._dependencies.dependents(task_id):
             delay = KEEP_ENDED.total_seconds()
             self._timers.set(f"task:{task_id}", delay, lambda: self._archive(task_id))
             return
-        self._background.spawn(f"archive:{task_id}", partial(self._endings.archive, task_id))
+        self._follows(f"archive:{task_id}", partial(self._endings.archive, task_id))
 
     def _offered_to_nobody(self, task: Task) -> None:
         """Take back an offer to a swarm that has no session which takes tasks."""
         swarm_id = task.offered_to
         session = self._records.fleet.sessions.get(swarm_id)
         if swarm_id and (session is None or session.role is not SessionRole.WORKER):
-            self._background.spawn(
+            self._follows(
                 f"unoffer:{task.task_id}",
                 partial(self._endings.withdraw_offer, task.task_id, swarm_id),
             )
@@ -206,7 +231,7 @@ class Reactions:
             take_back = self._endings.session_lost
         else:
             return
-        self._background.spawn(
+        self._follows(
             f"lost:{task.task_id}",
             partial(take_back, held.swarm_id, task.task_id, held.attempt),
         )
@@ -246,7 +271,7 @@ class Reactions:
         """Forget the blocker of a swarm that was deregistered, unless a task goes with it."""
         known = alert.swarm_id in self._records.fleet.swarms
         if alert.open and not alert.task_id and not known:
-            self._background.spawn(
+            self._follows(
                 f"about:{alert.blocker_id}",
                 partial(self._endings.forget_blocker_of, alert.swarm_id),
             )
@@ -271,12 +296,15 @@ class Reactions:
         for link in self._links.live():
             if link.role is SessionRole.ORCHESTRATOR:
                 link.send(Alert(alert))
+        self._set_forgetting(change.id, alert)
+        self.refresh(alert.swarm_id)
+
+    def _set_forgetting(self, blocker_id: str, alert: BlockerAlert) -> None:
         if alert.resolve_time is not None:
             left = alert.resolve_time + KEEP_ENDED - self._records.clock.now()
-            forget = self._endings.forget_blocker
+            forget = partial(self._endings.forget_blocker, blocker_id)
             self._timers.set(
-                f"blocker:{change.id}",
+                f"blocker:{blocker_id}",
                 left.total_seconds(),
-                lambda: self._background.spawn(f"forget:{change.id}", partial(forget, change.id)),
+                lambda: self._follows(f"forget:{blocker_id}", forget),
             )
-        self.refresh(alert.swarm_id)

@@ -8,6 +8,7 @@ from infrafabric_server.coordinator.capacity import Capacity
 from infrafabric_server.coordinator.claims import Claims
 from infrafabric_server.coordinator.models import LossKind
 from infrafabric_server.coordinator.records import MAX_TRIES, Fact, Records
+from infrafabric_server.coordinator.slots import Slots
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SwarmProfile
 from infrafabric_server.limits import MAX_SWARMS
@@ -63,8 +64,9 @@ def registration_fact(profile: SwarmProfile) -> Fact:
 class Registration:
     """The use cases of joining and leaving the fleet."""
 
-    def __init__(self, records: Records, capacity: Capacity, claims: Claims) -> None:
+    def __init__(self, records: Records, capacity: Capacity, claims: Claims, slots: Slots) -> None:
         self._records = records
+        self._slots = slots
         self._capacity = capacity
         self._claims = claims
 
@@ -102,7 +104,11 @@ class Registration:
                 raise FabricError(Reason.SWARM_NOT_FOUND, f"no swarm has the id {swarm_id}")
             result = await self._records.commit(
                 [unchanged(known.key, known.mod_revision)],
-                [fleet.swarms.delete(swarm_id), fleet.sessions.delete(swarm_id)],
+                [
+                    fleet.swarms.delete(swarm_id),
+                    fleet.sessions.delete(swarm_id),
+                    *self._slots.forget(swarm_id),
+                ],
                 [Fact("swarm_deregistered", swarm_id)],
             )
             if result.succeeded:

@@ -7,7 +7,7 @@ claim is written, and given back if that fails.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from infrafabric_server.coordinator.backlog import Backlog
@@ -23,11 +23,16 @@ Age = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A reserved pair; `match` explains the choice when a swarm was chosen for a task."""
+    """A reserved pair; `match` explains the choice when a swarm was chosen for a task.
+
+    `here` tells whether the swarm has its session on this replica. Otherwise the pair is to be
+    written by the one that has, and the slot is held so that it is not counted on twice.
+    """
 
     task_id: str
     swarm_id: str
     match: CapabilityMatch | None
+    here: bool = True
 
 
 class Scheduler:
@@ -42,6 +47,8 @@ class Scheduler:
         self._in_flight: dict[str, tuple[Task, Age] | None] = {}
         self._dirty: dict[str, None] = {}
         self._arrived: dict[str, tuple[Task, Age]] = {}
+        # Tasks that another replica has left to wait although a swarm of its own is free.
+        self._left: set[str] = set()
         self._refused: defaultdict[str, set[str]] = defaultdict(set)
         self._refusers: defaultdict[str, set[str]] = defaultdict(set)
 
@@ -69,6 +76,7 @@ class Scheduler:
 
     def task_left(self, task_id: str) -> None:
         """Note that a task looks for a swarm no longer."""
+        self._left.discard(task_id)
         self._arrived.pop(task_id, None)
         if task_id in self._in_flight:
             self._in_flight[task_id] = None
@@ -96,6 +104,11 @@ class Scheduler:
                 del self._refusers[task_id]
         self.swarm_changed(swarm_id)
 
+    def left_over(self, task: Task, age: Age) -> None:
+        """Note that a task waits in vain for another replica: a swarm here is to take it."""
+        self._left.add(task.task_id)
+        self.task_waits(task, age)
+
     def reserve_for(self, task: Task) -> Assignment | None:
         """Reserve the best free swarm for a task, or return None.
 
@@ -104,6 +117,7 @@ class Scheduler:
         if task.task_id in self._in_flight:
             return None
         roster = self._roster(task)
+        passed: Collection[str] = self._refusers.get(task.task_id, ())
         while True:
             match = roster.best(
                 task.spec.required_capabilities,
@@ -111,13 +125,17 @@ class Scheduler:
                     task.spec.max_cost_micros, task.spec.estimated_duration
                 ),
                 preferred_model=task.spec.preferred_model,
-                excluding=self._refusers.get(task.task_id, ()),
+                excluding=passed,
             )
             if match is None:
                 return None
             # A stream may have ended since the roster heard of its swarm, which hears it now.
-            if self._capacity.refresh(match.swarm_id).allows(task):
-                return self._reserve(task.task_id, match.swarm_id, match)
+            if not self._capacity.refresh(match.swarm_id).allows(task):
+                continue
+            if task.task_id in self._left and not self._capacity.is_here(match.swarm_id):
+                passed = {*passed, match.swarm_id}
+                continue
+            return self._reserve(task.task_id, match.swarm_id, match)
 
     def done(self, assignment: Assignment) -> None:
         """Give a reservation up, whether its claim was written or not."""
@@ -173,7 +191,7 @@ class Scheduler:
     def _fill(self, swarm_id: str) -> Iterable[Assignment]:
         while True:
             available = self._capacity.refresh(swarm_id)
-            if available is Availability.NONE:
+            if available is Availability.NONE or not self._capacity.is_here(swarm_id):
                 return
             task_id = self._first_task(swarm_id, available)
             if task_id is None:
@@ -202,4 +220,4 @@ class Scheduler:
     def _reserve(self, task_id: str, swarm_id: str, match: CapabilityMatch | None) -> Assignment:
         self._in_flight.setdefault(task_id, None)
         self._capacity.reserve(swarm_id, task_id)
-        return Assignment(task_id, swarm_id, match)
+        return Assignment(task_id, swarm_id, match, here=self._capacity.is_here(swarm_id))

@@ -29,6 +29,7 @@ from infrafabric_server.coordinator.registration import (
     registration_fact,
 )
 from infrafabric_server.coordinator.revocations import Revocations
+from infrafabric_server.coordinator.slots import Slots
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SessionRecord, SessionRole
 from infrafabric_server.store.mirror import Entry, Write
@@ -67,6 +68,7 @@ class Sessions:
         reactions: Reactions,
         revocations: Revocations,
         links: Links,
+        slots: Slots,
         *,
         replica: str,
         lease_seconds: float,
@@ -79,6 +81,7 @@ class Sessions:
         self._reactions = reactions
         self._revocations = revocations
         self._links = links
+        self._slots = slots
         self._replica = replica
         self._lease_seconds = lease_seconds
         self._renewed: dict[int, float] = {}
@@ -125,6 +128,8 @@ class Sessions:
                 lease = await self._records.store.grant(self._lease_seconds)
                 continue
             if result.succeeded:
+                # What came before, through another replica too, is part of the welcome.
+                await self._records.mirror.caught_up(result.revision)
                 heard = opening.after_broadcast
                 link = SessionLink(
                     swarm_id,
@@ -167,7 +172,9 @@ class Sessions:
         """
         swarm_id = opening.joining.swarm_id
         seen = earlier.mod_revision if earlier is not None else 0
-        compares = [unchanged(self._records.fleet.sessions.key(swarm_id), seen)]
+        # A claim through another replica that is not in the view yet must not be passed over.
+        claims, _ = self._slots.fence(swarm_id)
+        compares = [unchanged(self._records.fleet.sessions.key(swarm_id), seen), *claims]
         writes: list[Write] = []
         facts: list[Fact] = []
         if resumed:

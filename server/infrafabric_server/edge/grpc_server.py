@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from infrafabric_server.edge.gate import Gate
 from infrafabric_server.edge.interceptor import Interceptor
 from infrafabric_server.edge.metrics import CallMetrics
+from infrafabric_server.edge.second_look import CatchUp
 
 # Time in which those who watch the health hear NOT_SERVING, before their streams end.
 NOTICE_SECONDS = 0.1
@@ -53,7 +54,11 @@ class GrpcServer:
     """Serves services until it is drained and stopped."""
 
     def __init__(
-        self, address: str, services: Sequence[Service], registry: CollectorRegistry
+        self,
+        address: str,
+        services: Sequence[Service],
+        registry: CollectorRegistry,
+        catch_up: CatchUp | None = None,
     ) -> None:
         """Take where to listen, what to serve, and where calls are counted.
 
@@ -61,11 +66,12 @@ class GrpcServer:
             address: `HOST:PORT`, port 0 for a free one, or `unix:PATH`.
             services: all services but health and reflection, which are added.
             registry: takes the metrics `infrafabric_grpc_*`.
+            catch_up: given when other replicas acknowledge things, too.
         """
         self._address = address
         self._services = tuple(services)
         self._gate = Gate()
-        self._interceptor = Interceptor(self._gate, CallMetrics(registry))
+        self._interceptor = Interceptor(self._gate, CallMetrics(registry), catch_up)
         self._health = health.aio.HealthServicer()
         self._server: aio.Server | None = None
 

@@ -21,6 +21,7 @@ from infrafabric_server.edge.error_table import as_refusal, status_of
 from infrafabric_server.edge.gate import Gate, draining
 from infrafabric_server.edge.methods import MUTATING
 from infrafabric_server.edge.metrics import CallMetrics, Meter
+from infrafabric_server.edge.second_look import CatchUp, second_look
 from infrafabric_server.errors import FabricError
 
 _CODES = {code.value[0]: code for code in StatusCode}
@@ -34,9 +35,13 @@ _MaybeHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 class Interceptor(aio.ServerInterceptor):
     """Wraps the handler of each method, once, when it is called for the first time."""
 
-    def __init__(self, gate: Gate, metrics: CallMetrics) -> None:
-        """Take the switch that says who is let in, and where calls are counted."""
+    def __init__(self, gate: Gate, metrics: CallMetrics, catch_up: CatchUp | None = None) -> None:
+        """Take the switch that says who is let in, and where calls are counted.
+
+        `catch_up` is given when other replicas acknowledge things, too: see `second_look`.
+        """
         self._gate = gate
+        self._catch_up = catch_up
         self._metrics = metrics
         self._log: FilteringBoundLogger = structlog.get_logger(__name__)
         self._wrapped: dict[str, _Handler] = {}
@@ -59,6 +64,7 @@ class Interceptor(aio.ServerInterceptor):
                 self._gate,
                 self._metrics.meter(path[1:]),
                 self._log,
+                self._catch_up,
                 stream=handler.response_streaming,
             )
             wrapped = self._wrapped[path] = _wrap(handler, method)
@@ -69,9 +75,17 @@ class _Method:
     """What all calls of one method share."""
 
     def __init__(
-        self, path: str, gate: Gate, meter: Meter, log: FilteringBoundLogger, *, stream: bool
+        self,
+        path: str,
+        gate: Gate,
+        meter: Meter,
+        log: FilteringBoundLogger,
+        catch_up: CatchUp | None,
+        *,
+        stream: bool,
     ) -> None:
         self.path = path
+        self.catch_up = catch_up
         self.gate = gate
         self.meter = meter
         self.log = log
@@ -180,7 +194,15 @@ def _respond(behaviour: _Behaviour, method: _Method) -> _Behaviour:
         async with _Call(method, context):
             return await behaviour(request, context)
 
-    return call
+    async def look(request: Any, context: Context) -> Any:
+        assert method.catch_up is not None
+        async with _Call(method, context):
+            if not method.mutating:
+                await method.catch_up()
+                return await behaviour(request, context)
+            return await second_look(lambda: behaviour(request, context), method.catch_up)
+
+    return call if method.catch_up is None or method.stream else look
 
 
 def _generate(behaviour: _Behaviour, method: _Method) -> _Behaviour:
@@ -188,6 +210,8 @@ def _generate(behaviour: _Behaviour, method: _Method) -> _Behaviour:
 
     async def call(request: Any, context: Context) -> None:
         async with _Call(method, context), aclosing(behaviour(request, context)) as responses:
+            if method.catch_up is not None:
+                await method.catch_up()
             async for response in responses:
                 await context.write(response)
 

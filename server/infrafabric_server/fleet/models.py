@@ -71,7 +71,8 @@ class AgentStatus(BaseModel):
     holds: a swarm that declares itself busy, blocked or in need of help is given no work.
     `reported_*` are the last running totals of the client process, from which the rise is
     computed; `unreported_*` is what completions added since and that total may still come
-    to include. `counted_revision` is the newest completion that the totals include.
+    to include. The totals include every completion up to `counted_revision`, and those in
+    `counted`, which has the revision of each by its task.
     `waiting_since` is set while the swarm is idle and reachable; `connected` tells whether
     the status takes account of an open session. `blocked_task` is the free text that a
     blocker without a task id is about.
@@ -95,6 +96,7 @@ class AgentStatus(BaseModel):
     unreported_cost_micros: int = 0
     unreported_tasks: int = 0
     counted_revision: int = 0
+    counted: dict[str, int] = Field(default_factory=dict)
 
 
 class Broadcast(BaseModel):

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from infrafabric_server.edge.second_look import CatchUp
 from infrafabric_server.fleet.models import Status
 from infrafabric_server.gateway.answers import status_json
 from infrafabric_server.gateway.bodies import read_object
@@ -19,9 +20,12 @@ from infrafabric_server.notify.notify import IFNotify
 class Agents:
     """`/agent/<status>`, `/status` and `/broadcast`."""
 
-    def __init__(self, notify: IFNotify, is_draining: Callable[[], bool]) -> None:
+    def __init__(
+        self, notify: IFNotify, is_draining: Callable[[], bool], catch_up: CatchUp
+    ) -> None:
         self._notify = notify
         self._is_draining = is_draining
+        self._catch_up = catch_up
 
     def routes(self) -> list[Route]:
         """Return the routes."""
@@ -43,6 +47,7 @@ class Agents:
         report = body.report(status)
         if self._is_draining():
             raise draining()
+        await self._catch_up()
         answer = await self._notify.notify(report)
         told: dict[str, Any] = {"status": "received"}
         match status:
@@ -59,6 +64,7 @@ class Agents:
 
     async def status(self, _request: Request) -> Response:
         """Show the whole fleet."""
+        await self._catch_up()
         total, _ = self._notify.count()
         content = status_json(self._notify.agents(), total, self._notify.idle_queue())
         return StreamingResponse(content, media_type="application/json")
@@ -68,5 +74,6 @@ class Agents:
         body = BroadcastBody.model_validate(await read_object(request))
         if self._is_draining():
             raise draining()
+        await self._catch_up()
         sessions = await self._notify.broadcast(body.message, body.request_id or "")
         return JSONResponse({"status": "received", "recipients": sessions})

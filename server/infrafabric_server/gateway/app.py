@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
+from infrafabric_server.edge.second_look import CatchUp
 from infrafabric_server.gateway.agents import Agents
 from infrafabric_server.gateway.events import Events
 from infrafabric_server.gateway.guard import Guard
@@ -24,6 +25,7 @@ def create_app(
     health: Callable[[], Awaitable[None]],
     registry: CollectorRegistry,
     is_draining: Callable[[], bool],
+    catch_up: CatchUp,
     loopback: bool,
 ) -> Starlette:
     """Return the application.
@@ -35,14 +37,15 @@ def create_app(
         health: returns when the store can take a write, else raises StoreError.
         registry: what `/metrics` shows; the application adds its own to it.
         is_draining: whether nothing new is taken any more.
+        catch_up: has the views hold all that any replica acknowledged before.
         loopback: whether the server listens on the loopback interface only.
     """
     watchers = Gauge("infrafabric_http_watchers", "Open streams of live events.", registry=registry)
     watchers.set_function(lambda: events.watchers)
     app = Starlette(
         routes=[
-            *Agents(notify, is_draining).routes(),
-            *Tasks(dispatch, is_draining).routes(),
+            *Agents(notify, is_draining, catch_up).routes(),
+            *Tasks(dispatch, is_draining, catch_up).routes(),
             *events.routes(),
             *Operations(health, is_draining, registry).routes(),
         ],

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from infrafabric_server.coordinator.models import ClaimOutcome, Refusal
+from infrafabric_server.edge.second_look import CatchUp
 from infrafabric_server.edge.struct_json import object_to_json
 from infrafabric_server.gateway.bodies import read_object
 from infrafabric_server.gateway.refusals import draining, refusal_body
@@ -32,9 +33,12 @@ class HandDispatch(Protocol):
 class Tasks:
     """`/task/assign`."""
 
-    def __init__(self, dispatch: HandDispatch, is_draining: Callable[[], bool]) -> None:
+    def __init__(
+        self, dispatch: HandDispatch, is_draining: Callable[[], bool], catch_up: CatchUp
+    ) -> None:
         self._dispatch = dispatch
         self._is_draining = is_draining
+        self._catch_up = catch_up
 
     def routes(self) -> list[Route]:
         """Return the route."""
@@ -47,6 +51,7 @@ class Tasks:
         input_json = object_to_json("task", task.model_extra or {})
         if self._is_draining():
             raise draining()
+        await self._catch_up()
         outcome = await self._dispatch.hand_over(
             body.session_id, task.id, task.title or "", input_json
         )

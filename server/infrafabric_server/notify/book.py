@@ -16,6 +16,7 @@ import structlog
 from infrafabric_server.clock import Clock
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.fleet import Fleet
+from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.fleet.models import AgentStatus, Status
 from infrafabric_server.notify import rules
 from infrafabric_server.notify.models import MAX_TOGETHER, News, Situation
@@ -61,11 +62,25 @@ class _Step:
 class StatusBook:
     """Keeps the statuses of all swarms in the store.
 
-    `start` once the mirror is loaded and before anything else changes it; then `run`.
+    What happens to a swarm is written by the replica that has its session, or else by the leader;
+    what it reports by the replica that it reports to. `start` once the mirror is loaded and before
+    anything else changes it; then `run`.
     """
 
-    def __init__(self, mirror: Mirror, fleet: Fleet, situations: Situations, clock: Clock) -> None:
+    def __init__(
+        self,
+        mirror: Mirror,
+        fleet: Fleet,
+        situations: Situations,
+        clock: Clock,
+        leadership: Leadership,
+        replica: str,
+    ) -> None:
         self._mirror = mirror
+        self._leadership = leadership
+        self._replica = replica
+        # Swarms that another replica writes of: it may have left something undone.
+        self._elsewhere: set[str] = set()
         self._fleet = fleet
         self._situations = situations
         self._clock = clock
@@ -82,22 +97,48 @@ class StatusBook:
     def start(self) -> None:
         """Find what a crash may have left undone between a change and its effect on a status."""
         self._situations.start(self.heard)
-        for happened in sorted(self._situations.missed(), key=lambda each: each.revision):
-            self.heard(happened)
-        for swarm_id in self._fleet.swarms:
-            if swarm_id not in self._fleet.statuses:
-                self._touch(swarm_id)
-        now = self._clock.now()
-        for swarm_id, status in self._fleet.statuses.items():
-            repaired = rules.repaired(status, self._situations.of(swarm_id), now)
-            if repaired is not status or swarm_id not in self._fleet.swarms:
-                self._unrepaired.add(swarm_id)
-                self._touch(swarm_id)
-            elif status.status is Status.COMPLETED:
-                self._touch(swarm_id)
+        self._elsewhere.update(self._fleet.swarms, self._fleet.statuses)
+        self._take_on()
+        self._leadership.follow(lambda _leading: self._take_on())
+
+    def _take_on(self) -> None:
+        """Write from now on of the swarms that no other replica writes of."""
+        for swarm_id in [each for each in self._elsewhere if self._is_ours(each)]:
+            self._take_over(swarm_id)
+
+    def _take_over(self, swarm_id: str) -> None:
+        """Find what whoever wrote of a swarm before has left undone."""
+        self._elsewhere.discard(swarm_id)
+        missed = self._situations.missed(swarm_id)
+        if missed:
+            self._news[swarm_id] = [(each.revision, each.news) for each in missed if each.news]
+        status = self._fleet.statuses.get(swarm_id)
+        if status is None or swarm_id not in self._fleet.swarms:
+            self._touch(swarm_id)
+            return
+        situation = self._situations.of(swarm_id)
+        if rules.repaired(status, situation, self._clock.now()) is not status:
+            self._unrepaired.add(swarm_id)
+            self._touch(swarm_id)
+        elif missed or status.status is Status.COMPLETED:
+            self._touch(swarm_id)
+
+    def _is_ours(self, swarm_id: str) -> bool:
+        if not self._mirror.shared:
+            return True
+        session = self._fleet.sessions.get(swarm_id)
+        return self._leadership.leading if session is None else session.replica == self._replica
 
     def heard(self, happened: Happened) -> None:
         """Note that something happened to a swarm; its status follows in the next round."""
+        swarm_id = happened.swarm_id
+        if not self._is_ours(swarm_id):
+            self._elsewhere.add(swarm_id)
+            return
+        if swarm_id in self._elsewhere:
+            self._take_over(swarm_id)
+            self._touch(swarm_id)
+            return
         if happened.news is not None:
             news = (happened.revision, happened.news)
             self._news.setdefault(happened.swarm_id, []).append(news)
@@ -168,22 +209,31 @@ class StatusBook:
     def _decide(self, swarm_id: str) -> _Step | None:
         entry = self._fleet.statuses.entry(swarm_id)
         news = self._news.pop(swarm_id, [])
+        ours = self._is_ours(swarm_id)
+        if not ours:
+            self._elsewhere.add(swarm_id)
+            news = []
         if swarm_id not in self._fleet.swarms:
             unknown = FabricError(Reason.SWARM_NOT_FOUND, f"no swarm has the id {swarm_id}")
             for each in self._requests.pop(swarm_id, ()):
                 _fail(each, unknown)
-            return None if entry is None else _Step(swarm_id, entry, None)
+            return None if entry is None or not ours else _Step(swarm_id, entry, None)
         now = self._clock.now()
         situation = self._situations.of(swarm_id)
         status = rules.initial(swarm_id, now) if entry is None else entry.value
-        if swarm_id in self._unrepaired:
-            status = rules.repaired(status, situation, now)
-        status = rules.settle(status, situation, now)
-        news.sort(key=lambda each: each[0])
-        status = rules.fold(status, (item for _, item in news), situation, now)
+        if ours:
+            if swarm_id in self._unrepaired:
+                status = rules.repaired(status, situation, now)
+            status = rules.settle(status, situation, now)
+            news.sort(key=lambda each: each[0])
+            status = rules.fold(status, (item for _, item in news), situation, now)
         request = self._next_request(swarm_id)
         if request is not None:
             status = request.rule(status, situation, now)
+        elif not ours:
+            return None
+        if ours and entry is not None and status != entry.value:
+            status = rules.count_settled(status, self._mirror.revision)
         return _Step(swarm_id, entry, status, news, request)
 
     def _next_request(self, swarm_id: str) -> _Request | None:

@@ -11,6 +11,7 @@ from infrafabric_server.coordinator.models import BlockerAlert, BlockerReport
 from infrafabric_server.coordinator.requests import Requests
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.fleet import Fleet
+from infrafabric_server.fleet.leadership import Leadership, while_leading
 from infrafabric_server.fleet.models import AgentStatus, Broadcast, Status
 from infrafabric_server.limits import MAX_PAGE
 from infrafabric_server.notify import rules
@@ -87,15 +88,18 @@ class Notify:
         coordinator: Coordinator,
         outbox: Outbox,
         clock: Clock,
+        leadership: Leadership,
         *,
+        replica: str,
         broadcasts: View[Broadcast],
         requests: Requests,
         escalate_after: timedelta = timedelta(minutes=30),
     ) -> None:
         self._fleet = fleet
+        self._leadership = leadership
         self._coordinator = coordinator
         self._situations = Situations(fleet, coordinator.tasks, coordinator.blockers)
-        self._book = StatusBook(mirror, fleet, self._situations, clock)
+        self._book = StatusBook(mirror, fleet, self._situations, clock, leadership, replica)
         self._queue = IdleQueue(fleet.statuses)
         self._help = HelpSearch(fleet, self._queue)
         self._clock = clock
@@ -119,8 +123,8 @@ class Notify:
         """Let statuses follow what happens, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._book.run())
-            group.create_task(self.escalation.run())
-            group.create_task(self.broadcast_sweeper.run())
+            for once in (self.escalation.run, self.broadcast_sweeper.run):
+                group.create_task(while_leading(self._leadership, once))
 
     async def settled(self) -> None:
         """Return when every status takes account of all that happened."""

@@ -140,12 +140,19 @@ def react(status: AgentStatus, news: News, situation: Situation, now: datetime) 
 
 
 def _completed(status: AgentStatus, news: Completed, now: datetime) -> AgentStatus:
-    if news.revision <= status.counted_revision:
+    if news.revision <= status.counted_revision or news.task_id in status.counted:
         return status
     cost = totals.complete(_cost(status), news.cost_micros)
     tasks = totals.complete(_tasks(status), 1)
     after = _become(status, Status.COMPLETED, now, last_task=news.task_id)
-    return _next(_totalled(after, cost, tasks), counted_revision=news.revision)
+    counted = status.counted | {news.task_id: news.revision}
+    return _next(_totalled(after, cost, tasks), counted=counted)
+
+
+def count_settled(status: AgentStatus, revision: int) -> AgentStatus:
+    """Return the status when all completions up to `revision` are counted, whoever wrote them."""
+    counted = {task_id: each for task_id, each in status.counted.items() if each > revision}
+    return _next(status, counted=counted, counted_revision=max(status.counted_revision, revision))
 
 
 def _unblocked(

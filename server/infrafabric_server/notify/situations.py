@@ -41,6 +41,8 @@ class Situations:
         self._blockers = blockers
         self._listener: Listener = _ignore
         self._held: dict[str, dict[str, bool]] = {}
+        # The completed tasks that are not archived yet, by who completed them, with the revision.
+        self._completed: dict[str, dict[str, int]] = {}
         self._open: dict[str, dict[str, BlockerAlert]] = {}
 
     def start(self, listener: Listener) -> None:
@@ -52,6 +54,8 @@ class Situations:
         claims = [task for _, task in self._tasks.items() if task.claim is not None]
         for task in sorted(claims, key=_claim_time):
             self._hold(None, task)
+        for task_entry in self._tasks.entries():
+            self._note_completion(None, task_entry.value, task_entry.mod_revision)
         for entry in self._blockers.entries():
             self._note_blocker(None, entry.value)
         self._tasks.subscribe(self._task_changed)
@@ -70,36 +74,30 @@ class Situations:
             blockers=self._open.get(swarm_id, {}),
         )
 
-    def missed(self) -> list[Happened]:
-        """Return what happened before `start` that a status does not take account of.
+    def missed(self, swarm_id: str) -> list[Happened]:
+        """Return what happened to a swarm that its status does not take account of.
 
         A server that died between a change and its effect on a status leaves such a gap.
         """
-        found = [
-            happened
-            for entry in self._tasks.entries()
-            if (happened := self._missed_task(entry.value, entry.mod_revision)) is not None
-        ]
-        for alert_entry in self._blockers.entries():
-            alert = alert_entry.value
-            status = self._status(alert.swarm_id)
-            if alert.open and status is not None and alert.create_time >= status.status_time:
-                news = Blocked(alert)
-                found.append(Happened(alert.swarm_id, alert_entry.mod_revision, news))
-        return found
-
-    def _missed_task(self, task: Task, revision: int) -> Happened | None:
-        end = task.last_end
-        if task.state is TaskState.COMPLETED and end is not None:
-            status = self._status(end.swarm_id)
-            if status is None or revision > status.counted_revision:
-                news = Completed(task.task_id, task.cost_micros, revision)
-                return Happened(end.swarm_id, revision, news)
-        if task.claim is not None:
-            status = self._status(task.claim.swarm_id)
-            if status is not None and task.claim.claim_time >= status.status_time:
-                return Happened(task.claim.swarm_id, revision, Claimed(task.task_id))
-        return None
+        status = self._status(swarm_id)
+        found = []
+        for task_id, revision in self._completed.get(swarm_id, {}).items():
+            task = self._tasks.get(task_id)
+            if task is not None and not _counted(status, task_id, revision):
+                news = Completed(task_id, task.cost_micros, revision)
+                found.append(Happened(swarm_id, revision, news))
+        if status is None:
+            return found
+        for task_id in self._held.get(swarm_id, {}):
+            entry = self._tasks.entry(task_id)
+            held = None if entry is None else entry.value.claim
+            if entry is not None and held is not None and held.claim_time >= status.status_time:
+                found.append(Happened(swarm_id, entry.mod_revision, Claimed(task_id)))
+        for alert in self._open.get(swarm_id, {}).values():
+            known = self._blockers.entry(alert.blocker_id)
+            if known is not None and alert.create_time >= status.status_time:
+                found.append(Happened(swarm_id, known.mod_revision, Blocked(alert)))
+        return sorted(found, key=lambda each: each.revision)
 
     def _status(self, swarm_id: str) -> AgentStatus | None:
         return self._fleet.statuses.get(swarm_id)
@@ -112,9 +110,10 @@ class Situations:
         self._hold(old, new)
         before, after = _holder(old), _holder(new)
         completed = _completed_by(new)
+        entry = self._tasks.entry(change.id)
+        revision = change.revision if entry is None else entry.mod_revision
+        self._note_completion(old, new, revision)
         if new is not None and completed and not _completed_by(old):
-            entry = self._tasks.entry(change.id)
-            revision = change.revision if entry is None else entry.mod_revision
             news = Completed(new.task_id, new.cost_micros, revision)
             self._listener(Happened(completed, revision, news))
         elif before and before != after:
@@ -141,6 +140,13 @@ class Situations:
             held = self._held.setdefault(new.claim.swarm_id, {})
             held[new.task_id] = new.claim.parked
 
+    def _note_completion(self, old: Task | None, new: Task | None, revision: int) -> None:
+        before, after = _completed_by(old), _completed_by(new)
+        if new is not None and after and not before:
+            self._completed.setdefault(after, {})[new.task_id] = revision
+        elif old is not None and before and new is None:
+            _remove(self._completed, before, old.task_id)
+
     def _note_blocker(self, old: BlockerAlert | None, new: BlockerAlert | None) -> None:
         if new is not None and new.open:
             self._open.setdefault(new.swarm_id, {})[new.task_id] = new
@@ -164,6 +170,13 @@ def _completed_by(task: Task | None) -> str:
     if task is None or task.state is not TaskState.COMPLETED or task.last_end is None:
         return ""
     return task.last_end.swarm_id
+
+
+def _counted(status: AgentStatus | None, task_id: str, revision: int) -> bool:
+    """Tell whether the totals of a status include a completion."""
+    if status is None:
+        return False
+    return revision <= status.counted_revision or task_id in status.counted
 
 
 def _ended_by_holder(old: Task | None, new: Task) -> bool:

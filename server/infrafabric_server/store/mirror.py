@@ -34,6 +34,8 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 AnyEntry = Entry[Any]
 # Keys asked for at a time while the views are loaded.
 _PAGE = 1000
+# A key that is read for the revision that comes with it.
+_NOWHERE = "nothing/nowhere"
 
 
 @dataclass(slots=True)
@@ -72,8 +74,12 @@ class Mirror:
     the revisions of what was decided on.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, shared: bool = False) -> None:
+        """Take the store; `shared` tells whether other processes change it, too."""
         self._store = store
+        self.shared = shared
+        self._asking = asyncio.Lock()
+        self._question: asyncio.Task[int] | None = None
         self._views: dict[str, AnyView] = {}
         self._progress = Progress(0)
         self._ahead: dict[str, _Ahead] = {}
@@ -139,6 +145,19 @@ class Mirror:
         """Return when the views hold every change up to `revision`. Raises StoreClosed."""
         await self._progress.reached(revision)
 
+    async def catch_up(self) -> bool:
+        """Have the views hold all that was acknowledged, by any process, before this call.
+
+        Returns whether they may have changed by it. Raises the store's errors.
+        """
+        if not self.shared:
+            return False
+        before = self.revision
+        if self._question is None:
+            self._question = asyncio.create_task(self._ask())
+        await self.caught_up(await asyncio.shield(self._question))
+        return self.revision > before
+
     async def commit(
         self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()
     ) -> TxnResult:
@@ -184,6 +203,13 @@ class Mirror:
             if entry is not None:
                 settled[id_] = view.read(entry) if isinstance(entry, KeyValue) else entry
         return [settled[id_] for id_ in sorted(settled)]
+
+    async def _ask(self) -> int:
+        async with self._asking:
+            # Who comes from now on needs an answer to a later question.
+            self._question = None
+            # A transaction, as it goes with those that are about to be sent anyway.
+            return (await self._store.txn([], [Get(_NOWHERE)])).revision
 
     async def _follow(self) -> None:
         while True:

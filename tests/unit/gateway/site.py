@@ -33,6 +33,7 @@ class Site:
             health=world.store.health,
             registry=self.registry,
             is_draining=lambda: self.draining,
+            catch_up=world.mirror.catch_up,
             loopback=True,
         )
 

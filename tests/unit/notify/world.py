@@ -24,6 +24,7 @@ from infrafabric_server.coordinator.models import (
     Task,
     TaskSpec,
 )
+from infrafabric_server.fleet.leadership import SoleLeader
 from infrafabric_server.fleet.models import AgentStatus, SessionRole, Status
 from infrafabric_server.notify.models import Notified, StatusReport
 from infrafabric_server.notify.notify import Notify
@@ -92,6 +93,8 @@ class World:
             self.coordinator,
             Outbox(self.clock, "notify", ()),
             self.clock,
+            SoleLeader(),
+            replica="test",
             broadcasts=records.broadcasts,
             requests=records.requests,
             **self._settings,

@@ -14,6 +14,7 @@ from infrafabric_server.coordinator.link import SessionLink
 from infrafabric_server.coordinator.service import parse
 from infrafabric_server.edge import validate
 from infrafabric_server.edge.error_table import as_refusal
+from infrafabric_server.edge.second_look import second_look
 from infrafabric_server.edge.struct_json import struct_to_json
 from infrafabric_server.edge.times import from_timestamp
 from infrafabric_server.errors import FabricError, Reason
@@ -122,7 +123,9 @@ class Inbox:
             if kind != "heartbeat":
                 self._coordinator.sessions.heard(self._link)
             validate.require_text("request_id", frame.request_id, most=MAX_MODEL)
-            return await self._handlers[kind](frame)
+            handler = self._handlers[kind]
+            catch_up = self._coordinator.records.mirror.catch_up
+            return await second_look(lambda: handler(frame), catch_up)
         except Exception as error:  # noqa: BLE001  # becomes the answer to the frame
             if as_refusal(error) is None:
                 _log.exception("frame_failed", kind=kind, swarm_id=self._link.swarm_id)
