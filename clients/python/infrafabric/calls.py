@@ -1,7 +1,8 @@
-"""How every call is made: with a deadline, its failure as one of ours, resumed when it can be."""
+"""How every call is made: with a deadline, its failure as one of ours, at whichever server can."""
 
 import asyncio
 import random as randomness
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -9,18 +10,23 @@ from typing import Protocol, TypeVar
 
 import grpc
 
-from infrafabric import backoff
+from infrafabric import backoff, failover
 from infrafabric.errors import TryAgain, Unreachable
 from infrafabric.refusals import from_rpc_error
+from infrafabric.servers import Server, Servers
 
-Request = TypeVar("Request")
+Request = TypeVar("Request", bound=failover.Request)
 Response = TypeVar("Response")
+
+# A call of one of the services, at a server.
+Unary = Callable[[Server], grpc.aio.UnaryUnaryMultiCallable[Request, Response]]
+Streamed = Callable[[Server], grpc.aio.UnaryStreamMultiCallable[Request, Response]]
 
 # The most that the contract allows in one page.
 PAGE_SIZE = 1_000
 
 
-class _PageRequest(Protocol):
+class _PageRequest(failover.Request, Protocol):
     page_size: int
     page_token: str
 
@@ -40,33 +46,60 @@ Event = TypeVar("Event", bound=_Event)
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """Makes calls.
+    """How calls are made.
 
     Attributes:
         deadline: seconds after which a unary call is given up.
         sleep: waits for some seconds.
-        random: returns a number in [0, 1); spreads reconnections.
+        random: returns a number in [0, 1); spreads clients over servers, and reconnections.
+        clock: returns seconds that never go back.
     """
 
     deadline: float = 10.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     random: Callable[[], float] = randomness.random
+    clock: Callable[[], float] = time.monotonic
 
-    async def unary(
-        self, method: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Request
-    ) -> Response:
+
+class Caller:
+    """Makes calls, and moves to the next server when the one in use is of no use.
+
+    Args:
+        servers: where to.
+        how: deadline, sleep, randomness and clock.
+    """
+
+    def __init__(self, servers: Servers, how: Calls) -> None:
+        self._servers = servers
+        self._how = how
+
+    async def unary(self, method: Unary[Request, Response], request: Request) -> Response:
         """Make a unary call.
+
+        It is made again at each other server, while the deadline lasts, when the failure or
+        the contract says that this changes nothing twice.
 
         Raises:
             FabricError: it failed.
         """
-        try:
-            return await method(request, timeout=self.deadline)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
+        ends = self._how.clock() + self._how.deadline
+        untried = len(self._servers)
+        while True:
+            server = await self._servers.connected()
+            untried -= 1
+            left = max(0.0, ends - self._how.clock())
+            try:
+                return await method(server)(request, timeout=left)
+            except grpc.aio.AioRpcError as error:
+                failure = from_rpc_error(error)
+                if failover.leaves(failure):
+                    self._servers.leave(server)
+                over = not untried or self._how.clock() >= ends
+                if over or not failover.repeats(failure, request):
+                    raise failure from error
 
     async def pages(
-        self, method: grpc.aio.UnaryUnaryMultiCallable[PageRequest, Page], request: PageRequest
+        self, method: Unary[PageRequest, Page], request: PageRequest
     ) -> AsyncIterator[Page]:
         """Iterate over the pages of a list.
 
@@ -82,26 +115,28 @@ class Calls:
             request.page_token = page.next_page_token
 
     async def stream(
-        self, method: grpc.aio.UnaryStreamMultiCallable[Request, Response], request: Request
+        self, method: Streamed[Request, Response], request: Request
     ) -> AsyncGenerator[Response, None]:
         """Make a call that is answered by a stream; it is cancelled when the iterator is closed.
 
         Raises:
             FabricError: it failed.
         """
-        call = method(request)
+        server = await self._servers.connected()
+        call = method(server)(request)
         try:
             async for response in call:
                 yield response
         except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from error
+            failure = from_rpc_error(error)
+            if failover.leaves(failure):
+                self._servers.leave(server)
+            raise failure from error
         finally:
             call.cancel()
 
     async def resumed(
-        self,
-        method: grpc.aio.UnaryStreamMultiCallable[Request, Response],
-        request: Callable[[], Request],
+        self, method: Streamed[Request, Response], request: Callable[[], Request]
     ) -> AsyncGenerator[Response, None]:
         """Make such a call again and again: whenever it is cut, from where it stood.
 
@@ -122,12 +157,12 @@ class Calls:
                         yield response
             except (Unreachable, TryAgain) as error:
                 asked = error.retry_after
-            await self.sleep(backoff.wait(failures, self.random, asked))
+            await self._how.sleep(backoff.wait(failures, self._how.random, asked))
             failures += 1
 
     async def watch(
         self,
-        method: grpc.aio.UnaryStreamMultiCallable[Request, Response],
+        method: Streamed[Request, Response],
         request: Callable[[str], Request],
         events: Callable[[Response], Iterable[Event]],
         after_cursor: str,

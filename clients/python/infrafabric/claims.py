@@ -4,10 +4,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from infrafabric.calls import Calls
+from infrafabric.calls import Caller
 from infrafabric.v1 import coordinator_claim_pb2 as pb2
 from infrafabric.v1.blocker_pb2 import Blocker
-from infrafabric.v1.coordinator_service_pb2_grpc import CoordinatorServiceStub
 from infrafabric.v1.task_pb2 import FAILURE_KIND_PERMANENT, FAILURE_KIND_RETRYABLE, Task
 from infrafabric.values import to_struct
 
@@ -19,26 +18,25 @@ class Claims:
     may raise the FabricErrors that its RPC lists, above all ClaimVoid.
     """
 
-    def __init__(self, stub: CoordinatorServiceStub, calls: Calls) -> None:
-        self._stub = stub
+    def __init__(self, calls: Caller) -> None:
         self._calls = calls
 
     async def claim(self, swarm_id: str, task_id: str) -> pb2.ClaimTaskResponse:
         """Claim a task; losing is an answer with the reason and the owner."""
         request = pb2.ClaimTaskRequest(swarm_id=swarm_id, task_id=task_id)
-        return await self._calls.unary(self._stub.ClaimTask, request)
+        return await self._calls.unary(lambda at: at.coordinator.ClaimTask, request)
 
     async def release(self, swarm_id: str, task_id: str, attempt: int, reason: str = "") -> Task:
         """Give a task back; `reason` has at most 4096 characters."""
         request = pb2.ReleaseTaskRequest(
             swarm_id=swarm_id, task_id=task_id, attempt=attempt, reason=reason
         )
-        return (await self._calls.unary(self._stub.ReleaseTask, request)).task
+        return (await self._calls.unary(lambda at: at.coordinator.ReleaseTask, request)).task
 
     async def extend(self, swarm_id: str, task_id: str, attempt: int) -> Task:
         """Give the claim its whole time to live again."""
         request = pb2.ExtendClaimRequest(swarm_id=swarm_id, task_id=task_id, attempt=attempt)
-        return (await self._calls.unary(self._stub.ExtendClaim, request)).task
+        return (await self._calls.unary(lambda at: at.coordinator.ExtendClaim, request)).task
 
     async def progress(
         self,
@@ -71,7 +69,7 @@ class Claims:
             blocked_on=blocked_on,
             next_action=next_action,
         )
-        return (await self._calls.unary(self._stub.ReportProgress, request)).task
+        return (await self._calls.unary(lambda at: at.coordinator.ReportProgress, request)).task
 
     async def complete(
         self,
@@ -96,7 +94,7 @@ class Claims:
         )
         if result is not None:
             request.result.CopyFrom(to_struct(result))
-        return (await self._calls.unary(self._stub.CompleteTask, request)).task
+        return (await self._calls.unary(lambda at: at.coordinator.CompleteTask, request)).task
 
     async def fail(
         self,
@@ -127,7 +125,7 @@ class Claims:
         )
         if retry_time is not None:
             request.retry_time.FromDatetime(retry_time)
-        return (await self._calls.unary(self._stub.FailTask, request)).task
+        return (await self._calls.unary(lambda at: at.coordinator.FailTask, request)).task
 
     async def report_blocker(
         self,
@@ -154,7 +152,7 @@ class Claims:
             description=description,
             needs=needs,
         )
-        return (await self._calls.unary(self._stub.ReportBlocker, request)).blocker
+        return (await self._calls.unary(lambda at: at.coordinator.ReportBlocker, request)).blocker
 
     async def resolve_blocker(
         self, swarm_id: str, *, task_id: str = "", resolution: str = ""
@@ -169,4 +167,4 @@ class Claims:
         request = pb2.ResolveBlockerRequest(
             swarm_id=swarm_id, task_id=task_id, resolution=resolution
         )
-        return (await self._calls.unary(self._stub.ResolveBlocker, request)).blocker
+        return (await self._calls.unary(lambda at: at.coordinator.ResolveBlocker, request)).blocker

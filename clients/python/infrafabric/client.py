@@ -1,19 +1,18 @@
 """A connection to the fabric, for everything but sessions."""
 
+from collections.abc import Iterable
 from typing import Self
 
 import grpc
 
-from infrafabric.calls import Calls
+from infrafabric import addresses
+from infrafabric.calls import Caller, Calls
 from infrafabric.channel import open_channel
 from infrafabric.claims import Claims
+from infrafabric.servers import Server, Servers
 from infrafabric.statuses import Statuses
 from infrafabric.swarms import Swarms
 from infrafabric.tasks import Tasks
-from infrafabric.v1.coordinator_service_pb2_grpc import CoordinatorServiceStub
-from infrafabric.v1.governor_service_pb2_grpc import GovernorServiceStub
-from infrafabric.v1.notify_service_pb2_grpc import NotifyServiceStub
-from infrafabric.v1.witness_service_pb2_grpc import WitnessServiceStub
 from infrafabric.witness import Witness
 
 
@@ -26,8 +25,9 @@ class Client:
             task = await client.tasks.create(Task(title="read this"))
 
     Args:
-        target: the server, as `host:port`.
-        calls: deadline, sleep and randomness of the calls; None for the usual ones.
+        target: the server, as `host:port`; of several, separated by commas or in a list, one is
+            used at a time, and the next when it cannot be reached or is about to stop.
+        calls: deadline, sleep, randomness and clock of the calls; None for the usual ones.
         channel: a channel to use instead of plaintext to the target; closed with the client.
 
     Attributes:
@@ -40,19 +40,21 @@ class Client:
 
     def __init__(
         self,
-        target: str,
+        target: str | Iterable[str],
         *,
         calls: Calls | None = None,
         channel: grpc.aio.Channel | None = None,
     ) -> None:
-        calls = calls or Calls()
-        self._channel = channel or open_channel(target)
-        coordinator = CoordinatorServiceStub(self._channel)
-        self.tasks = Tasks(coordinator, calls)
-        self.claims = Claims(coordinator, calls)
-        self.swarms = Swarms(coordinator, GovernorServiceStub(self._channel), calls)
-        self.statuses = Statuses(NotifyServiceStub(self._channel), calls)
-        self.witness = Witness(WitnessServiceStub(self._channel), calls)
+        how = calls or Calls()
+        channels = [channel] if channel else [open_channel(at) for at in addresses.split(target)]
+        first = addresses.beginning(len(channels), how.random)
+        self._servers = Servers([Server(each) for each in channels], first)
+        caller = Caller(self._servers, how)
+        self.tasks = Tasks(caller)
+        self.claims = Claims(caller)
+        self.swarms = Swarms(caller)
+        self.statuses = Statuses(caller)
+        self.witness = Witness(caller)
 
     async def __aenter__(self) -> Self:
         return self
@@ -61,5 +63,5 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; calls under way are cancelled."""
-        await self._channel.close()
+        """Close the connections; calls under way are cancelled."""
+        await self._servers.close()

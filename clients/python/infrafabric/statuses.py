@@ -2,9 +2,8 @@
 
 from collections.abc import AsyncIterator
 
-from infrafabric.calls import Calls
+from infrafabric.calls import Caller
 from infrafabric.v1 import notify_service_pb2 as pb2
-from infrafabric.v1.notify_service_pb2_grpc import NotifyServiceStub
 
 
 class Statuses:
@@ -13,17 +12,16 @@ class Statuses:
     Every method may raise the FabricErrors that its RPC lists.
     """
 
-    def __init__(self, stub: NotifyServiceStub, calls: Calls) -> None:
-        self._stub = stub
+    def __init__(self, calls: Caller) -> None:
         self._calls = calls
 
     async def notify(self, report: pb2.NotifyRequest) -> pb2.NotifyResponse:
         """Report a swarm's status; an unknown swarm registers itself."""
-        return await self._calls.unary(self._stub.Notify, report)
+        return await self._calls.unary(lambda at: at.notify.Notify, report)
 
     def pages(self) -> AsyncIterator[pb2.GetStatusResponse]:
         """Iterate over pages of statuses by swarm id; the first one has the open blockers."""
-        return self._calls.pages(self._stub.GetStatus, pb2.GetStatusRequest())
+        return self._calls.pages(lambda at: at.notify.GetStatus, pb2.GetStatusRequest())
 
     def watch(self, after_cursor: str = "") -> AsyncIterator[pb2.StatusEvent]:
         """Iterate over a snapshot and then every change, over cuts, without end.
@@ -32,7 +30,7 @@ class Statuses:
             after_cursor: cursor of the last event that was handled; empty for a snapshot.
         """
         return self._calls.watch(
-            self._stub.WatchStatus,
+            lambda at: at.notify.WatchStatus,
             lambda cursor: pb2.WatchStatusRequest(after_cursor=cursor),
             lambda response: response.events,
             after_cursor,
@@ -46,4 +44,4 @@ class Statuses:
             request_id: makes a repeat harmless for 24 hours; may be empty.
         """
         request = pb2.BroadcastRequest(message=message, request_id=request_id)
-        return (await self._calls.unary(self._stub.Broadcast, request)).sessions
+        return (await self._calls.unary(lambda at: at.notify.Broadcast, request)).sessions

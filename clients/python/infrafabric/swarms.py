@@ -2,14 +2,12 @@
 
 from collections.abc import AsyncIterator, Iterable
 
-from infrafabric.calls import Calls
+from infrafabric.calls import Caller
 from infrafabric.v1 import coordinator_swarm_pb2 as pb2
-from infrafabric.v1.coordinator_service_pb2_grpc import CoordinatorServiceStub
 from infrafabric.v1.governor_service_pb2 import (
     FindQualifiedSwarmRequest,
     FindQualifiedSwarmResponse,
 )
-from infrafabric.v1.governor_service_pb2_grpc import GovernorServiceStub
 from infrafabric.v1.swarm_pb2 import Swarm
 
 
@@ -19,11 +17,7 @@ class Swarms:
     Every method may raise the FabricErrors that its RPC lists.
     """
 
-    def __init__(
-        self, coordinator: CoordinatorServiceStub, governor: GovernorServiceStub, calls: Calls
-    ) -> None:
-        self._coordinator = coordinator
-        self._governor = governor
+    def __init__(self, calls: Caller) -> None:
         self._calls = calls
 
     async def register(
@@ -51,24 +45,24 @@ class Swarms:
             model=model,
             max_concurrent_tasks=max_concurrent_tasks,
         )
-        return (await self._calls.unary(self._coordinator.RegisterSwarm, request)).swarm
+        return (await self._calls.unary(lambda at: at.coordinator.RegisterSwarm, request)).swarm
 
     async def get(self, swarm_id: str) -> Swarm:
         """Return a swarm."""
         request = pb2.GetSwarmRequest(swarm_id=swarm_id)
-        return (await self._calls.unary(self._coordinator.GetSwarm, request)).swarm
+        return (await self._calls.unary(lambda at: at.coordinator.GetSwarm, request)).swarm
 
     async def list(self) -> AsyncIterator[Swarm]:
         """Iterate over all swarms by id, page by page."""
         request = pb2.ListSwarmsRequest()
-        async for page in self._calls.pages(self._coordinator.ListSwarms, request):
+        async for page in self._calls.pages(lambda at: at.coordinator.ListSwarms, request):
             for swarm in page.swarms:
                 yield swarm
 
     async def deregister(self, swarm_id: str) -> tuple[str, ...]:
         """Forget a swarm; return the tasks that went back."""
         request = pb2.DeregisterSwarmRequest(swarm_id=swarm_id)
-        response = await self._calls.unary(self._coordinator.DeregisterSwarm, request)
+        response = await self._calls.unary(lambda at: at.coordinator.DeregisterSwarm, request)
         return tuple(response.released_task_ids)
 
     async def find_qualified(
@@ -94,4 +88,4 @@ class Swarms:
             explain=explain,
             page_size=page_size,
         )
-        return await self._calls.unary(self._governor.FindQualifiedSwarm, request)
+        return await self._calls.unary(lambda at: at.governor.FindQualifiedSwarm, request)

@@ -2,9 +2,8 @@
 
 from collections.abc import AsyncIterator, Iterable
 
-from infrafabric.calls import Calls
+from infrafabric.calls import Caller
 from infrafabric.v1 import coordinator_task_pb2 as pb2
-from infrafabric.v1.coordinator_service_pb2_grpc import CoordinatorServiceStub
 from infrafabric.v1.task_pb2 import Task, TaskState
 
 
@@ -14,8 +13,7 @@ class Tasks:
     Every method may raise the FabricErrors that its RPC lists.
     """
 
-    def __init__(self, stub: CoordinatorServiceStub, calls: Calls) -> None:
-        self._stub = stub
+    def __init__(self, calls: Caller) -> None:
         self._calls = calls
 
     async def create(self, task: Task, *, request_id: str = "") -> Task:
@@ -26,7 +24,7 @@ class Tasks:
             request_id: makes a repeat harmless for 24 hours; may be empty.
         """
         request = pb2.CreateTaskRequest(task=task, request_id=request_id)
-        return (await self._calls.unary(self._stub.CreateTask, request)).task
+        return (await self._calls.unary(lambda at: at.coordinator.CreateTask, request)).task
 
     async def create_all(self, tasks: Iterable[Task], *, request_id: str = "") -> tuple[Task, ...]:
         """Create a board, all or nothing; return its tasks in the same order.
@@ -36,12 +34,14 @@ class Tasks:
             request_id: makes a repeat harmless for 24 hours; may be empty.
         """
         request = pb2.CreateTasksRequest(tasks=tasks, request_id=request_id)
-        return tuple((await self._calls.unary(self._stub.CreateTasks, request)).tasks)
+        return tuple(
+            (await self._calls.unary(lambda at: at.coordinator.CreateTasks, request)).tasks
+        )
 
     async def get(self, task_id: str) -> Task:
         """Return a task."""
         request = pb2.GetTaskRequest(task_id=task_id)
-        return (await self._calls.unary(self._stub.GetTask, request)).task
+        return (await self._calls.unary(lambda at: at.coordinator.GetTask, request)).task
 
     async def list(
         self, *, states: Iterable[TaskState.ValueType] = (), owner_swarm_id: str = ""
@@ -53,7 +53,7 @@ class Tasks:
             owner_swarm_id: only tasks held by this swarm; empty means all.
         """
         request = pb2.ListTasksRequest(states=states, owner_swarm_id=owner_swarm_id)
-        async for page in self._calls.pages(self._stub.ListTasks, request):
+        async for page in self._calls.pages(lambda at: at.coordinator.ListTasks, request):
             for task in page.tasks:
                 yield task
 
@@ -64,7 +64,7 @@ class Tasks:
             after_cursor: cursor of the last event that was handled; empty for a snapshot.
         """
         return self._calls.watch(
-            self._stub.WatchTasks,
+            lambda at: at.coordinator.WatchTasks,
             lambda cursor: pb2.WatchTasksRequest(after_cursor=cursor),
             lambda response: response.events,
             after_cursor,
@@ -78,19 +78,19 @@ class Tasks:
             reason: why, at most 4096 characters.
         """
         request = pb2.CancelTaskRequest(task_id=task_id, reason=reason)
-        return (await self._calls.unary(self._stub.CancelTask, request)).task
+        return (await self._calls.unary(lambda at: at.coordinator.CancelTask, request)).task
 
     async def push(self, swarm_id: str, task_id: str) -> Task:
         """Offer an available task to one swarm, which alone may then claim it."""
         request = pb2.PushTaskRequest(swarm_id=swarm_id, task_id=task_id)
-        return (await self._calls.unary(self._stub.PushTask, request)).task
+        return (await self._calls.unary(lambda at: at.coordinator.PushTask, request)).task
 
     async def broadcast(self, task_id: str) -> pb2.BroadcastTaskResponse:
         """Offer an available task to every qualified swarm that has a session."""
         request = pb2.BroadcastTaskRequest(task_id=task_id)
-        return await self._calls.unary(self._stub.BroadcastTask, request)
+        return await self._calls.unary(lambda at: at.coordinator.BroadcastTask, request)
 
     async def assign(self, task_id: str) -> pb2.AssignTaskResponse:
         """Claim an available task for the best swarm that has a session."""
         request = pb2.AssignTaskRequest(task_id=task_id)
-        return await self._calls.unary(self._stub.AssignTask, request)
+        return await self._calls.unary(lambda at: at.coordinator.AssignTask, request)

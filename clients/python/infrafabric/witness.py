@@ -3,10 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from infrafabric.calls import Calls
+from infrafabric.calls import Caller
 from infrafabric.v1 import witness_service_pb2 as pb2
 from infrafabric.v1.entry_pb2 import Entry
-from infrafabric.v1.witness_service_pb2_grpc import WitnessServiceStub
 
 
 class Witness:
@@ -15,8 +14,7 @@ class Witness:
     Every method may raise the FabricErrors that its RPC lists.
     """
 
-    def __init__(self, stub: WitnessServiceStub, calls: Calls) -> None:
-        self._stub = stub
+    def __init__(self, calls: Caller) -> None:
         self._calls = calls
 
     async def query(self, filters: pb2.QueryEntriesRequest | None = None) -> AsyncIterator[Entry]:
@@ -28,7 +26,7 @@ class Witness:
         request = pb2.QueryEntriesRequest()
         if filters is not None:
             request.CopyFrom(filters)
-        async for page in self._calls.pages(self._stub.QueryEntries, request):
+        async for page in self._calls.pages(lambda at: at.witness.QueryEntries, request):
             for entry in page.entries:
                 yield entry
 
@@ -41,7 +39,7 @@ class Witness:
         request = pb2.TailEntriesRequest()
         if filters is not None:
             request.CopyFrom(filters)
-        tail = self._calls.resumed(self._stub.TailEntries, lambda: request)
+        tail = self._calls.resumed(lambda at: at.witness.TailEntries, lambda: request)
         async with aclosing(tail) as responses:
             async for response in responses:
                 for entry in response.entries:

@@ -12,9 +12,11 @@ from infrafabric.money import parse_usd
 DEFAULT_SERVER = "127.0.0.1:50051"
 
 
-def _address(text: str) -> str:
-    if "://" in text or not re.fullmatch(r"\S+:\S+", text):
-        raise typer.BadParameter(f"must be HOST:PORT, such as {DEFAULT_SERVER}")
+def _addresses(text: str) -> str:
+    if "://" in text or not re.fullmatch(r"[^\s,]+:[^\s,]+(,[^\s,]+:[^\s,]+)*", text):
+        raise typer.BadParameter(
+            f"must be HOST:PORT, such as {DEFAULT_SERVER}, or several separated by commas"
+        )
     return text
 
 
@@ -22,10 +24,10 @@ Server = Annotated[
     str,
     typer.Option(
         "--server",
-        parser=_address,
+        parser=_addresses,
         envvar="INFRAFABRIC_SERVER",
-        metavar="HOST:PORT",
-        help="The fabric's gRPC port.",
+        metavar="HOST:PORT,...",
+        help="The fabric's gRPC port; of several servers, one that answers is used.",
     ),
 ]
 Json = Annotated[

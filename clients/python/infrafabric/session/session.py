@@ -11,6 +11,7 @@ from typing import Self
 
 import grpc
 
+from infrafabric import addresses
 from infrafabric.channel import open_channel
 from infrafabric.errors import StaleAttempt
 from infrafabric.session.deliveries import Deliveries
@@ -64,7 +65,8 @@ class SessionOptions:
         channel: opens the channel of each stream; None means plaintext to the target.
         clock: returns seconds that never go back.
         sleep: waits for some seconds.
-        random: returns a number in [0, 1); spreads heartbeats and reconnections.
+        random: returns a number in [0, 1); spreads sessions over servers, heartbeats and
+            reconnections.
     """
 
     model: str = ""
@@ -90,7 +92,8 @@ class Session:
     of each task and every decision wait and are sent when the connection is back.
 
     Args:
-        target: the server, as `host:port`.
+        target: the server, as `host:port`; of several, separated by commas or in a list, each
+            stream goes to the next one, and the claims stay.
         swarm_id: who connects; registered when it is unknown.
         capabilities: what it can do, at most 64; empty leaves what is registered.
         slots: tasks that it works on at the same time, 1 to 64; 0 leaves what is registered.
@@ -104,7 +107,7 @@ class Session:
 
     def __init__(
         self,
-        target: str,
+        target: str | Iterable[str],
         *,
         swarm_id: str,
         capabilities: Iterable[str] = (),
@@ -136,7 +139,7 @@ class Session:
         )
         self._exchange = Exchange(self._protocol)
         around = Surroundings(
-            channel=options.channel or (lambda: open_channel(target)),
+            channel=options.channel or _channels(target, options.random),
             clock=options.clock,
             sleep=options.sleep,
             random=options.random,
@@ -303,6 +306,13 @@ class Session:
         if not runner.cancelled():
             self._crash = _only(runner.exception())
         self._deliveries.end(self._protocol.stopped_by or self._crash)
+
+
+def _channels(
+    target: str | Iterable[str], random: Callable[[], float]
+) -> Callable[[], grpc.aio.Channel]:
+    turns = addresses.in_turn(addresses.split(target), random)
+    return lambda: open_channel(next(turns))
 
 
 def _every_offer(task: Task) -> bool:
