@@ -5,11 +5,12 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from pydantic import BaseModel
 
+from infrafabric_server.store.following import Announcer, Follower
 from infrafabric_server.store.progress import Progress
 from infrafabric_server.store.protocol import (
     Compacted,
@@ -34,35 +35,23 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 AnyEntry = Entry[Any]
 # Keys asked for at a time while the views are loaded.
 _PAGE = 1000
+# Revisions that a store may be ahead of a late watch for what is heard of it to be believed.
+_FURTHEST = 100_000
 # A key that is read for the revision that comes with it.
 _NOWHERE = "nothing/nowhere"
 
 
 @dataclass(slots=True)
 class _Ahead:
-    """A key that an own commit changed at `revision`, before the watch came there.
+    """A key that a commit is known to have changed at `revision`, before the watch came there.
 
-    `settled` is the key as it was at the watch's revision, decoded or not.
+    `settled` is the key as it was at the watch's revision, decoded or not. `confirmed` is set
+    when the watch has brought the change, too: one that was only heard of may never have been.
     """
 
     revision: int
     settled: AnyEntry | KeyValue | None
-
-
-class Follower(Protocol):
-    """Hears of every revision that the views hold, in order."""
-
-    def take(self, batch: WatchBatch) -> None:
-        """Take the next revision; the views hold it already."""
-        ...
-
-    def start_over(self, revision: int) -> None:
-        """Take notice that the views were loaded at `revision`; what came before is unknown."""
-        ...
-
-    def end(self, failure: Exception) -> None:
-        """Take notice that nothing follows, and why."""
-        ...
+    confirmed: bool = False
 
 
 class Mirror:
@@ -85,6 +74,7 @@ class Mirror:
         self._ahead: dict[str, _Ahead] = {}
         self._own: deque[tuple[int, str]] = deque()
         self._followers: list[Follower] = []
+        self._announcers: list[Announcer] = []
         self._ended = asyncio.Event()
         self._stopped = asyncio.Event()
         self._stopped.set()
@@ -167,9 +157,7 @@ class Mirror:
         views show what really happened as soon as the watch brings it.
         """
         result = await self._store.txn(compares, success, failure)
-        if result.revision > self.revision:
-            ops = success if result.succeeded else failure
-            self._show([op for op in ops if not isinstance(op, Get)], result.revision)
+        self._applied(success if result.succeeded else failure, result.revision)
         return result
 
     async def fold(
@@ -177,12 +165,35 @@ class Mirror:
     ) -> FoldResult:
         """Apply a fold, as `Store.fold` does, and show what it changed, as `commit` does."""
         result = await self._store.fold(guard, writes, members)
-        if result.succeeded and result.revision > self.revision:
+        if result.succeeded:
             ops: list[Op] = [*writes]
             for member, each in zip(members, result.members, strict=True):
                 ops += member.success if each.succeeded else member.failure
-            self._show([op for op in ops if not isinstance(op, Get)], result.revision)
+            self._applied(ops, result.revision)
         return result
+
+    def announce(self, listener: Announcer) -> None:
+        """Tell `listener` of every own commit that changed a view: its revision and its writes."""
+        self._announcers.append(listener)
+
+    def hear(self, revision: int, writes: Sequence[Write]) -> None:
+        """Show what another process says that it has written at `revision`.
+
+        The watch brings it, too, so it may get lost, come late or twice. Nothing is believed that
+        is further ahead than a store gets while a watch is late. Raises StoreRefused for a value
+        that is not of its view's model.
+        """
+        if self.revision < revision <= self.revision + _FURTHEST:
+            self._show(writes, revision)
+
+    def _applied(self, ops: Sequence[Op], revision: int) -> None:
+        writes = [op for op in ops if not isinstance(op, Get)]
+        if revision > self.revision:
+            self._show(writes, revision)
+        if self._announcers and writes:
+            shown = [op for op in writes if self._view_of(op.key) is not None]
+            for announce in self._announcers:
+                announce(revision, shown)
 
     def follow(self, follower: Follower) -> None:
         """Tell `follower` of each revision from now on, in order, when the views hold it."""
@@ -235,7 +246,7 @@ class Mirror:
             if ahead is None or ahead.revision <= self.revision:
                 self._ahead[op.key] = _Ahead(revision, known)
             elif ahead.revision < revision:
-                ahead.revision = revision
+                ahead.revision, ahead.confirmed = revision, False
             else:
                 continue
             self._own.append((revision, op.key))
@@ -252,7 +263,7 @@ class Mirror:
             and not self._take_own(view, event, batch.revision)
         ]
         changes = [(view, view.replace(id_, entry, batch.revision)) for view, id_, entry in fresh]
-        self._settle(batch.revision)
+        changes += self._settle(batch.revision)
         self._tell((view, change) for view, change in changes if change is not None)
         for follower in self._followers:
             follower.take(batch)
@@ -262,6 +273,7 @@ class Mirror:
         if ahead is None or ahead.revision < revision:
             return False
         ahead.settled = event.kv
+        ahead.confirmed = ahead.revision == revision
         id_ = event.key.removeprefix(view.prefix)
         shown = view.entry(id_)
         # Whether the key was new is known for sure only now.
@@ -299,6 +311,8 @@ class Mirror:
                 same = old is not None and new is not None and old.mod_revision == new.mod_revision
                 if change is not None and not same:
                     changes.append((view, change))
+        for each in self._ahead.values():
+            each.confirmed = each.confirmed or each.revision <= revision
         self._settle(revision)
         self._tell(changes)
         for follower in self._followers:
@@ -326,13 +340,22 @@ class Mirror:
             revision = await self._store.revision()
         return revision, found
 
-    def _settle(self, revision: int) -> None:
+    def _settle(self, revision: int) -> list[tuple[AnyView, Change[Any] | None]]:
+        """Note that the views hold all up to `revision`; return what had to be taken back."""
         self._progress.advance(revision)
+        back: list[tuple[AnyView, Change[Any] | None]] = []
         while self._own and self._own[0][0] <= revision:
             key = self._own.popleft()[1]
             ahead = self._ahead.get(key)
-            if ahead is not None and ahead.revision <= revision:
-                del self._ahead[key]
+            if ahead is None or ahead.revision > revision:
+                continue
+            del self._ahead[key]
+            view = self._view_of(key)
+            if view is not None and not ahead.confirmed:
+                settled = ahead.settled
+                entry = view.read(settled) if isinstance(settled, KeyValue) else settled
+                back.append((view, view.replace(key.removeprefix(view.prefix), entry, revision)))
+        return back
 
     def _tell(self, changes: Iterable[tuple[AnyView, Change[Any]]]) -> None:
         for view, change in changes:

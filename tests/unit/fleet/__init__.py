@@ -1,0 +1,1 @@
+"""Tests of who is there, who leads, and what time it is."""
