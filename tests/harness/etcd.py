@@ -13,7 +13,6 @@ Its release (3.5.1) is for tests only: it can lose data on a crash.
 
 import json
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from infrafabric_server.store.etcd import EtcdAddress
+from tests.harness.ports import free_port
 
 # A start takes a third of a second on a free machine.
 _START_TIMEOUT = 30.0
@@ -47,13 +47,6 @@ def program(name: str) -> str:
     return str(Path(spec.origin).parent / "etcdbin" / name)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class Member:
     """One process of a cluster that can be killed, stopped and started again.
 
@@ -69,9 +62,9 @@ class Member:
     ) -> None:
         self.name = name
         self.log = directory / f"{name}.log"
-        self.endpoint = f"127.0.0.1:{_free_port()}"
-        self.peer = f"http://127.0.0.1:{_free_port()}"
-        self._metrics = f"http://127.0.0.1:{_free_port()}"
+        self.endpoint = f"127.0.0.1:{free_port()}"
+        self.peer = f"http://127.0.0.1:{free_port()}"
+        self._metrics = f"http://127.0.0.1:{free_port()}"
         self._data = directory / name
         self._arguments = tuple(arguments)
         self._scheme = scheme
