@@ -49,11 +49,11 @@ class Nats:
         self.log = directory / "nats.log"
         self._monitor = f"http://127.0.0.1:{free_port()}"
         self._configuration = directory / "nats.conf"
-        sync = "sync_interval: always" if durable else ""
+        sync = ", sync_interval: always" if durable else ""
         lines = [
             f"listen: 127.0.0.1:{self.port}",
             f"http: {self._monitor.removeprefix('http://')}",
-            f'jetstream {{ store_dir: "{directory / "jetstream"}" {sync} }}',
+            f'jetstream {{ store_dir: "{directory / "jetstream"}"{sync} }}',
             *settings,
         ]
         self._configuration.write_text("\n".join(lines))
