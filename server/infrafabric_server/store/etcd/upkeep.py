@@ -16,6 +16,8 @@ from infrafabric_server.store.etcd.wire import etcd_pb2 as pb
 from infrafabric_server.store.protocol import StoreError, StoreRefused
 
 _FORMAT = 1
+# Stands in place of the format while a fabric is being restored.
+RESTORING = "restoring"
 # Seconds that a watch may take to reach a revision before it is helped, and between two helps.
 _QUIET = 0.1
 # Lanes that are swept at a time: within etcd's default of 128 operations.
@@ -25,16 +27,14 @@ _SWEEP = 50
 async def origin(connection: Connection, prefix: str) -> Layout:
     """Return the layout of the fabric under `prefix`, which begins now if it is not there.
 
-    Raises StoreRefused for another format, and StoreError.
+    Raises StoreRefused for another format or a part of a fabric, and StoreError.
     """
     key = Layout(prefix).origin
     begin = pb.TxnRequest()
     begin.compare.add(
         key=key, target=pb.Compare.CREATE, result=pb.Compare.EQUAL
     ).create_revision = 0
-    begin.success.add().request_put.CopyFrom(
-        pb.PutRequest(key=key, value=json.dumps({"format": _FORMAT, "revision": 0}).encode())
-    )
+    begin.success.add().request_put.CopyFrom(pb.PutRequest(key=key, value=begun(0)))
     begin.failure.add().request_range.key = key
     try:
         # Safe to repeat: only the first of all changes anything.
@@ -43,18 +43,38 @@ async def origin(connection: Connection, prefix: str) -> Layout:
         raise store_error(error) from error
     if answer.succeeded:
         return Layout(prefix, answer.header.revision)
-    found = answer.responses[0].response_range.kvs[0]
+    return layout_of(prefix, answer.responses[0].response_range.kvs[0])
+
+
+def begun(revision: int, at: int = 0) -> bytes:
+    """Return what says that a fabric is here, which counted `revision` when etcd counted `at`.
+
+    Without `at`, that is when it was written.
+    """
+    return json.dumps(
+        {"format": _FORMAT, "revision": revision} | ({"at": at} if at else {})
+    ).encode()
+
+
+def layout_of(prefix: str, found: pb.KeyValue) -> Layout:
+    """Return the layout that the origin of a fabric tells. Raises StoreRefused."""
     try:
         facts = json.loads(found.value)
+        if facts["format"] == RESTORING:
+            raise StoreRefused(
+                f"the restore into {prefix}/ was cut off; repeat `infrafabric store restore`"
+            )
         if facts["format"] != _FORMAT:
             raise StoreRefused(
                 f"the fabric under {prefix}/ has format {facts['format']}, this program reads "
                 f"{_FORMAT}: use the release that wrote it, or one that converts it"
             )
-        return Layout(prefix, found.mod_revision - int(facts["revision"]))
-    except (ValueError, KeyError, TypeError) as error:
+        at = int(facts.get("at", found.mod_revision))
+        return Layout(prefix, at - int(facts["revision"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreRefused(
-            f"{key.decode()} in etcd is not what a fabric begins with: is the prefix another's?"
+            f"{found.key.decode()} in etcd is not what a fabric begins with: is the prefix "
+            "another's?"
         ) from error
 
 

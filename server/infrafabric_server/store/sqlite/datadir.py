@@ -3,7 +3,8 @@
 import fcntl
 import os
 import sqlite3
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from infrafabric_server.store.sqlite.schema import (
 )
 from infrafabric_server.store.sqlite.writer import State
 
-_DATABASE = "fabric.db"
+DATABASE = "fabric.db"
+# While it is there, the directory is being filled by a restore.
+RESTORING = "fabric.restoring"
 _LOCK_FILE = "fabric.lock"
 _PRIVATE = 0o600
 # The writer's statements differ by their number of rows; all of them stay prepared.
@@ -45,11 +48,15 @@ class DataDir:
     """
 
     def __init__(self, path: Path, quota: int | None = None) -> None:
-        self.database = path / _DATABASE
+        self.database = path / DATABASE
         try:
             with ExitStack() as resources:
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
-                _lock(path, resources)
+                resources.enter_context(lock(path))
+                if (path / RESTORING).exists():
+                    raise StoreRefused(
+                        f"the restore into {path} was cut off; repeat `infrafabric store restore`"
+                    )
                 # SQLite gives its other files the mode of this one.
                 os.close(os.open(self.database, os.O_RDWR | os.O_CREAT, _PRIVATE))
                 self.connection = resources.enter_context(closing(self._connect()))
@@ -97,14 +104,7 @@ class DataDir:
             self._pragma("journal_mode=WAL")
             self.connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} {MARKS} COMMIT")
             return
-        if application != APPLICATION_ID:
-            raise self._refused("is not a database of this program")
-        version = self._pragma("user_version")
-        if version != FORMAT:
-            raise StoreRefused(
-                f"{self.database} has format {version}, and this program knows format {FORMAT}; "
-                "start the version of the program that wrote it, or a newer one"
-            )
+        check_format(self.connection, self.database)
         verdict = self._pragma("quick_check(1)")
         if verdict != "ok":
             raise self._refused(f"is damaged ({verdict})")
@@ -120,16 +120,37 @@ class DataDir:
         return StoreRefused(f"{self.database} {why}; {_RESTORE}")
 
 
-def _lock(path: Path, resources: ExitStack) -> None:
-    lock = os.open(path / _LOCK_FILE, os.O_RDWR | os.O_CREAT, _PRIVATE)
-    resources.callback(os.close, lock)
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Have the directory for this process alone within the block.
+
+    Raises StoreRefused when another process has it, OSError when it cannot be written to.
+    """
+    descriptor = os.open(path / _LOCK_FILE, os.O_RDWR | os.O_CREAT, _PRIVATE)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreRefused(
+                f"the data directory {path} is in use by another process; "
+                "stop that one, or choose another directory"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def check_format(connection: sqlite3.Connection, database: Path) -> None:
+    """Raise StoreRefused unless `database` is one of this program, in the format that it knows."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application != APPLICATION_ID:
+        raise StoreRefused(f"{database} is not a database of this program; {_RESTORE}")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version != FORMAT:
         raise StoreRefused(
-            f"the data directory {path} is in use by another process; "
-            "stop that one, or choose another directory"
-        ) from error
+            f"{database} has format {version}, and this program knows format {FORMAT}; "
+            "start the version of the program that wrote it, or a newer one"
+        )
 
 
 def _read_state(connection: sqlite3.Connection) -> State:
