@@ -97,8 +97,8 @@ class Proxy:
                 _reset(writer)
                 return
             await self._forward(reader, writer)
-        except* (ConnectionError, asyncio.CancelledError):
-            pass  # the reset is what this proxy is for; a cancelled handler is a closed proxy
+        except* (OSError, asyncio.CancelledError):
+            pass  # a reset is what this proxy is for; a cancelled handler is a closed proxy
         finally:
             self._handlers.discard(task)
 

@@ -1,0 +1,1 @@
+"""Traffic from many clients under faults, its history, and the model that judges it."""

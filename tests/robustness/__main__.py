@@ -1,0 +1,63 @@
+"""Traffic and faults from a seed, judged: `python -m tests.robustness --seconds 60`.
+
+Exit status: 0 without a violation, 1 with one, 2 when the arguments make no run.
+"""
+
+import argparse
+import asyncio
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.robustness.check import judge
+from tests.robustness.evidence import read
+from tests.robustness.report import lines
+from tests.robustness.run import SETUPS, Plan, UnknownFaultError, run
+
+
+def main() -> int:
+    """Run, judge, report; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.robustness", description=__doc__)
+    parser.add_argument("--setup", choices=sorted(SETUPS), default="embedded")
+    parser.add_argument("--seconds", type=float, default=60.0, help="that the traffic lasts")
+    parser.add_argument("--seed", type=int, default=None, help="of all chance; default: a new one")
+    parser.add_argument("--faults", help="some of them, with commas, or none; default: all")
+    parser.add_argument("--folder", type=Path, help="keep the evidence here (a new folder)")
+    parser.add_argument("--judge", type=Path, help="run nothing: judge the evidence of this folder")
+    options = parser.parse_args()
+    seed = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
+    names = None if options.faults is None else tuple(options.faults.split(","))
+    plan = Plan(options.setup, options.seconds, seed, () if names == ("none",) else names)
+    if options.judge:
+        return _verdict(plan, options.judge, None)
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="robustness-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"seed {seed}, evidence in {folder}", flush=True)
+    try:
+        asyncio.run(_run(plan, folder))
+    except UnknownFaultError as error:
+        print(f"tests.robustness: {error}", file=sys.stderr)
+        return 2
+    return _verdict(plan, folder, None if options.folder else folder)
+
+
+async def _run(plan: Plan, folder: Path) -> None:
+    await run(plan, folder)
+
+
+def _verdict(plan: Plan, folder: Path, remove: Path | None) -> int:
+    evidence = read(folder)
+    violations = judge(evidence)
+    for line in lines(plan, evidence, violations):
+        print(line)
+    if violations:
+        return 1
+    if remove is not None:
+        shutil.rmtree(remove)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,249 @@
+"""Every acknowledged request has its one effect, and every effect its request.
+
+A request carries a tag that its witness entry repeats: in the reason, the note, the text, the
+cost. So an effect can be told from the effect of any other request.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.robustness.check.replay import Replay
+from tests.robustness.check.tasks import CANCELLED, FAILED
+from tests.robustness.check.violation import Violation
+from tests.robustness.evidence import Entry, Evidence
+from tests.robustness.history import Operation, Outcome
+
+# Where the entry of each kind of request repeats the tag.
+TAGS: dict[str, tuple[str, str]] = {
+    "complete": ("task_completed", "cost_micros"),
+    "fail": ("task_failed", "reason"),
+    "release": ("task_released", "reason"),
+    "progress": ("progress_reported", "note"),
+    "milestone": ("progress_reported", "note"),
+    "block": ("blocker_reported", "description"),
+    "resolve": ("blocker_resolved", "resolution"),
+    "broadcast": ("broadcast_sent", "message"),
+}
+_DETAIL = dict(TAGS.values())
+
+# A claim that ended by a request of this kind: a repeat of it is acknowledged once more.
+_ENDINGS = frozenset(("complete", "fail", "release"))
+
+# The session library keeps a milestone while there is no connection, and sends only the last
+# one: that it took one is no promise.
+_KEPT = frozenset(("milestone",))
+
+# The incident that a resolution is about has its attempt; a text for everyone has none.
+_WITHOUT_ATTEMPT = frozenset(("resolve", "broadcast"))
+
+# What the client library says by itself, without being asked for it.
+_OF_THE_LIBRARY = frozenset(("the caller that claimed the task has gone",))
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """All repeats of one request."""
+
+    kind: str
+    tag: str
+    operations: tuple[Operation, ...]
+
+    @property
+    def first(self) -> Operation:
+        """The first of them."""
+        return self.operations[0]
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether any of them was answered that it took effect."""
+        return any(operation.acknowledged for operation in self.operations)
+
+    @property
+    def impossible(self) -> bool:
+        """Whether none of them can have taken effect."""
+        return all(_without_effect(operation) for operation in self.operations)
+
+
+def _without_effect(operation: Operation) -> bool:
+    """Tell whether a refusal is certain to be of the only time that the request was sent.
+
+    The session library repeats a request over cuts; the first time may have taken effect. It
+    is recognised for as long as the claim has no successor, which a completed one never has.
+    """
+    repeated = operation.fields.get("via") == "session" and operation.kind != "complete"
+    return operation.outcome is Outcome.REFUSED and not repeated
+
+
+def groups(evidence: Evidence) -> list[Group]:
+    """Return the requests that leave a tag, each with its repeats."""
+    found: defaultdict[tuple[str, str], list[Operation]] = defaultdict(list)
+    for operation in evidence.operations:
+        if operation.kind in TAGS and operation.tag:
+            found[operation.kind, operation.tag].append(operation)
+    return [Group(kind, tag, tuple(operations)) for (kind, tag), operations in found.items()]
+
+
+def tag_of(entry: Entry) -> str:
+    """Return the tag that an entry repeats; empty when entries of its kind carry none."""
+    detail = _DETAIL.get(entry.operation)
+    return "" if detail is None else str(entry.details.get(detail, ""))
+
+
+def by_tag(evidence: Evidence) -> dict[tuple[str, str], list[Entry]]:
+    """Return the entries with a tag, by their operation and tag."""
+    found: defaultdict[tuple[str, str], list[Entry]] = defaultdict(list)
+    for entry in evidence.log:
+        if tag := tag_of(entry):
+            found[entry.operation, tag].append(entry)
+    return found
+
+
+def effects(evidence: Evidence) -> Iterator[Violation]:
+    """Requests that leave a tag: acknowledged once, refused never, nothing from nowhere."""
+    entries = by_tag(evidence)
+    ended = {(e.operation, e.task_id, e.attempt) for e in evidence.log}
+    known: set[tuple[str, str]] = set()
+    for group in groups(evidence):
+        decision = TAGS[group.kind][0]
+        known.add((decision, group.tag))
+        found = entries.get((decision, group.tag), [])
+        asked = group.first
+        about = f"{group.kind} {group.tag} of {asked.swarm_id or asked.client} {asked.task_id}"
+        if len(found) > 1:
+            yield _violation("effect-once", group, f"{about} took effect {len(found)} times")
+        if group.acknowledged and not found and group.kind not in _KEPT:
+            end = (decision, asked.task_id, asked.attempt)
+            if group.kind not in _ENDINGS or end not in ended:
+                yield _violation(
+                    "acknowledged-is-kept", group, f"{about} was acknowledged and has no entry"
+                )
+        if group.impossible and found:
+            yield _violation(
+                "refused-has-no-effect",
+                group,
+                f"{about} was refused ({asked.reason}) and took effect",
+            )
+        for entry in found:
+            attempt = asked.attempt if group.kind not in _WITHOUT_ATTEMPT else entry.attempt
+            if (entry.task_id, entry.attempt) != (asked.task_id, attempt):
+                yield _violation("effect-as-asked", group, f"{about} became {entry.body}")
+    for operation in evidence.of_kind("status"):
+        known.add(("blocker_reported", operation.tag))
+        for status in ("idle", "busy", "help"):
+            known.add(("blocker_resolved", f"{operation.swarm_id} reported {status}"))
+    for (decision, tag), found in entries.items():
+        if (decision, tag) not in known and tag not in _OF_THE_LIBRARY:
+            entry = found[0]
+            yield Violation(
+                "every-entry-has-a-cause",
+                f"entry {entry.sequence}: nobody asked for {decision} {tag}",
+                entry.task_id,
+                entry.swarm_id,
+            )
+
+
+def _violation(check: str, group: Group, text: str) -> Violation:
+    return Violation(check, text, group.first.task_id, group.first.swarm_id)
+
+
+def creations(evidence: Evidence) -> Iterator[Violation]:
+    """Boards: all or nothing, once for each request id, acknowledged ones for ever."""
+    created = Counter(entry.task_id for entry in evidence.entries("task_created"))
+    for task_id, count in created.items():
+        if count > 1:
+            yield Violation("created-once", f"{task_id} was created {count} times", task_id)
+    asked: set[str] = set()
+    answers: dict[str, tuple[str, ...]] = {}
+    for operation in evidence.of_kind("create"):
+        named = [task["task_id"] for task in operation.fields["tasks"]]
+        ids = tuple(operation.answer.get("task_ids", ()))
+        asked |= set(ids or named)
+        there = [task_id for task_id in ids or named if task_id in created]
+        if operation.acknowledged and len(there) < len(named):
+            yield Violation(
+                "acknowledged-is-kept",
+                f"the board {operation.tag} was acknowledged, and {len(named) - len(there)} of "
+                f"its {len(named)} tasks are not in the log",
+                (ids or tuple(named))[0],
+            )
+        elif there and len(there) < len(named) and all(named):
+            yield Violation(
+                "board-all-or-nothing",
+                f"of the board {operation.tag} only {len(there)} of {len(named)} tasks exist",
+                there[0],
+            )
+        if operation.acknowledged and answers.setdefault(operation.tag, ids) != ids:
+            yield Violation(
+                "created-once",
+                f"the board {operation.tag} was answered with other tasks the second time",
+                ids[0],
+            )
+    asked |= {operation.task_id for operation in evidence.of_kind("hand-over")}
+    # Of a board without ids whose answer was lost for good, nobody knows the names.
+    nameless = any(
+        not task["task_id"]
+        for operation in evidence.of_kind("create")
+        if operation.outcome is Outcome.UNKNOWN
+        for task in operation.fields["tasks"]
+    )
+    for task_id in created:
+        if task_id not in asked and not (nameless and task_id.startswith("task-")):
+            yield Violation("every-entry-has-a-cause", f"nobody created {task_id}", task_id)
+
+
+def claims(evidence: Evidence) -> Iterator[Violation]:
+    """What a swarm was told that it holds was given to it, and to nobody else."""
+    owners: dict[tuple[str, int], str] = {}
+    for entry in evidence.log:
+        if not entry.grants:
+            continue
+        before = owners.setdefault((entry.task_id, entry.attempt), entry.swarm_id)
+        if before != entry.swarm_id:
+            yield Violation(
+                "one-owner",
+                f"attempt {entry.attempt} of {entry.task_id} was given to {before} and to "
+                f"{entry.swarm_id}",
+                entry.task_id,
+            )
+    for task_id, attempt, swarm_id, how in _told(evidence):
+        owner = owners.get((task_id, attempt))
+        if owner != swarm_id:
+            given = f"it was given to {owner}" if owner else "the log gives it to nobody"
+            yield Violation(
+                "one-owner" if owner else "acknowledged-is-kept",
+                f"{swarm_id} was told ({how}) that it holds {task_id} under attempt {attempt}; "
+                f"{given}",
+                task_id,
+                swarm_id,
+            )
+
+
+def _told(evidence: Evidence) -> Iterator[tuple[str, int, str, str]]:
+    for seen in evidence.seen("received"):
+        what = seen.fields
+        yield what["task_id"], what["attempt"], what["swarm_id"], "by its session"
+    for operation in evidence.of_kind("claim", "hand-over"):
+        if operation.acknowledged and operation.answer["claimed"]:
+            yield operation.task_id, operation.answer["attempt"], operation.swarm_id, "as it asked"
+
+
+def cancellations(evidence: Evidence, replay: Replay) -> Iterator[Violation]:
+    """A task is called off because somebody asked, or because what it waits for has failed."""
+    asked = {op.task_id for op in evidence.of_kind("cancel") if op.outcome is not Outcome.REFUSED}
+    waits_for = {task.task_id: task.dependencies for task in evidence.tasks.values()}
+    for entry in evidence.entries("task_cancelled"):
+        lives = [replay.life(name) for name in waits_for.get(entry.task_id, ())]
+        doomed = any(life is not None and life.state in (FAILED, CANCELLED) for life in lives)
+        if entry.task_id not in asked and not doomed:
+            yield Violation(
+                "every-entry-has-a-cause", f"nobody called {entry.task_id} off", entry.task_id
+            )
+    for operation in evidence.of_kind("cancel"):
+        life = replay.life(operation.task_id)
+        if operation.acknowledged and (life is None or life.state != CANCELLED):
+            yield Violation(
+                "acknowledged-is-kept",
+                f"{operation.task_id} was called off, and is {life.state if life else 'unknown'}",
+                operation.task_id,
+            )

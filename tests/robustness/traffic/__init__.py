@@ -1,0 +1,1 @@
+"""The clients: what they do all day, and what they note of it."""

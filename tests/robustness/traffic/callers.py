@@ -1,0 +1,149 @@
+"""Swarms without a session, which claim by unary calls."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from infrafabric import FabricError
+from infrafabric.v1.coordinator_claim_pb2 import ClaimTaskResponse
+from infrafabric.v1.task_pb2 import DISPATCH_MANUAL, TASK_STATE_AVAILABLE, Task, TaskState
+from tests.robustness.traffic.actor import Actor
+
+SLOTS = 2
+# All callers look at the same few tasks, so that they meet.
+_FIRST = 3
+
+
+class Caller(Actor):
+    """Claims by hand, against the others, and ends its claims or leaves them to time."""
+
+    _registered = False
+
+    async def step(self) -> None:
+        """Claim one task and do something with it."""
+        if not self._registered:
+            answer = await self.ask(
+                "register",
+                lambda client: client.swarms.register(self.name, ["a"], max_concurrent_tasks=SLOTS),
+                swarm_id=self.name,
+            )
+            self._registered = not isinstance(answer, FabricError)
+            return
+        task_id = await self._choice()
+        if task_id is None:
+            await self.pause(0.05, 0.2)
+            return
+        won = await self._claim(task_id)
+        if won:
+            await self._use(task_id, won)
+        await self.pause(0.0, 0.1)
+
+    async def _choice(self) -> str | None:
+        if self.world.closing.is_set():
+            # What the watch has missed must not be left over.
+            client = await self.client()
+            try:
+                found = [
+                    task.task_id
+                    async for task in client.tasks.list(states=[TASK_STATE_AVAILABLE])
+                    if task.dispatch == DISPATCH_MANUAL
+                ]
+            except FabricError:
+                await self.move()
+                return None
+        else:
+            found = list(islice(self._seen(), _FIRST))
+        return self.chance.choice(found) if found else None
+
+    def _seen(self) -> Iterator[str]:
+        return iter(sorted(self.world.manual))
+
+    async def _claim(self, task_id: str) -> int:
+        """Claim a task; return the attempt, 0 when it was not won."""
+        answer = await self.ask(
+            "claim",
+            lambda client: client.claims.claim(self.name, task_id),
+            answer=_claim_answer,
+            swarm_id=self.name,
+            task_id=task_id,
+        )
+        if isinstance(answer, FabricError) or not answer.claimed:
+            return 0
+        self.holds(task_id, answer.task.attempt, self.name)
+        return answer.task.attempt
+
+    async def _use(self, task_id: str, attempt: int) -> None:
+        about: dict[str, Any] = {"swarm_id": self.name, "task_id": task_id, "attempt": attempt}
+        claim = (self.name, task_id, attempt)
+        for _ in range(self.chance.randrange(3)):
+            note, percent = f"note-{self.recorder.tag()}", self.chance.choice((0, 25, 50, 75))
+            # Not repeated: without a request id a repeat is another milestone.
+            await self.ask(
+                "progress",
+                lambda client: client.claims.progress(*claim, percent, note=note),  # noqa: B023  # called at once
+                tag=note,
+                **about,
+            )
+        if self.chance.random() < 0.2:
+            await self.ask("extend", lambda client: client.claims.extend(*claim), **about)
+        ways = {"complete": 10, "fail": 2}
+        if not self.world.closing.is_set():
+            ways |= {"release": 2, "block": 2, "leave": 2}
+        tag = self.recorder.tag()
+        match self.chance.choices(list(ways), list(ways.values()))[0]:
+            case "complete":
+                await self.insist(
+                    "complete",
+                    lambda client: client.claims.complete(*claim, {"cost": tag}, cost_micros=tag),
+                    tag=tag,
+                    **about,
+                )
+            case "fail":
+                reason = f"failed-{tag}"
+                await self.insist(
+                    "fail",
+                    lambda client: client.claims.fail(*claim, reason),
+                    tag=reason,
+                    **about,
+                )
+            case "release":
+                reason = f"released-{tag}"
+                await self.insist(
+                    "release",
+                    lambda client: client.claims.release(*claim, reason),
+                    tag=reason,
+                    **about,
+                )
+            case "block":
+                text = f"blocked-{tag}"
+                await self.ask(
+                    "block",
+                    lambda client: client.claims.report_blocker(
+                        self.name, text, task_id=task_id, attempt=attempt
+                    ),
+                    tag=text,
+                    **about,
+                )
+            case _:
+                return
+
+
+def _claim_answer(answer: ClaimTaskResponse) -> dict[str, object]:
+    return {
+        "claimed": answer.claimed,
+        "attempt": answer.task.attempt,
+        "refusal": answer.refusal,
+        "owner": answer.owner_swarm_id,
+    }
+
+
+def shown(task: Task) -> dict[str, object]:
+    """Return what the history keeps of a task."""
+    return {
+        "task_id": task.task_id,
+        "state": TaskState.Name(task.state).removeprefix("TASK_STATE_"),
+        "attempt": task.attempt,
+        "owner": task.owner_swarm_id,
+        "parked": task.parked,
+        "milestone": task.milestone_percent,
+    }

@@ -1,0 +1,161 @@
+"""Swarms that work through the client library's sessions."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from infrafabric import FabricError, Session, TaskHandle
+from infrafabric.errors import ClaimVoid, InvalidRequest, SessionEnded, Unreachable
+from infrafabric.session.session import SessionOptions
+from tests.robustness.traffic.actor import Actor, World
+
+
+class Worker(Actor):
+    """A swarm with a session: it takes what comes, and ends it in every way there is.
+
+    Now and then its process is replaced: it leaves, or another one takes over with or without
+    the token of the session.
+
+    Args:
+        name: in the history, and of the swarm.
+        world: what it shares with the others.
+        capability: what it can do.
+        slots: tasks at a time.
+    """
+
+    def __init__(self, name: str, world: World, *, capability: str, slots: int) -> None:
+        super().__init__(name, world)
+        self._capability = capability
+        self._slots = slots
+        self._process = 0
+
+    async def run(self) -> None:
+        """Be at work until the run is over, in one process after the other."""
+        token = ""
+        async with asyncio.TaskGroup() as group:
+            while not self.world.over.is_set():
+                session = self._session(token)
+                self._process += 1
+                listener = f"{self.name}.{self._process}"
+                living = group.create_task(self._live(session, listener, group))
+                lives = self.chance.uniform(4.0, 20.0)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(lives):
+                        await self.world.over.wait()
+                token = self.chance.choice(("", session.resume_token))
+                if self.chance.random() < 0.4 or self.world.over.is_set():
+                    living.cancel()
+                    await asyncio.wait((living,))
+
+    def _session(self, token: str) -> Session:
+        return Session(
+            "unused",
+            swarm_id=self.name,
+            capabilities=[self._capability],
+            slots=self._slots,
+            options=SessionOptions(resume_token=token, channel=self.channel),
+        )
+
+    async def _live(self, session: Session, listener: str, group: asyncio.TaskGroup) -> None:
+        """Work until this process is replaced."""
+        handling: set[asyncio.Task[None]] = set()
+        hearing = group.create_task(self._hear(session, listener))
+        try:
+            async with session:
+                with suppress(SessionEnded, StopAsyncIteration):
+                    async for handle in session:
+                        self._received(handle)
+                        task = group.create_task(self._work(handle))
+                        handling.add(task)
+                        task.add_done_callback(handling.discard)
+        finally:
+            hearing.cancel()
+            for task in handling:
+                task.cancel()
+
+    async def _hear(self, session: Session, listener: str) -> None:
+        with suppress(FabricError):
+            async for text in session.broadcasts():
+                self.recorder.see(listener, "text", message=text.message)
+
+    def _received(self, handle: TaskHandle) -> None:
+        self.recorder.see(
+            self.name,
+            "received",
+            swarm_id=self.name,
+            task_id=handle.task_id,
+            attempt=handle.attempt,
+        )
+        self.holds(handle.task_id, handle.attempt, self.name)
+
+    async def _work(self, handle: TaskHandle) -> None:
+        if self.chance.random() < 0.5:
+            tag = f"note-{self.recorder.tag()}"
+            percent = self.chance.choice((25, 50, 75))
+            if not await self._say("milestone", handle, tag, lambda: handle.progress(percent, tag)):
+                return
+        await self.pause(0.0, 0.15)
+        ways: dict[str, int] = {"complete": 12, "fail": 2}
+        if not self.world.closing.is_set():
+            ways |= {"release": 2, "block": 3, "dawdle": 1}
+        way = self.chance.choices(list(ways), list(ways.values()))[0]
+        match way:
+            case "fail":
+                reason = f"failed-{self.recorder.tag()}"
+                await self._say("fail", handle, reason, lambda: handle.fail(reason))
+            case "release":
+                reason = f"released-{self.recorder.tag()}"
+                await self._say("release", handle, reason, lambda: handle.release(reason))
+            case "block":
+                await self._block(handle)
+            case "dawdle":
+                await self.pause(1.0, 4.0)
+                await self._complete(handle)
+            case _:
+                await self._complete(handle)
+
+    async def _complete(self, handle: TaskHandle) -> None:
+        cost = self.recorder.tag()
+        await self._say(
+            "complete",
+            handle,
+            cost,
+            lambda: handle.complete({"cost": cost}, cost_micros=cost),
+        )
+
+    async def _block(self, handle: TaskHandle) -> None:
+        text = f"blocked-{self.recorder.tag()}"
+        if not await self._say("block", handle, text, lambda: handle.block(text)):
+            return
+        try:
+            await handle.unblocked()
+        except FabricError:
+            return
+        await self._complete(handle)
+
+    async def _say(
+        self, kind: str, handle: TaskHandle, tag: object, request: Callable[[], Awaitable[object]]
+    ) -> bool:
+        """Note a decision; tell whether the claim goes on."""
+
+        async def decided() -> object:
+            try:
+                return await request()
+            except SessionEnded as error:
+                # What was asked before the end may have been decided.
+                raise Unreachable(f"the session ended: {error.message}") from error
+
+        try:
+            await self.recorder.call(
+                self.name,
+                kind,
+                decided,
+                tag=tag,
+                via="session",
+                swarm_id=self.name,
+                task_id=handle.task_id,
+                attempt=handle.attempt,
+            )
+        except (ClaimVoid, InvalidRequest, Unreachable):
+            return False
+        return True
