@@ -8,7 +8,9 @@ from infrafabric_server.store.etcd.address import EtcdAddress
 from infrafabric_server.store.protocol import StoreRefused
 
 SQLITE = "sqlite"
+ETCD_TLS = "etcds://"
 LOCAL = "local"
+NATS_TLS = "tls://"
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})")
 _MAX_PORT = 65_535
@@ -19,7 +21,7 @@ def store(name: str, value: object) -> str:
     written = str(value)
     if written == SQLITE:
         return SQLITE
-    if not written.startswith(("etcd://", "etcds://")):
+    if not written.startswith(("etcd://", ETCD_TLS)):
         raise ConfigError(
             f"{name}: must be sqlite, etcd://HOST:PORT,HOST:PORT/PREFIX, or etcds:// for TLS, "
             f"not {_shown(written)}"
@@ -81,7 +83,7 @@ def check(store: str, bus: str, given: Collection[str]) -> None:
             raise ConfigError(
                 f"{name}: means something for several replicas only; give store and bus, too"
             )
-    for service, tls in (("etcd", store.startswith("etcds:")), ("nats", bus.startswith("tls:"))):
+    for service, tls in (("etcd", store.startswith(ETCD_TLS)), ("nats", bus.startswith(NATS_TLS))):
         _check_access(service, given, tls=tls)
     if {"nats_user", "nats_credentials"} <= set(given):
         raise ConfigError("nats_user, nats_credentials: give one of the two")
@@ -96,7 +98,7 @@ def _check_access(service: str, given: Collection[str], *, tls: bool) -> None:
     names = [f"{service}_{name}" for name in ("ca", "cert", "key")]
     used = [name for name in names if name in given]
     if used and not tls:
-        scheme = "etcds://" if service == "etcd" else "tls://"
+        scheme = ETCD_TLS if service == "etcd" else NATS_TLS
         raise ConfigError(f"{used[0]}: certificates need an address that begins with {scheme}")
     _, certificate, key = names
     if (certificate in given) is not (key in given):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
+from infrafabric_server.bus.address import NatsAccess
 from infrafabric_server.config import replicated, values
 from infrafabric_server.config.values import Address, ConfigError
 from infrafabric_server.store.etcd.address import Access, EtcdAddress
@@ -137,6 +138,22 @@ class Settings:
             key_file=self.etcd_key,
             user=self.etcd_user,
             password_file=self.etcd_password_file,
+        )
+
+    def nats_access(self, environ: Mapping[str, str]) -> NatsAccess:
+        """Return what is shown to NATS. Raises BusRefusedError naming a file that is of no use.
+
+        The password is that of the file, or else INFRAFABRIC_NATS_PASSWORD in `environ`.
+        """
+        return NatsAccess.load(
+            environ,
+            tls=self.bus.startswith(replicated.NATS_TLS),
+            ca_file=self.nats_ca,
+            certificate_file=self.nats_cert,
+            key_file=self.nats_key,
+            user=self.nats_user,
+            password_file=self.nats_password_file,
+            credentials_file=self.nats_credentials,
         )
 
 
