@@ -31,10 +31,11 @@ _OPTIONS = (
     # A peer that vanished without a word is noticed after a minute and a half at most;
     # a session is given up sooner, when its lease ends.
     ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
+    # gRPC's keepalive timeout is never applied (grpc/grpc#39239): that of pings is.
+    ("grpc.http2.ping_timeout_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # Clients may send pings of their own, but not more often than this.
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    # Clients look every four seconds whether a silent server still runs; more often is a fault.
+    ("grpc.http2.min_ping_interval_without_data_ms", 3_000),
 )
 
 
