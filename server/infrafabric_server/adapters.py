@@ -2,9 +2,13 @@
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from infrafabric_server.bus.address import NatsAccess
+from infrafabric_server.bus.local import Hub, LocalBus
+from infrafabric_server.bus.nats import NatsBus
+from infrafabric_server.bus.protocol import Bus
 from infrafabric_server.config import Settings
 from infrafabric_server.store.etcd import EtcdStore
 from infrafabric_server.store.protocol import Store
@@ -19,6 +23,7 @@ class Adapters:
 
     store: Store
     log: WitnessLog
+    bus: Bus
     shared: bool
 
 
@@ -26,17 +31,32 @@ class Adapters:
 async def opened(settings: Settings) -> AsyncIterator[Adapters]:
     """Open what the settings name, and close it at the end of the block.
 
-    Raises StoreRefused and StoreUnavailable with what to do, and OSError.
+    Raises StoreRefused, StoreUnavailable and BusRefusedError with what to do, and OSError.
     """
-    store = await _open_store(settings)
-    try:
+    async with AsyncExitStack() as stack:
+        store = await _open_store(settings)
+        stack.push_async_callback(store.close)
+        bus = await _open_bus(settings)
+        stack.push_async_callback(bus.close)
         log = await SqliteWitnessLog.open(settings.data)
-        try:
-            yield Adapters(store, log, settings.shared)
-        finally:
-            await log.close()
-    finally:
-        await store.close()
+        stack.push_async_callback(log.close)
+        yield Adapters(store, log, bus, settings.shared)
+
+
+async def _open_bus(settings: Settings) -> Bus:
+    if not settings.shared:
+        return LocalBus(Hub())
+    access = NatsAccess.load(
+        os.environ,
+        tls=settings.bus.startswith("tls://"),
+        ca_file=settings.nats_ca,
+        certificate_file=settings.nats_cert,
+        key_file=settings.nats_key,
+        user=settings.nats_user,
+        password_file=settings.nats_password_file,
+        credentials_file=settings.nats_credentials,
+    )
+    return await NatsBus.open(settings.bus, access, name=f"infrafabric {settings.grpc}")
 
 
 async def _open_store(settings: Settings) -> Store:

@@ -29,6 +29,7 @@ from infrafabric.v1.governor_service_pb2_grpc import add_GovernorServiceServicer
 from infrafabric.v1.notify_service_pb2_grpc import add_NotifyServiceServicer_to_server
 from infrafabric.v1.witness_service_pb2_grpc import add_WitnessServiceServicer_to_server
 from infrafabric_server.adapters import Adapters, opened
+from infrafabric_server.bus.address import BusRefusedError
 from infrafabric_server.clock import SystemClock
 from infrafabric_server.config import Address, Settings
 from infrafabric_server.coordinator.build import Limits, Parts, build_coordinator
@@ -36,12 +37,8 @@ from infrafabric_server.coordinator.service.servicer import CoordinatorServicer
 from infrafabric_server.edge.grpc_server import GrpcServer, ListenError, Service
 from infrafabric_server.errors import FabricError
 from infrafabric_server.fleet.fleet import Fleet
-from infrafabric_server.fleet.leadership import (
-    ElectedLeader,
-    Leadership,
-    SoleLeader,
-    while_leading,
-)
+from infrafabric_server.fleet.leadership import while_leading
+from infrafabric_server.fleet.replicas import Replicas
 from infrafabric_server.gateway.app import create_app
 from infrafabric_server.gateway.events import Events
 from infrafabric_server.gateway.server import GatewayServer
@@ -88,7 +85,7 @@ def serve(settings: Settings) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(_serve(settings))
-        except (StoreRefused, StoreUnavailable, OSError) as error:
+        except (StoreRefused, StoreUnavailable, BusRefusedError, OSError) as error:
             _log.error("refused_to_start", reason=str(error))
             return 1
         except ExceptionGroup as group:
@@ -128,8 +125,7 @@ class Replica:
 
     settings: Settings
     mirror: Mirror
-    leadership: Leadership
-    elected: ElectedLeader | None
+    replicas: Replicas
     parts: Parts
     notify: Notify
     witness: Witness
@@ -140,12 +136,11 @@ class Replica:
     async def build(cls, settings: Settings, adapters: Adapters) -> "Replica":
         """Connect everything over what is open, and load the views."""
         store, log = adapters.store, adapters.log
-        clock = SystemClock()
         registry = CollectorRegistry()
         name = secrets.token_hex(4)
         mirror = Mirror(store, shared=adapters.shared)
-        elected = ElectedLeader(store, mirror, clock, name) if adapters.shared else None
-        leadership: Leadership = elected or SoleLeader()
+        replicas = _place(settings, adapters, mirror, name)
+        clock, leadership = replicas.clock, replicas.leadership
         fleet = Fleet(mirror)
         roster = Roster()
         governor = Governor(fleet.swarms, roster)
@@ -227,7 +222,7 @@ class Replica:
             loopback=True,
         )
         gateway = GatewayServer(app, events, _bound(settings.http))
-        return cls(settings, mirror, leadership, elected, parts, notify, witness, grpc, gateway)
+        return cls(settings, mirror, replicas, parts, notify, witness, grpc, gateway)
 
     async def run(self, stop: Stop) -> None:
         """Serve until it is asked to stop, then drain: what was accepted is finished and sealed."""
@@ -236,16 +231,20 @@ class Replica:
             def start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
                 return group.create_task(work)
 
+            requests = self.parts.coordinator.records.requests
             inner = [
                 start(self.mirror.run()),
+                start(self.replicas.run()),
                 start(self.parts.background.run()),
                 start(self.parts.dispatcher.run()),
                 start(self.parts.timers.run()),
                 start(self.witness.run()),
-                start(while_leading(self.leadership, self.parts.coordinator.records.requests.run)),
+                start(
+                    while_leading(
+                        self.replicas.leadership, self.parts.coordinator.records.requests.run
+                    )
+                ),
             ]
-            if self.elected is not None:
-                inner.append(start(self.elected.run()))
             self.notify.start()
             inner.append(start(self.notify.run()))
             await asyncio.sleep(0)
@@ -292,6 +291,15 @@ class Replica:
             await self.witness.flush()
         except FabricError as error:
             _log.warning("decisions_left_in_the_outbox", error=str(error))
+
+
+def _place(settings: Settings, adapters: Adapters, mirror: Mirror, name: str) -> Replicas:
+    clock = SystemClock()
+    if not adapters.shared:
+        return Replicas.alone(clock)
+    return Replicas.among(
+        adapters.store, mirror, adapters.bus, clock, replica=name, subject=settings.subject
+    )
 
 
 def _service(

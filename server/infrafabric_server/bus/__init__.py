@@ -1,0 +1,1 @@
+"""The port to news between replicas, and its adapters."""

@@ -1,0 +1,76 @@
+"""Where a NATS cluster is, and who we are to it."""
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+# The variable that holds the password, when no file does.
+PASSWORD_VARIABLE = "INFRAFABRIC_NATS_PASSWORD"
+
+
+class BusRefusedError(Exception):
+    """What is needed to reach the bus cannot be had; the message names the file or setting."""
+
+
+@dataclass(frozen=True, slots=True)
+class NatsAccess:
+    """What is shown to the cluster; nothing of it appears in logs or messages.
+
+    `tls` is set for an address of TLS; `credentials` is a file of a token and its key.
+    """
+
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+    user: str = ""
+    password: str = field(default="", repr=False)
+    credentials: Path | None = None
+
+    @classmethod
+    def load(
+        cls,
+        environ: Mapping[str, str],
+        *,
+        tls: bool = False,
+        ca_file: Path | None = None,
+        certificate_file: Path | None = None,
+        key_file: Path | None = None,
+        user: str = "",
+        password_file: Path | None = None,
+        credentials_file: Path | None = None,
+    ) -> Self:
+        """Read what the files and the environment hold. Raises BusRefusedError naming the file.
+
+        The password is the first line of its file, or else INFRAFABRIC_NATS_PASSWORD.
+        """
+        password = environ.get(PASSWORD_VARIABLE, "")
+        if password_file is not None:
+            password = _read(password_file).split("\n", 1)[0].removesuffix("\r")
+        if user and not password:
+            raise BusRefusedError(
+                f"the NATS user {user} has no password: give it in a file or {PASSWORD_VARIABLE}"
+            )
+        if credentials_file is not None:
+            _read(credentials_file)
+        context = _context(ca_file, certificate_file, key_file) if tls else None
+        return cls(context, user, password if user else "", credentials_file)
+
+
+def _context(
+    ca_file: Path | None, certificate_file: Path | None, key_file: Path | None
+) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+        if certificate_file is not None:
+            context.load_cert_chain(certificate_file, key_file)
+    except (OSError, ssl.SSLError) as error:
+        files = ", ".join(str(each) for each in (ca_file, certificate_file, key_file) if each)
+        raise BusRefusedError(f"the certificates for NATS ({files}): {error}") from error
+    return context
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BusRefusedError(f"{file}: cannot be read: {error}") from error
