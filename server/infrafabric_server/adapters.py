@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from infrafabric_server.bus.address import NatsAccess
 from infrafabric_server.bus.local import Hub, LocalBus
 from infrafabric_server.bus.nats import NatsBus
 from infrafabric_server.bus.protocol import Bus
@@ -46,16 +45,7 @@ async def opened(settings: Settings) -> AsyncIterator[Adapters]:
 async def _open_bus(settings: Settings) -> Bus:
     if not settings.shared:
         return LocalBus(Hub())
-    access = NatsAccess.load(
-        os.environ,
-        tls=settings.bus.startswith("tls://"),
-        ca_file=settings.nats_ca,
-        certificate_file=settings.nats_cert,
-        key_file=settings.nats_key,
-        user=settings.nats_user,
-        password_file=settings.nats_password_file,
-        credentials_file=settings.nats_credentials,
-    )
+    access = settings.nats_access(os.environ)
     return await NatsBus.open(settings.bus, access, name=f"infrafabric {settings.grpc}")
 
 

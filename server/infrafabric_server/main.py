@@ -239,11 +239,7 @@ class Replica:
                 start(self.parts.dispatcher.run()),
                 start(self.parts.timers.run()),
                 start(self.witness.run()),
-                start(
-                    while_leading(
-                        self.replicas.leadership, self.parts.coordinator.records.requests.run
-                    )
-                ),
+                start(while_leading(self.replicas.leadership, requests.run)),
             ]
             self.notify.start()
             inner.append(start(self.notify.run()))
