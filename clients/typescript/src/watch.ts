@@ -1,5 +1,6 @@
 import type { Clients } from "./clients.js";
 import { FabricError } from "./errors.js";
+import { leaves } from "./failover.js";
 import type { TaskEvent } from "./gen/infrafabric/v1/coordinator_task_pb.js";
 import { ErrorReason } from "./gen/infrafabric/v1/error_pb.js";
 import type { StatusEvent } from "./gen/infrafabric/v1/notify_service_pb.js";
@@ -97,5 +98,5 @@ async function* eventsOf<E extends { readonly cursor: string }>(
 /** Tells whether resuming cannot help. */
 function final(error: FabricError): boolean {
   const overflow = error.reason === ErrorReason.QUEUE_OVERFLOW;
-  return !(error.unreachable || overflow || error.retryAfterMs !== undefined);
+  return !(leaves(error) || overflow || error.retryAfterMs !== undefined);
 }

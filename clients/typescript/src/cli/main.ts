@@ -2,6 +2,7 @@
 /** The command line `infrafabric-ts`. */
 
 import { ConnectError } from "@connectrpc/connect";
+import { splitUrls } from "../addresses.js";
 import { type ConnectionOptions, createClients, DEFAULT_URL } from "../clients.js";
 import { FabricError, SessionEndedError } from "../errors.js";
 import { Args, UsageError } from "./args.js";
@@ -19,8 +20,8 @@ ${Object.values(COMMANDS)
   .map(({ synopsis, summary }) => `  ${synopsis}\n      ${summary}\n`)
   .join("\n")}
 every command:
-  --url URL   where the fabric is, as a URL or HOST:PORT; default: INFRAFABRIC_URL,
-              INFRAFABRIC_SERVER, or ${DEFAULT_URL}
+  --url URL   where the fabric is, as a URL or HOST:PORT, or several separated by commas;
+              default: INFRAFABRIC_URL, INFRAFABRIC_SERVER, or ${DEFAULT_URL}
   --json      print one JSON object a line
   --help      print this
 
@@ -50,7 +51,7 @@ async function main([name = "", ...rest]: readonly string[]): Promise<number> {
 }
 
 async function run(command: Command, args: Args, io: Io): Promise<number> {
-  const connection: ConnectionOptions = { url: urlOf(args) };
+  const connection: ConnectionOptions = { url: urlsOf(args) };
   const clients = createClients(connection);
   try {
     return await command.run(args, io, clients, connection);
@@ -60,12 +61,16 @@ async function run(command: Command, args: Args, io: Io): Promise<number> {
 }
 
 /** Returns where the fabric is; `infrafabric` reads INFRAFABRIC_SERVER, which is HOST:PORT. */
-function urlOf(args: Args): string {
+function urlsOf(args: Args): readonly string[] {
   const { INFRAFABRIC_URL, INFRAFABRIC_SERVER } = process.env;
   const given = args.text("url") ?? (INFRAFABRIC_URL || INFRAFABRIC_SERVER || DEFAULT_URL);
-  const url = given.includes("://") ? given : `http://${given}`;
-  if (/^https?:\/\/[^\s/]+\/?$/.test(url) && URL.canParse(url)) return url;
-  throw new UsageError(`the address of the fabric is HOST:PORT or ${DEFAULT_URL}: got "${given}"`);
+  return splitUrls(given).map((address) => {
+    const url = address.includes("://") ? address : `http://${address}`;
+    if (/^https?:\/\/[^\s/]+\/?$/.test(url) && URL.canParse(url)) return url;
+    throw new UsageError(
+      `the address of the fabric is HOST:PORT or ${DEFAULT_URL}: got "${given}"`,
+    );
+  });
 }
 
 function exitCodeOf(error: unknown, io: Io, name: string): number {

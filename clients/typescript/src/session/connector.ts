@@ -1,4 +1,5 @@
-import { type Clients, type ConnectionOptions, createClients } from "../clients.js";
+import { Turns } from "../addresses.js";
+import { type Clients, type ConnectionOptions, createClients, urlsOf } from "../clients.js";
 import { type FabricError, SessionEndedError } from "../errors.js";
 import type { OpenFrame } from "../gen/infrafabric/v1/session_client_pb.js";
 import { ClosingAction, type ServerFrame } from "../gen/infrafabric/v1/session_server_pb.js";
@@ -22,7 +23,7 @@ export interface ConnectorListener {
   disconnected(error: FabricError | undefined, restart: boolean, retryInMs: number): void;
 }
 
-/** Keeps one stream open: reconnects, and resumes where the last stream was. */
+/** Keeps one stream open: reconnects, to the next server, and resumes where the last one was. */
 export class Connector {
   #link: Link | undefined;
   #resume: ResumeState = { token: "", after: "" };
@@ -31,13 +32,16 @@ export class Connector {
   /** The longest that one step of connecting may take, in milliseconds. */
   #patienceMs = MAX_BACKOFF_MS;
   #lastError: FabricError | undefined;
+  readonly #turns: Turns<string>;
 
   constructor(
     private readonly options: ConnectionOptions,
     private readonly outbox: Outbox,
     private readonly listener: ConnectorListener,
     private readonly random: () => number,
-  ) {}
+  ) {
+    this.#turns = new Turns(urlsOf(options), random);
+  }
 
   /** How the last stream failed. */
   get lastError(): FabricError | undefined {
@@ -56,7 +60,10 @@ export class Connector {
    */
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const end = await this.#serve(createClients(this.options), signal);
+      const url = this.#turns.current;
+      const end = await this.#serve(createClients({ ...this.options, url }), signal);
+      // Whatever ended the stream, the next server is as good.
+      this.#turns.leave(url);
       if (signal.aborted) return;
       const step = afterStream(end.closing?.action, end.error);
       if (step === "stop") throw stopped(end);

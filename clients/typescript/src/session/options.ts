@@ -59,8 +59,6 @@ export interface SessionOptions extends ConnectionOptions {
   readonly onAlert?: (blocker: Blocker) => void;
   /** Called when the connection came or went. */
   readonly onConnection?: (change: ConnectionChange) => void;
-  /** Draws from [0, 1) for jitter; default `Math.random`. */
-  readonly random?: () => number;
 }
 
 /** What a stream shows of the one before it. */

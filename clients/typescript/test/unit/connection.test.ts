@@ -35,14 +35,16 @@ const STRANGERS: Readonly<Record<string, () => Server>> = {
 test.each(Object.keys(STRANGERS))("%s fails the calls and nothing else", async (name) => {
   const errors = uncaught();
   const url = await listen((STRANGERS[name] as () => Server)());
-  const clients = createClients({ url });
-  onTestFinished(() => clients.close());
-  const failed = expect.any(FabricError);
-  for (let round = 0; round < 5; round += 1) {
-    const call = clients.coordinator.getTask({ taskId: "t" }, { timeoutMs: 2_000 });
-    expect(FabricError.from(await call.catch((error: unknown) => error)).unreachable).toBe(true);
+  for (const servers of [url, [url, url]]) {
+    const clients = createClients({ url: servers });
+    onTestFinished(() => clients.close());
+    const failed = expect.any(FabricError);
+    for (let round = 0; round < 5; round += 1) {
+      const call = clients.coordinator.getTask({ taskId: "t" }, { timeoutMs: 2_000 });
+      expect(FabricError.from(await call.catch((error: unknown) => error)).unreachable).toBe(true);
+    }
+    await expect(watchStatus(clients, { connectTimeoutMs: 100 }).next()).rejects.toEqual(failed);
   }
-  await expect(watchStatus(clients, { connectTimeoutMs: 100 }).next()).rejects.toEqual(failed);
   const session = Session.open({ url, swarmId: "s", openTimeoutMs: 300 });
   await expect(session).rejects.toThrow(/./);
   await setImmediate();
