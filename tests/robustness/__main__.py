@@ -5,6 +5,7 @@ Exit status: 0 without a violation, 1 with one, 2 when the arguments make no run
 
 import argparse
 import asyncio
+import logging
 import random
 import shutil
 import sys
@@ -35,6 +36,8 @@ def main() -> int:
     folder = options.folder or Path(tempfile.mkdtemp(prefix="robustness-"))
     folder.mkdir(parents=True, exist_ok=True)
     print(f"seed {seed}, evidence in {folder}", flush=True)
+    # Cut sessions are what this is about: they are in the history.
+    logging.getLogger("infrafabric").setLevel(logging.ERROR)
     try:
         asyncio.run(_run(plan, folder))
     except UnknownFaultError as error:

@@ -32,7 +32,7 @@ _ENDINGS = frozenset(("complete", "fail", "release"))
 
 # The session library keeps a milestone while there is no connection, and sends only the last
 # one: that it took one is no promise.
-_KEPT = frozenset(("milestone",))
+KEPT = frozenset(("milestone",))
 
 # The incident that a resolution is about has its attempt; a text for everyone has none.
 _WITHOUT_ATTEMPT = frozenset(("resolve", "broadcast"))
@@ -112,7 +112,7 @@ def effects(evidence: Evidence) -> Iterator[Violation]:
         about = f"{group.kind} {group.tag} of {asked.swarm_id or asked.client} {asked.task_id}"
         if len(found) > 1:
             yield _violation("effect-once", group, f"{about} took effect {len(found)} times")
-        if group.acknowledged and not found and group.kind not in _KEPT:
+        if group.acknowledged and not found and group.kind not in KEPT:
             end = (decision, asked.task_id, asked.attempt)
             if group.kind not in _ENDINGS or end not in ended:
                 yield _violation(

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.robustness.check.effects import TAGS, by_tag, groups
+from tests.robustness.check.effects import KEPT, TAGS, by_tag, groups
 from tests.robustness.check.replay import Replay, Version
 from tests.robustness.check.violation import Violation
 from tests.robustness.evidence import Evidence
@@ -45,8 +45,10 @@ def _placed(evidence: Evidence) -> list[_Placed]:
 def _between(
     sequence: int, operations: list[Operation] | tuple[Operation, ...], task_id: str
 ) -> _Placed:
-    answers = [op.returned for op in operations if op.acknowledged and op.returned is not None]
     first = operations[0]
+    answers = [op.returned for op in operations if op.acknowledged and op.returned is not None]
+    if first.kind in KEPT:
+        answers = []
     return _Placed(
         sequence,
         min(operation.invoked for operation in operations),

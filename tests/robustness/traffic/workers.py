@@ -32,20 +32,24 @@ class Worker(Actor):
     async def run(self) -> None:
         """Be at work until the run is over, in one process after the other."""
         token = ""
+        # One that was cut off when it was replaced may come back and go on.
+        processes: list[asyncio.Task[None]] = []
         async with asyncio.TaskGroup() as group:
             while not self.world.over.is_set():
                 session = self._session(token)
                 self._process += 1
                 listener = f"{self.name}.{self._process}"
-                living = group.create_task(self._live(session, listener, group))
+                processes.append(group.create_task(self._live(session, listener, group)))
                 lives = self.chance.uniform(4.0, 20.0)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(lives):
                         await self.world.over.wait()
                 token = self.chance.choice(("", session.resume_token))
-                if self.chance.random() < 0.4 or self.world.over.is_set():
-                    living.cancel()
-                    await asyncio.wait((living,))
+                if self.chance.random() < 0.4:
+                    processes[-1].cancel()
+                    await asyncio.wait(processes[-1:])
+            for process in processes:
+                process.cancel()
 
     def _session(self, token: str) -> Session:
         return Session(
