@@ -2,7 +2,7 @@
 
 import typer
 
-from infrafabric_cli import broadcast, match, notify, serve, status
+from infrafabric_cli import broadcast, doctor, match, notify, serve, status
 from infrafabric_cli.blocker import app as blocker
 from infrafabric_cli.board.commands import app as board
 from infrafabric_cli.swarm import app as swarm
@@ -19,6 +19,7 @@ app = typer.Typer(
     name="infrafabric", help=_HELP, no_args_is_help=True, pretty_exceptions_show_locals=False
 )
 app.command("serve")(serve.serve)
+app.command("doctor")(doctor.doctor)
 app.command("status")(status.status)
 app.command("notify")(notify.notify)
 app.command("match")(match.match)

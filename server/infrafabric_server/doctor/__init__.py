@@ -1,0 +1,1 @@
+"""Checks what a server would stand on, and says what to do about what it finds."""
