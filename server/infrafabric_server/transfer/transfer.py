@@ -13,14 +13,13 @@ from infrafabric_server.transfer.revisions import Renumber, same
 from infrafabric_server.witness.models import Entry
 
 
-async def dump(place: Place, path: Path, now: datetime) -> Summary:
-    """Write the fabric at `place` into the file `path`; servers may go on meanwhile.
+async def dump(source: Source, path: Path, now: datetime) -> Summary:
+    """Write a fabric into the file `path`; servers may go on meanwhile.
 
     Raises:
         StoreError: the fabric cannot be read.
         DumpError: the file cannot be written, or the chain of the witness log is broken.
     """
-    source = await place.source()
     with DumpWriter(path, Header(source.revision, now, source.kind)) as writer:
         async for kv in source.kvs():
             writer.key(kv)
@@ -58,7 +57,7 @@ async def migrate(source: Place, path: Path, target: Place, now: datetime) -> Su
     """
     await source.check_unused()
     await target.check_empty()
-    summary = await dump(source, path, now)
+    summary = await dump(await source.source(), path, now)
     renumber = await target.fill(Dump(path))
     await source.check_unused()
     await compare(await source.source(), await target.source(), renumber)
