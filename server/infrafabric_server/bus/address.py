@@ -18,13 +18,14 @@ class BusRefusedError(Exception):
 class NatsAccess:
     """What is shown to the cluster; nothing of it appears in logs or messages.
 
-    `tls` is set for an address of TLS; `credentials` is a file of a token and its key.
+    `tls` is set for an address of TLS; `credentials` is the text of a file of credentials: a
+    token and its key.
     """
 
     tls: ssl.SSLContext | None = field(default=None, repr=False)
     user: str = ""
     password: str = field(default="", repr=False)
-    credentials: Path | None = None
+    credentials: str = field(default="", repr=False)
 
     @classmethod
     def load(
@@ -50,10 +51,17 @@ class NatsAccess:
             raise BusRefusedError(
                 f"the NATS user {user} has no password: give it in a file or {PASSWORD_VARIABLE}"
             )
-        if credentials_file is not None:
-            _read(credentials_file)
+        credentials = _credentials(credentials_file) if credentials_file is not None else ""
         context = _context(ca_file, certificate_file, key_file) if tls else None
-        return cls(context, user, password if user else "", credentials_file)
+        return cls(context, user, password if user else "", credentials)
+
+
+def _credentials(file: Path) -> str:
+    text = _read(file)
+    for part in ("NATS USER JWT", "USER NKEY SEED"):
+        if f"BEGIN {part}" not in text:
+            raise BusRefusedError(f"{file}: is not a file of NATS credentials: it has no {part}")
+    return text
 
 
 def _context(
@@ -62,11 +70,16 @@ def _context(
     try:
         context = ssl.create_default_context(cafile=ca_file)
         if certificate_file is not None:
-            context.load_cert_chain(certificate_file, key_file)
-    except (OSError, ssl.SSLError) as error:
+            context.load_cert_chain(certificate_file, key_file, password=_no_password)
+    except (OSError, ssl.SSLError, ValueError) as error:
         files = ", ".join(str(each) for each in (ca_file, certificate_file, key_file) if each)
         raise BusRefusedError(f"the certificates for NATS ({files}): {error}") from error
     return context
+
+
+def _no_password() -> str:
+    # Without this, OpenSSL would ask for one at the terminal.
+    raise ValueError("the key must not be encrypted")
 
 
 def _read(file: Path) -> str:

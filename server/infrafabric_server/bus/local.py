@@ -2,6 +2,7 @@
 
 import asyncio
 
+from infrafabric_server.bus.listeners import Listeners
 from infrafabric_server.bus.protocol import Counts, Listener
 
 
@@ -18,7 +19,7 @@ class LocalBus:
     def __init__(self, hub: Hub) -> None:
         self.counts = Counts(connections=1)
         self._hub = hub
-        self._listeners: dict[str, list[Listener]] = {}
+        self._listeners = Listeners(self.counts)
         hub.ends.append(self)
 
     @property
@@ -39,13 +40,12 @@ class LocalBus:
 
     def subscribe(self, subject: str, listener: Listener) -> None:
         """See Bus."""
-        self._listeners.setdefault(subject, []).append(listener)
+        self._listeners.add(subject, listener)
 
     def deliver(self, subject: str, payload: bytes) -> None:
         """Hand a message of another end to those who listen here."""
-        for listener in self._listeners.get(subject, ()) if self.connected else ():
-            self.counts.received += 1
-            listener(payload)
+        if self.connected:
+            self._listeners.hand(subject, payload)
 
     async def close(self) -> None:
         """See Bus."""

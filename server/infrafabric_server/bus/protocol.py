@@ -15,12 +15,14 @@ class Counts:
     """What became of messages, since the start.
 
     `sent` were handed to the network, `dropped` were not, for want of a connection or of room,
-    or as they were too long; `received` came from others; `connections` were made.
+    or as they were too long; `received` came from others, `missed` did and found no room;
+    `connections` were made.
     """
 
     sent: int = 0
     dropped: int = 0
     received: int = 0
+    missed: int = 0
     connections: int = 0
 
 
