@@ -62,28 +62,30 @@ _ALL_ALIKE = (StoreUnavailable, StoreClosed, StoreFull)
 _NOTHING = Member((), ())
 
 
-@dataclass(slots=True)
-class _Account(Generic[StateT]):
-    """Who waits for an account, and what its last folds left to be corrected.
-
-    `arrived` counts those who came, `certain` those of them who came before a question to the
-    store whose answer is known: only on such an answer is anyone refused. The next `apart`
-    batches have one decision each, as one of them spoiled a batch.
-    """
-
-    waiting: list[Waiting[StateT]] = field(default_factory=list)
-    corrections: list[Correction[StateT]] = field(default_factory=list)
-    arrived: int = 0
-    certain: int = 0
-    apart: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class _Known(Generic[StateT]):
     """An account as it was last changed at `revision`, 0 when it is not there."""
 
     state: StateT
     revision: int
+
+
+@dataclass(slots=True)
+class _Account(Generic[StateT]):
+    """Who waits for an account, and what its last folds left to be corrected.
+
+    `known` is the account by the store's last answer, which the views may not show yet.
+    `arrived` counts those who came, `certain` those of them who came before a question to the
+    store whose answer is known: only on such an answer is anyone refused. The next `apart`
+    batches have one decision each, as one of them spoiled a batch.
+    """
+
+    known: _Known[StateT]
+    waiting: list[Waiting[StateT]] = field(default_factory=list)
+    corrections: list[Correction[StateT]] = field(default_factory=list)
+    arrived: int = 0
+    certain: int = 0
+    apart: int = 0
 
 
 class Folder(Generic[StateT]):
@@ -135,7 +137,7 @@ class Folder(Generic[StateT]):
             raise StoreClosed("the folder of accounts was closed")
         entry = self._accounts.get(account)
         if entry is None:
-            entry = self._accounts[account] = _Account()
+            entry = self._accounts[account] = _Account(self._shown(account))
             worker = asyncio.create_task(self._work(account, entry), name=f"fold_{account}")
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
@@ -183,10 +185,11 @@ class Folder(Generic[StateT]):
 
     async def _fold(self, account: str, entry: _Account[StateT]) -> bool:
         # Writes one batch or answers everyone without; tells whether the store answered.
-        known, tries = self._shown(account), 0
-        batch = self._compose(entry, known.state)
+        entry.known = max(entry.known, self._shown(account), key=lambda known: known.revision)
+        tries = 0
+        batch = self._compose(entry)
         while tries < _TRIES:
-            asked = entry.arrived
+            asked, known = entry.arrived, entry.known
             try:
                 if batch.chosen or batch.state != known.state:
                     result = await self._write(account, known, batch)
@@ -194,16 +197,16 @@ class Folder(Generic[StateT]):
                         self._written(entry, batch, result, asked)
                         return True
                     tries += 1
-                    known = self._known(result.found[0])
+                    entry.known = self._known(result.found[0])
                 elif batch.undecided:
-                    known = self._known(await self._store.get(self._view.key(account)))
+                    entry.known = self._known(await self._store.get(self._view.key(account)))
                 else:
                     entry.corrections.clear()
                     return True
             except (StoreError, ValueError) as error:
                 return self._failed(entry, batch, error)
             entry.certain = asked
-            batch = self._compose(entry, known.state)
+            batch = self._compose(entry)
         busy = f"{self._view.key(account)} changes too fast; try again"
         self._give_up(entry, batch, lambda: FabricError(Reason.CONTENTION, busy, retry_after=0.1))
         return False
@@ -217,9 +220,9 @@ class Folder(Generic[StateT]):
             _Known(self._empty, 0) if kv is None else _Known(self._view.decode(kv), kv.mod_revision)
         )
 
-    def _compose(self, entry: _Account[StateT], state: StateT) -> Batch[StateT]:
+    def _compose(self, entry: _Account[StateT]) -> Batch[StateT]:
         limit = 1 if entry.apart else MAX_MEMBERS
-        batch = compose(state, entry.waiting, entry.corrections, entry.certain, limit)
+        batch = compose(entry.known.state, entry.waiting, entry.corrections, entry.certain, limit)
         for waiting, refusal in batch.refused:
             waiting.future.set_exception(refusal)
         _drop_answered(entry.waiting)
@@ -234,10 +237,12 @@ class Folder(Generic[StateT]):
     def _written(
         self, entry: _Account[StateT], batch: Batch[StateT], result: FoldResult, asked: int
     ) -> None:
+        state = batch.state
+        if state != entry.known.state:
+            entry.known = _Known(state, result.revision)
         entry.certain = asked
         entry.apart = max(0, entry.apart - 1)
         entry.corrections.clear()
-        state = batch.state
         for (waiting, decision), ended in zip(batch.chosen, result.members, strict=True):
             if not waiting.future.done():
                 waiting.future.set_result(ended)
@@ -254,7 +259,7 @@ class Folder(Generic[StateT]):
     ) -> bool:
         # Corrections stay: an account that has them already is none the worse for them.
         if len(batch.chosen) > 1 and not isinstance(error, _ALL_ALIKE):
-            entry.apart, entry.certain = len(batch.chosen), 0
+            entry.apart = len(batch.chosen)
             return True
         entry.apart = max(0, entry.apart - 1)
         self._give_up(entry, batch, lambda: copy(error))
@@ -263,9 +268,7 @@ class Folder(Generic[StateT]):
     def _give_up(
         self, entry: _Account[StateT], batch: Batch[StateT], error: Callable[[], Exception]
     ) -> None:
-        # Whoever was not chosen waits for what only corrections would have told. What the
-        # views show may be older than the last answer.
-        entry.certain = 0
+        # Whoever was not chosen waits for what only this answer would have told.
         _fail([waiting for waiting, _ in batch.chosen] or entry.waiting, error)
         _drop_answered(entry.waiting)
 

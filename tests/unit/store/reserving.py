@@ -21,6 +21,7 @@ from infrafabric_server.store.protocol import (
     StoreUnavailable,
     TxnResult,
     absent,
+    present,
 )
 
 
@@ -62,14 +63,15 @@ def reserve(name: str, amount: int, task: str, limit: int) -> Decide[Account]:
     return decide
 
 
-def release(name: str, task: str) -> Decide[Account]:
-    """Give a task up, and what is reserved for it once that is sure."""
+def release(name: str, task: str, *, allowed: bool = True) -> Decide[Account]:
+    """Give a task up if that is allowed, and what is reserved for it once that is sure."""
 
     def decide(account: Account) -> Decision[Account]:
         def settle(later: Account, ended: TxnResult) -> Account:
             return later.without(name) if ended.succeeded else later
 
-        return Decision(account, Member([Compare(task, Field.VALUE, name)], [Delete(task)]), settle)
+        compares = [Compare(task, Field.VALUE, name), *([] if allowed else [present("permit")])]
+        return Decision(account, Member(compares, [Delete(task)]), settle)
 
     return decide
 
@@ -88,7 +90,8 @@ class Line(MemoryStore):
     Its watches hear nothing of what others do: a replica that is always behind.
     """
 
-    faults: deque[Fault]
+    faults: deque[Fault | None]
+    sent: asyncio.Event
     turns: deque[int]
     late: list[tuple[Sequence[Compare], Sequence[Put | Delete], Sequence[Member]]]
     cut = False
@@ -96,6 +99,7 @@ class Line(MemoryStore):
 
     def prepare(self) -> "Line":
         self.faults, self.turns, self.late = deque(), deque(), []
+        self.sent = asyncio.Event()
         return self
 
     async def get(self, key: str) -> KeyValue | None:
@@ -108,6 +112,7 @@ class Line(MemoryStore):
         self, guard: Sequence[Compare], writes: Sequence[Put | Delete], members: Sequence[Member]
     ) -> FoldResult:
         self.folds += 1
+        self.sent.set()
         await self._travel()
         fault = self.faults.popleft() if self.faults else None
         if fault is Fault.LATE:
