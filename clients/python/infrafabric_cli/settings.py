@@ -73,8 +73,8 @@ def with_settings(
     return decorate
 
 
-def load(flags: Flags, config: Path | None) -> "Settings":
-    """Return the settings that flags, environment and file add up to.
+def load(flags: Flags, config: Path | None, *, alone: bool = False) -> "Settings":
+    """Return the settings that flags, environment and file add up to, or `alone` the flags.
 
     Raises:
         typer.Exit: a setting breaks its rule; which one is on standard error.
@@ -83,7 +83,7 @@ def load(flags: Flags, config: Path | None) -> "Settings":
     from infrafabric_server.config import ConfigError, Settings  # noqa: PLC0415
 
     try:
-        return Settings.load(flags, os.environ, config)
+        return Settings.load(flags, {} if alone else os.environ, config)
     except ConfigError as error:
         complain(str(error))
         raise typer.Exit(ExitCode.USAGE) from None

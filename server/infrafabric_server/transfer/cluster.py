@@ -1,42 +1,18 @@
 """The prefix of an etcd cluster, with its witness log elsewhere, as the place of a fabric."""
 
-from collections.abc import AsyncGenerator, Sequence
-from typing import Protocol, Self
+from collections.abc import AsyncGenerator
+from typing import Self
 
 from infrafabric_server.store.etcd.copying import Fabric, steps
 from infrafabric_server.store.protocol import KeyValue, StoreRefused
+from infrafabric_server.transfer import stream_log
 from infrafabric_server.transfer.dumpreader import Dump
 from infrafabric_server.transfer.revisions import Renumber, moved
 from infrafabric_server.witness.models import Entry
+from infrafabric_server.witness.stream import LogStream
 
 # A server keeps one of these on a lease: the leader's key as long as it runs.
 _SIGNS_OF_LIFE = ("leader/", "sessions/")
-# Entries that are appended to the witness log at once.
-_BATCH = 1_000
-
-
-class SharedLog(Protocol):
-    """The witness log of a fabric of several replicas. Its methods raise StoreError."""
-
-    def entries(self) -> AsyncGenerator[Entry, None]:
-        """Yield what is sealed up to now, from the first entry on."""
-        ...
-
-    async def is_empty(self) -> bool:
-        """Tell whether nothing was ever sealed."""
-        ...
-
-    async def clear(self) -> None:
-        """Remove all of it: what a restore that was cut off has left."""
-        ...
-
-    async def append(self, entries: Sequence[Entry]) -> None:
-        """Add entries to its end, durably."""
-        ...
-
-    async def close(self) -> None:
-        """Release what it holds."""
-        ...
 
 
 class ClusterSource:
@@ -44,7 +20,7 @@ class ClusterSource:
 
     kind = "etcd"
 
-    def __init__(self, fabric: Fabric, log: SharedLog, revision: int) -> None:
+    def __init__(self, fabric: Fabric, log: LogStream, revision: int) -> None:
         self._fabric = fabric
         self._log = log
         self._revision = revision
@@ -60,7 +36,7 @@ class ClusterSource:
 
     def entries(self) -> AsyncGenerator[Entry, None]:
         """See Source."""
-        return self._log.entries()
+        return stream_log.read(self._log)
 
 
 class Cluster:
@@ -68,10 +44,10 @@ class Cluster:
 
     Args:
         fabric: the prefix.
-        log: where its witness log is.
+        log: the stream with its witness log; whoever made it closes it.
     """
 
-    def __init__(self, fabric: Fabric, log: SharedLog) -> None:
+    def __init__(self, fabric: Fabric, log: LogStream) -> None:
         self._fabric = fabric
         self._log = log
 
@@ -93,28 +69,23 @@ class Cluster:
             raise StoreRefused(
                 f"{self._fabric.address} holds something already; restore under another prefix"
             )
-        if not await self._fabric.was_cut_off() and not await self._log.is_empty():
-            raise StoreRefused(
-                f"{self._fabric.address} is empty, but NATS holds a witness log for it; restore "
-                "with another --nats-subject"
-            )
 
     async def fill(self, dump: Dump) -> Renumber:
-        """See Place: the keys get new revisions in the order of the old ones."""
-        renumber = await self._fabric.begin(dump.header.revision)
-        await self._log.clear()
+        """See Place: the keys get new revisions in the order of the old ones.
+
+        A witness log that outlived its store stays: one that has a part of the dump's is
+        continued, and one that goes on after it is kept.
+        """
+        entries = dump.entries()
+        head, more = await stream_log.going_on(self._log, entries)
+        # What is decided from now on was decided later than all that is in the log.
+        newest = max(dump.header.revision, head.revision if head and more else 0)
+        renumber = await self._fabric.begin(newest)
         for revision, places in steps(dump.kvs()):
             # What is named in a value was changed before the value was, or with it.
             changes = [(kv.key, moved(kv.key, kv.value, renumber)) for kv in dump.kvs_at(places)]
             renumber.add(revision, await self._fabric.put(changes))
-        batch: list[Entry] = []
-        for entry in dump.entries():
-            batch.append(entry)
-            if len(batch) == _BATCH:
-                await self._log.append(batch)
-                batch.clear()
-        if batch:
-            await self._log.append(batch)
+        await stream_log.extend(self._log, entries)
         await self._fabric.finish(renumber)
         return renumber
 
@@ -124,5 +95,4 @@ class Cluster:
 
     async def __aexit__(self, *_error: object) -> None:
         """See Place."""
-        await self._log.close()
         await self._fabric.close()

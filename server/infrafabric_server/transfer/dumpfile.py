@@ -37,6 +37,10 @@ class DumpError(Exception):
     """The file cannot be written, or it is not a whole dump; the message says where and why."""
 
 
+class ChainBrokenError(DumpError):
+    """The witness log that was to be dumped is damaged."""
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     """What a dump is of: all keys at `revision`, read at `time` from a kind of `store`."""
@@ -110,7 +114,7 @@ class DumpWriter:
         )
 
     def entry(self, entry: Entry) -> None:
-        """Write the next entry of the witness log. Raises DumpError for a break of its chain."""
+        """Write the next entry of the witness log. Raises ChainBrokenError."""
         _check_link(entry, self._entries, self._head)
         self._entries, self._head = entry.sequence, entry.hash
         self._line({"body": entry.body, "hash": entry.hash})
@@ -168,7 +172,7 @@ def _check_link(entry: Entry, sequence: int, head: str) -> None:
     expected = sequence + 1
     linked = entry.sequence == expected and entry.previous_hash == head
     if not linked or link_hash(head, entry.body) != entry.hash:
-        raise DumpError(
+        raise ChainBrokenError(
             f"entry {expected} of the witness log does not follow from the one before: look with "
             "`infrafabric witness verify`, and restore the log from a copy first"
         )

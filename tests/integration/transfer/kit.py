@@ -1,6 +1,6 @@
 """A fabric with some of everything, and places to put it."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from infrafabric_server.clock import SystemClock
@@ -11,31 +11,35 @@ from infrafabric_server.transfer.places import Place
 from infrafabric_server.witness.models import Entry
 from infrafabric_server.witness.outbox import Outbox
 from infrafabric_server.witness.sqlite_log import SqliteWitnessLog
+from infrafabric_server.witness.stream import Message, Superseded
 
 NOW = SystemClock().now()
 
 
-class ListedLog:
-    """A witness log of several replicas that is a list, for tests of the store's part."""
+class ListedStream:
+    """The stream of a witness log, in a list: for tests of what is done with the store."""
+
+    room = 4096
 
     def __init__(self) -> None:
-        self.sealed: list[Entry] = []
+        self.payloads: list[bytes] = []
 
-    async def entries(self) -> AsyncGenerator[Entry, None]:
-        for entry in list(self.sealed):
-            yield entry
+    async def create(self) -> None:
+        """It is there."""
 
-    async def is_empty(self) -> bool:
-        return not self.sealed
+    async def last(self) -> Message | None:
+        return await self.get(len(self.payloads))
 
-    async def clear(self) -> None:
-        self.sealed.clear()
+    async def get(self, position: int) -> Message | None:
+        if not 1 <= position <= len(self.payloads):
+            return None
+        return Message(position, self.payloads[position - 1])
 
-    async def append(self, entries: Sequence[Entry]) -> None:
-        self.sealed += entries
-
-    async def close(self) -> None:
-        """Nothing is held."""
+    async def append(self, payload: bytes, after: int) -> int:
+        if after != len(self.payloads):
+            raise Superseded(f"the stream has {len(self.payloads)} messages")
+        self.payloads.append(payload)
+        return len(self.payloads)
 
 
 async def settle(store: Store, log: SqliteWitnessLog) -> None:

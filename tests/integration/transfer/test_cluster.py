@@ -1,7 +1,7 @@
 """A fabric goes from a data directory to a real etcd and back."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -19,10 +19,14 @@ from infrafabric_server.transfer.cluster import Cluster
 from infrafabric_server.transfer.dumpreader import Dump
 from infrafabric_server.transfer.folder import Folder
 from infrafabric_server.transfer.transfer import dump, migrate, restore
-from infrafabric_server.witness.models import Entry
+from infrafabric_server.witness.batches import pack
+from infrafabric_server.witness.chain import seal
+from infrafabric_server.witness.models import Draft
 from infrafabric_server.witness.sqlite_log import SqliteWitnessLog
 from tests.harness.etcd import Etcd
-from tests.integration.transfer.kit import NOW, ListedLog, contents, made, order
+from tests.integration.transfer.kit import NOW, ListedStream, contents, made, order
+
+DRAFT = Draft(time=NOW, component="kit", operation="later")
 
 _prefixes = count()
 
@@ -33,8 +37,8 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
         yield etcd
 
 
-class FullLog(ListedLog):
-    async def append(self, _entries: Sequence[Entry]) -> None:
+class FullStream(ListedStream):
+    async def append(self, _payload: bytes, _after: int) -> int:
         raise StoreFull("no room")
 
 
@@ -43,7 +47,7 @@ class Site:
 
     def __init__(self, etcd: Etcd) -> None:
         self.address = etcd.address(f"fabric-{next(_prefixes)}")
-        self.log = ListedLog()
+        self.log = ListedStream()
 
     def place(self) -> Cluster:
         return Cluster(Fabric(self.address, Access()), self.log)
@@ -135,10 +139,6 @@ async def test_a_prefix_with_something_in_it_is_refused(tmp_path: Path, site: Si
         await restore(tmp_path / "dump", target)
         with pytest.raises(StoreRefused, match="holds something already"):
             await restore(tmp_path / "dump", target)
-    site.address = replace(site.address, prefix="unused")
-    async with site.place() as target:
-        with pytest.raises(StoreRefused, match="NATS holds a witness log"):
-            await restore(tmp_path / "dump", target)
 
 
 async def test_a_restore_that_was_cut_off_lets_no_server_in_and_is_repeated(
@@ -148,7 +148,7 @@ async def test_a_restore_that_was_cut_off_lets_no_server_in_and_is_repeated(
     file = tmp_path / "dump"
     async with first:
         await dump(await first.source(), file, NOW)
-    log, site.log = site.log, FullLog()
+    log, site.log = site.log, FullStream()
     async with site.place() as target:
         with pytest.raises(StoreFull):
             await restore(file, target)
@@ -158,6 +158,33 @@ async def test_a_restore_that_was_cut_off_lets_no_server_in_and_is_repeated(
     async with site.place() as target:
         await restore(file, target)
     assert order((await contents(site.place()))[0]) == order((await contents(first))[0])
+
+
+async def test_a_witness_log_that_outlived_its_store_stays(tmp_path: Path, site: Site) -> None:
+    first = await made(tmp_path / "first")
+    async with first, site.place() as target:
+        await migrate(first, tmp_path / "dump", target, NOW)
+    _, sealed = await contents(site.place())
+    later = seal(DRAFT, "later", sealed[-1].revision + 5_000, len(sealed) + 1, sealed[-1].hash)
+    await site.log.append(pack([later]), len(site.log.payloads))
+    site.address = replace(site.address, prefix=f"{site.address.prefix}-again")
+    async with site.place() as target:
+        await restore(tmp_path / "dump", target)
+        source = await target.source()
+        assert source.revision > later.revision
+        assert min([kv.create_revision async for kv in source.kvs()]) > later.revision
+        assert [entry async for entry in source.entries()] == [*sealed, later]
+
+
+async def test_another_witness_log_is_not_mixed_in(tmp_path: Path, site: Site) -> None:
+    first, other = await made(tmp_path / "first"), await made(tmp_path / "other")
+    async with first, site.place() as target:
+        await migrate(first, tmp_path / "dump", target, NOW)
+    site.address = replace(site.address, prefix=f"{site.address.prefix}-other")
+    async with other, site.place() as target:
+        with pytest.raises(StoreRefused, match="entry 1 is not that of the dump"):
+            await migrate(other, tmp_path / "dump", target, NOW)
+        await target.check_empty()
 
 
 _change = st.tuples(
