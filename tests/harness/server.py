@@ -8,6 +8,7 @@ For example::
         await server.start()      # the same ports, the same data
 
 The server's log (standard error) goes to `server.log` in the data's parent folder, over all starts.
+It stands on a store of its own, or on etcd and NATS when the environment says so (`setups`).
 """
 
 import asyncio
@@ -17,6 +18,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
+
+from tests.harness import setups
 
 COMMAND = Path(sys.executable).parent / "infrafabric"
 
@@ -51,9 +54,9 @@ class ServerProcess:
     ) -> None:
         self.data = directory / "data"
         self.log_path = directory / "server.log"
-        self._arguments = tuple(arguments)
         self._wrapper = tuple(wrapper)
         self._environment = {**os.environ, **(environment or {})}
+        self._arguments = (*setups.arguments(self._environment, directory), *arguments)
         self._grpc = _ANY_PORT
         self._http = _ANY_PORT
         self._process: asyncio.subprocess.Process | None = None

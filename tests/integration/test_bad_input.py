@@ -30,6 +30,7 @@ from infrafabric.v1 import (
 )
 from infrafabric.v1.task_pb2 import Task
 from tests.harness.server import ServerProcess
+from tests.harness.setups import Setup
 
 MODULES = (
     coordinator_service_pb2,
@@ -96,9 +97,9 @@ def messages(draw: st.DrawFn, descriptor: Descriptor, depth: int = 0) -> Message
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(setup: Setup, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Return the address of a server that all of these calls attack."""
-    server = ServerProcess(tmp_path_factory.mktemp("bad_input"))
+    server = ServerProcess(tmp_path_factory.mktemp(f"bad_input-{setup}"))
     with asyncio.Runner() as runner:
         runner.run(server.start())
         yield server.grpc

@@ -19,6 +19,7 @@ from typer.testing import CliRunner, Result
 
 from infrafabric_cli.exit_codes import ExitCode
 from infrafabric_cli.main import app
+from tests.harness import setups
 from tests.harness.server import ServerProcess
 
 COMMAND = Path(sys.executable).parent / "infrafabric"
@@ -361,7 +362,11 @@ def _read_until(terminal: int, text: str) -> str:
 
 def test_serve_ends_with_0_when_it_is_asked_to(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [COMMAND, "serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data", tmp_path],
+        [
+            *(COMMAND, "serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"),
+            *("--data", str(tmp_path)),
+            *setups.arguments(os.environ, tmp_path),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -390,6 +395,7 @@ def refused_to_start(*arguments: str | Path) -> str:
     return refusal["reason"]
 
 
+@pytest.mark.embedded
 def test_a_data_folder_in_use_is_refused(shared_server: ServerProcess) -> None:
     anywhere = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
     assert "in use" in refused_to_start(*anywhere, "--data", shared_server.data)

@@ -1,15 +1,21 @@
-"""Every client library passes the same scenario, whatever frame its stream is cut at."""
+"""Every client library passes the same scenario, whatever frame its stream is cut at.
+
+On the distributed set-up there are two servers, and every stream goes to the other one than the
+stream before it: what a session does is seen from, and goes on at, a server that it never spoke to.
+"""
 
 import asyncio
 import traceback
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from itertools import product
 
 import pytest
 
 from infrafabric import Client
+from tests.harness.cluster import Cluster
 from tests.harness.server import ServerProcess
+from tests.harness.setups import Setup
 from tests.integration.conformance.proxy import Cut, FrameProxy, Side, When
 from tests.integration.conformance.scenario import EXPECTED, Outcome, Scenario
 from tests.integration.conformance.subject import PROGRAMS, Subject
@@ -28,8 +34,8 @@ Run = tuple[str, Cut | None]
 class Meeting:
     """A point that all runs reach, or leave by failing, before it is done with once."""
 
-    def __init__(self, server: ServerProcess, runs: int) -> None:
-        self._server = server
+    def __init__(self, servers: Sequence[ServerProcess], runs: int) -> None:
+        self._servers = servers
         self._missing = runs
         self._all = asyncio.Event()
         self._over = asyncio.Event()
@@ -41,10 +47,10 @@ class Meeting:
             self._all.set()
 
     async def restart(self) -> None:
-        """Drain the server once all runs have come, and start it again."""
+        """Drain each server once all runs have come, and start it again."""
         await self._all.wait()
-        await self._server.stop()
-        await self._server.start()
+        for server in self._servers:
+            await server.restart()
         self._over.set()
 
     async def over(self) -> None:
@@ -75,14 +81,16 @@ async def one(scenario: Scenario, meeting: Meeting) -> Outcome | str:
             meeting.leave()
 
 
-async def run_all(server: ServerProcess) -> dict[Run, Outcome | str]:
+async def run_all(servers: Sequence[ServerProcess]) -> dict[Run, Outcome | str]:
     """Run every library with every cut, side by side."""
     runs: dict[Run, asyncio.Task[Outcome | str]] = {}
-    meeting = Meeting(server, len(PROGRAMS) * len(CUTS))
-    await server.start()
+    meeting = Meeting(servers, len(PROGRAMS) * len(CUTS))
     async with AsyncExitStack() as stack:
-        proxy = await stack.enter_async_context(FrameProxy(server.grpc))
-        client = await stack.enter_async_context(Client(server.grpc))
+        for server in servers:
+            await stack.enter_async_context(server)
+        addresses = [server.grpc for server in servers]
+        proxy = await stack.enter_async_context(FrameProxy(addresses))
+        client = await stack.enter_async_context(Client(addresses))
         subjects = {name: await stack.enter_async_context(Subject(name)) for name in PROGRAMS}
         async with asyncio.TaskGroup() as group:
             for (library, subject), cut in product(subjects.items(), CUTS):
@@ -92,23 +100,26 @@ async def run_all(server: ServerProcess) -> dict[Run, Outcome | str]:
                 proxy.courses.update(scenario.courses)
                 runs[library, cut] = group.create_task(one(scenario, meeting))
             group.create_task(meeting.restart())
-    await verify("--server", server.grpc)
+        for address in addresses:
+            await verify("--server", address)
     return {run: task.result() for run, task in runs.items()}
 
 
 @pytest.fixture(scope="module")
 def outcomes(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[dict[Run, Outcome | str]]:
+    request: pytest.FixtureRequest, setup: Setup, tmp_path_factory: pytest.TempPathFactory
+) -> dict[Run, Outcome | str]:
     """What came of every run."""
     folder = tmp_path_factory.mktemp("conformance")
-    server = ServerProcess(folder, environment={"INFRAFABRIC_LEASE_SECONDS": LEASE_SECONDS})
-    with asyncio.Runner() as runner:
-        try:
-            yield runner.run(run_all(server))
-        finally:
-            if server.running:
-                runner.run(server.kill())
+    environment = {"INFRAFABRIC_LEASE_SECONDS": LEASE_SECONDS}
+    servers = [ServerProcess(folder, environment=environment)]
+    if setup is Setup.DISTRIBUTED:
+        backing = request.getfixturevalue("backing")
+        two = Cluster(
+            folder, replicas=2, backing=backing, prefix="conformance", environment=environment
+        )
+        servers = two.replicas
+    return asyncio.run(run_all(servers))
 
 
 @pytest.mark.timeout(150)

@@ -24,6 +24,9 @@ from tests.integration.fire.disk import Disk, failing_disk, full_disk, locked, n
 from tests.integration.fire.evidence import completions, entries, owners, verify
 from tests.integration.fire.health import SERVING, check
 
+# The distributed set-up keeps nothing on the disks of its servers that cannot be had again.
+pytestmark = pytest.mark.embedded
+
 # Room for all that the test writes, several times over.
 SIZE = 32 * 1024 * 1024
 # What a result carries, so that the disk notices.

@@ -221,8 +221,8 @@ async def test_c11_a_signal_while_the_server_starts_ends_it_well(
 ) -> None:
     server = ServerProcess(tmp_path)
     starting = asyncio.create_task(server.start())
-    # The first thing that it does with its data; both ports are still closed by then.
-    while not (server.data / "fabric.lock").exists():
+    # The first thing that it makes; both ports are still closed by then.
+    while not server.data.exists():
         assert not starting.done()
         await asyncio.sleep(0)
     server.signal(number)

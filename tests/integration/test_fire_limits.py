@@ -15,11 +15,16 @@ from infrafabric_server.coordinator.registration import Joining
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.store.memory import MemoryStore
 from infrafabric_server.store.protocol import StoreFull
+from infrafabric_server.witness.appender import LocalAppender
 from infrafabric_server.witness.outbox import Outbox
 from infrafabric_server.witness.sealer import Sealer
+from infrafabric_server.witness.tail import Tail
 from tests.harness.fabric import Fabric, new_task, running_fabric
 from tests.unit.witness.faults import FaultyLog
 from tests.unit.witness.support import everything
+
+# It has no server: the store is in memory.
+pytestmark = pytest.mark.embedded
 
 LIMIT = 20
 # Seconds of silence after which the session is lost, long after the outbox was filled.
@@ -129,7 +134,8 @@ class Witnessed:
 async def witnessed() -> AsyncIterator[Witnessed]:
     store = await MemoryStore.open()
     log = FaultyLog()
-    sealer = Sealer(store, log, lambda _entries: None, sleep=soon)
+    appender = LocalAppender(log, await Tail.open(log))
+    sealer = Sealer(store, appender, SoleLeader(), sleep=soon)
     outbox = Outbox(SystemClock(), "test", sealer, limit=LIMIT)
     limits = Limits(lease=LEASE)
     async with (

@@ -18,6 +18,9 @@ import pytest
 
 from demo.check.invariants import INVARIANTS
 
+# The demonstration starts its own server.
+pytestmark = pytest.mark.embedded
+
 ROOT = Path(__file__).parents[2]
 
 # Starting a dozen programs takes longest, and the tests share the machine.

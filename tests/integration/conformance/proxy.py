@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import cycle
 from typing import Any, Self
 
 import grpc
@@ -111,19 +112,22 @@ _GONE = _End(grpc.StatusCode.OK)
 
 
 class FrameProxy:
-    """Serves OpenSession by passing frames on; each swarm has its course."""
+    """Serves OpenSession by passing frames on; each swarm has its course.
 
-    def __init__(self, target: str) -> None:
+    Args:
+        targets: addresses of the servers; streams go to them in turn.
+    """
+
+    def __init__(self, targets: Iterable[str]) -> None:
         self.courses: dict[str, Course] = {}
         self.address = ""
-        self._target = target
-        self._server = aio.server()
-        self._channel: aio.Channel | None = None
-
-    async def __aenter__(self) -> Self:
         # A server that restarts is to be found again at once.
         options = [("grpc.max_reconnect_backoff_ms", 200), ("grpc.min_reconnect_backoff_ms", 50)]
-        self._channel = aio.insecure_channel(self._target, options=options)
+        self._channels = [aio.insecure_channel(target, options=options) for target in targets]
+        self._turns = cycle(self._channels)
+        self._server = aio.server()
+
+    async def __aenter__(self) -> Self:
         method = grpc.stream_stream_rpc_method_handler(
             self._open_session, OpenSessionRequest.FromString, OpenSessionResponse.SerializeToString
         )
@@ -136,8 +140,8 @@ class FrameProxy:
 
     async def __aexit__(self, *exception: object) -> None:
         await self._server.stop(0)
-        assert self._channel is not None
-        await self._channel.close()
+        for channel in self._channels:
+            await channel.close()
 
     async def _open_session(
         self,
@@ -145,10 +149,9 @@ class FrameProxy:
         context: aio.ServicerContext[Any, Any],
     ) -> None:
         """Pass a stream on until either side ends it, or its course says to cut it."""
-        assert self._channel is not None
         first = await anext(request_iterator)
         course = self.courses[first.frames[0].open.swarm_id]
-        call = CoordinatorServiceStub(self._channel).OpenSession()
+        call = CoordinatorServiceStub(next(self._turns)).OpenSession()
         stream = _Stream(course, call, context)
         try:
             async with asyncio.TaskGroup() as group:
