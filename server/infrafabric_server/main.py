@@ -52,6 +52,7 @@ from infrafabric_server.notify.watch import StatusWatch
 from infrafabric_server.store.feed import Feed
 from infrafabric_server.store.mirror import Mirror
 from infrafabric_server.store.protocol import StoreRefused, StoreUnavailable
+from infrafabric_server.witness.appender import LocalAppender
 from infrafabric_server.witness.flood import Flood
 from infrafabric_server.witness.outbox import Outbox
 from infrafabric_server.witness.sealer import Sealer
@@ -145,7 +146,7 @@ class Replica:
         roster = Roster()
         governor = Governor(fleet.swarms, roster)
         tail = await Tail.open(log)
-        sealer = Sealer(store, log, tail.add)
+        sealer = Sealer(store, LocalAppender(log, tail), leadership)
         outbox = Outbox(clock, name, sealer)
         flood = Flood(outbox, store, clock, component="coordinator")
         parts = build_coordinator(

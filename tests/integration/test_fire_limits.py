@@ -13,6 +13,7 @@ from infrafabric_server.coordinator.build import Limits
 from infrafabric_server.coordinator.models import Dispatch, FailureKind, Refusal, RetryPolicy, Task
 from infrafabric_server.coordinator.registration import Joining
 from infrafabric_server.errors import FabricError, Reason
+from infrafabric_server.fleet.leadership import SoleLeader
 from infrafabric_server.store.memory import MemoryStore
 from infrafabric_server.store.protocol import StoreFull
 from infrafabric_server.witness.appender import LocalAppender

@@ -89,7 +89,9 @@ class Flood:
             now = self._clock.monotonic()
             if now < due:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._hurry.wait(), due - now)
+                    # Not wait_for: until Python 3.12 it can take a cancellation for an answer.
+                    async with asyncio.timeout(due - now):
+                        await self._hurry.wait()
                 continue
             self._writing = self._tally.take(now, early=early)
             while self._writing:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from infrafabric_server.store.protocol import KeyValue, StoreClosed
+from infrafabric_server.store.protocol import KeyValue, StoreClosed, StoreUnavailable
 from infrafabric_server.witness.drafts import entry_ids, seal_drafts
 from infrafabric_server.witness.models import Entry, EntryFilter
 
@@ -25,6 +25,21 @@ class MemoryWitnessLog:
             self._entries.append(entry)
             self._by_id[entry.entry_id] = entry
         found = {self._by_id[entry_id] for entry_id in entry_ids(waiting)}
+        return sorted(found, key=lambda entry: entry.sequence)
+
+    async def extend(self, entries: Sequence[Entry]) -> None:
+        """Add entries that are sealed already; see CopyFile."""
+        self._check()
+        for entry in entries:
+            if entry.sequence != len(self._entries) + 1:
+                raise StoreUnavailable(f"entry {entry.sequence} does not come next")
+            self._entries.append(entry)
+            self._by_id[entry.entry_id] = entry
+
+    async def find(self, entry_ids: Sequence[str]) -> list[Entry]:
+        """Return the entries that have one of these ids; see CopyFile."""
+        self._check()
+        found = {self._by_id[entry_id] for entry_id in entry_ids if entry_id in self._by_id}
         return sorted(found, key=lambda entry: entry.sequence)
 
     async def read(

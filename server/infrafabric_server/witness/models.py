@@ -29,6 +29,15 @@ class Draft(BaseModel):
     details: dict[str, JsonValue] = {}
 
 
+class Sealed(BaseModel):
+    """How far the log goes: the sequence and hash of an entry that is in it, with all before."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sequence: int = Field(ge=1)
+    hash: str
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A sealed decision: one link of the chain.

@@ -3,66 +3,78 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from functools import partial
-from itertools import islice
 from typing import TypeVar
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
-from infrafabric_server.store.progress import Progress
+from infrafabric_server.fleet.leadership import Leadership, while_leading
 from infrafabric_server.store.protocol import (
     Compacted,
     Delete,
-    KeyValue,
+    Put,
     Store,
     StoreFull,
     StoreUnavailable,
 )
-from infrafabric_server.witness.log import WitnessLog
-from infrafabric_server.witness.models import Entry
+from infrafabric_server.witness.appender import Appender
+from infrafabric_server.witness.models import Entry, Sealed
 from infrafabric_server.witness.outbox import PREFIX
+from infrafabric_server.witness.waiting import BOTH, OutboxState, Waiting, put_sealed, read_outbox
 
 ResultT = TypeVar("ResultT")
 
-# Entries in one append and in one deletion; a store takes 4,096 operations.
+# Entries in one append and in one deletion; a store takes 8,192 operations.
 _BATCH = 1000
 # Time in which entries gather before they are sealed. Nobody waits for it (a query does
 # not), and each seal costs two syncs of the disk that a decision may have to wait behind.
 _GATHER_SECONDS = 0.05
 _FIRST_RETRY_SECONDS = 0.1
 _LAST_RETRY_SECONDS = 5.0
-_PAGE = 10_000
 
 
 class Sealer:
     """Follows the outbox; its length is the number of decisions that wait to be sealed.
 
-    An entry is first durable in the log, then removed from the outbox. After a crash in
-    between it is found in both and only removed. While the log cannot be written, decisions
-    wait in the outbox; when it can be written again, they are sealed without further ado.
+    Every replica follows, and the one that leads seals. An entry is first durable in the log,
+    then removed from the outbox, and only then the next one is appended. After a crash, or a
+    change of leader, in between it is found in both and only removed. While the log cannot be
+    written, decisions wait in the outbox; when it can be written again, they are sealed
+    without further ado.
+
+    That nothing is sealed twice: after `Appender.begin` has found the end of the log, the
+    outbox is read anew, so all that is in the log before its last append has left what was
+    read, and what that last append holds the appender knows. From then on only this process
+    appends, or the log refuses, which leads back to `begin`. A leader that does not know yet
+    that it was followed may so append once; it cannot remove, which the fence sees to, and
+    without that it does not append again.
     """
 
     def __init__(
         self,
         store: Store,
-        log: WitnessLog,
-        sealed: Callable[[Sequence[Entry]], None],
+        appender: Appender,
+        leadership: Leadership,
         *,
+        ask: Callable[[], None] = lambda: None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """Take where entries come from, where they go, and who is told of them then.
+        """Take where entries come from, where they go, and what tells whether to move them.
 
-        `sleep` waits for a number of seconds before something that failed is tried again.
+        `ask` is called when somebody waits for what another replica has to seal; there it
+        leads to `hurry`. `sleep` waits for seconds before what failed is tried again.
         """
         self._store = store
-        self._log = log
-        self._tell = sealed
+        self._appender = appender
+        self._leadership = leadership
+        self._ask = ask
         self._sleep = sleep
         self._logger: FilteringBoundLogger = structlog.get_logger(__name__)
-        self._waiting: dict[str, KeyValue] = {}
-        # Every decision up to this revision of the store is in the log.
-        self._sealed = Progress(0)
+        self._waiting = Waiting()
+        self._listeners: list[Callable[[Sealed], None]] = []
+        self._told = 0
+        # Whether what waits here is all of the outbox, and nothing of it is in the log.
+        self._certain = False
         self._flushing = 0
         self._some = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -70,82 +82,117 @@ class Sealer:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def follow(self, listener: Callable[[Sealed], None]) -> None:
+        """Call `listener`, in the event loop, whenever the log is known to go further."""
+        self._listeners.append(listener)
+
+    def hurry(self) -> None:
+        """Seal what waits without letting more of it gather."""
+        self._hurry.set()
+
     async def run(self) -> None:
-        """Seal what is decided, until cancelled."""
+        """Follow the outbox, and seal what is decided while this process leads; until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow())
-            group.create_task(self._seal())
+            group.create_task(while_leading(self._leadership, self._seal))
 
-    async def flush(self) -> None:
+    async def flush(self) -> int:
         """Return when all that was decided before the call is in the log; `run` does the work.
 
-        Waits for as long as the log cannot be written.
+        Returns a sequence up to which that is, 0 when nothing was ever sealed. Waits for as
+        long as the log cannot be written. Raises StoreError when the store cannot be read.
         """
-        waiting, _ = await _read_outbox(self._store)
-        if not waiting:
-            return
-        newest = waiting[-1].mod_revision
+        state = await read_outbox(self._store)
+        if not state.waiting:
+            return _sequence(state.sealed)
         self._flushing += 1
         self._hurry.set()
+        if not self._leadership.leading:
+            self._ask()
         try:
-            await self._sealed.reached(newest)
+            await self._waiting.settled.reached(state.waiting[-1].mod_revision)
         finally:
             self._flushing -= 1
+        return _sequence(self._waiting.sealed)
 
     async def _follow(self) -> None:
         while True:
-            waiting, revision = await self._persist(partial(_read_outbox, self._store))
-            self._waiting = {kv.key: kv for kv in waiting}
-            if waiting:
-                self._some.set()
+            state = await self._persist(self._load)
             # Whenever the watch breaks off, the outbox itself tells what is still to be done.
             try:
-                await self._watch(revision + 1)
+                await self._watch(state.revision + 1)
             except Compacted:
                 continue
             except StoreUnavailable as error:
                 self._logger.warning("outbox_watch_cut", error=str(error))
                 await self._sleep(_FIRST_RETRY_SECONDS)
 
+    async def _load(self) -> OutboxState:
+        state = await read_outbox(self._store)
+        if not self._waiting.load(state):
+            raise StoreUnavailable("the store answered with what was so before")
+        self._notice()
+        return state
+
     async def _watch(self, start: int) -> None:
-        async for batch in self._store.watch(PREFIX, start):
-            for event in batch.events:
-                if event.kv is None:
-                    self._waiting.pop(event.key, None)
-                else:
-                    self._waiting[event.key] = event.kv
-                    self._some.set()
-            if len(self._waiting) >= _BATCH:
-                self._hurry.set()
+        async for batch in self._store.watch(BOTH, start):
+            self._waiting.apply(batch)
+            self._notice()
+
+    def _notice(self) -> None:
+        waiting = self._waiting
+        if waiting:
+            self._some.set()
+        if len(waiting) >= _BATCH:
+            self._hurry.set()
+        if waiting.sealed is not None and waiting.sealed.sequence > self._told:
+            self._told = waiting.sealed.sequence
+            for listener in self._listeners:
+                listener(waiting.sealed)
 
     async def _seal(self) -> None:
+        self._certain = False
         while True:
             await self._some.wait()
             await self._gather()
-            batch = list(islice(self._waiting.values(), _BATCH))
-            if not batch:
-                self._some.clear()
-                continue
-            entries = await self._persist(partial(self._log.append, batch))
-            self._tell(entries)
-            self._advance(batch)
-            deletions = [Delete(kv.key) for kv in batch]
-            await self._persist(partial(self._store.txn, [], deletions))
+            await self._persist(self._seal_some)
 
     async def _gather(self) -> None:
-        if self._flushing or len(self._waiting) >= _BATCH:
-            return
+        if not self._flushing and len(self._waiting) < _BATCH:
+            with suppress(TimeoutError):
+                # Not wait_for: until Python 3.12 it can take a cancellation for an answer.
+                async with asyncio.timeout(_GATHER_SECONDS):
+                    await self._hurry.wait()
         self._hurry.clear()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), _GATHER_SECONDS)
 
-    def _advance(self, batch: Sequence[KeyValue]) -> None:
-        for kv in batch:
-            self._waiting.pop(kv.key, None)
-        # The watch brings whole revisions in order: what is not here yet was decided later.
-        following = next(iter(self._waiting.values()), None)
-        newest = batch[-1].mod_revision if following is None else following.mod_revision - 1
-        self._sealed.advance(newest)
+    async def _seal_some(self) -> None:
+        if not self._leadership.leading:
+            raise StoreUnavailable("this replica does not lead any more")
+        if not self._certain:
+            # In this order; see above.
+            await self._appender.begin(self._waiting.sealed)
+            await self._load()
+        batch = self._waiting.first(_BATCH)
+        if not batch:
+            self._certain = True
+            self._some.clear()
+            return
+        self._certain = False
+        entries = await self._appender.append(batch)
+        keys = [PREFIX + entry.entry_id for entry in entries]
+        self._waiting.seal(keys, _end(entries))
+        self._notice()
+        await self._remove(keys)
+        self._certain = True
+
+    async def _remove(self, keys: Sequence[str]) -> None:
+        changes: list[Delete | Put] = [Delete(key) for key in keys]
+        if self._waiting.sealed is not None:
+            changes.append(put_sealed(self._waiting.sealed))
+        result = await self._store.txn(self._leadership.fence(), changes)
+        if not result.succeeded:
+            raise StoreUnavailable("another replica leads by now")
+        self._waiting.removed(keys, result.revision)
 
     async def _persist(self, step: Callable[[], Awaitable[ResultT]]) -> ResultT:
         """Repeat `step`, which may be repeated, until its disk lets it through."""
@@ -164,17 +211,9 @@ class Sealer:
                 return result
 
 
-async def _read_outbox(store: Store) -> tuple[list[KeyValue], int]:
-    """Return what waits in the outbox in the order of decision, and as of which revision."""
-    while True:
-        page = await store.range(PREFIX, limit=_PAGE)
-        found = list(page.kvs)
-        # Compacted in the middle: what was read is ten minutes old, so begin anew.
-        with suppress(Compacted):
-            revision = page.revision
-            while page.more:
-                page = await store.range(
-                    PREFIX, limit=_PAGE, after=found[-1].key, revision=revision
-                )
-                found.extend(page.kvs)
-            return sorted(found, key=lambda kv: (kv.mod_revision, kv.key)), revision
+def _end(entries: Sequence[Entry]) -> Sealed:
+    return Sealed(sequence=entries[-1].sequence, hash=entries[-1].hash)
+
+
+def _sequence(sealed: Sealed | None) -> int:
+    return 0 if sealed is None else sealed.sequence

@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Self
 
 from infrafabric_server.store.protocol import KeyValue, StoreUnavailable
 from infrafabric_server.witness import sqlite_open, sqlite_rows
+from infrafabric_server.witness.batches import misfit
 from infrafabric_server.witness.drafts import entry_ids, seal_drafts
 from infrafabric_server.witness.models import Entry, EntryFilter
 from infrafabric_server.witness.sqlite_lane import Lane
@@ -18,8 +19,9 @@ from infrafabric_server.witness.sqlite_lane import Lane
 class SqliteWitnessLog:
     """The adapter of WitnessLog: one thread writes, another one reads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, copy: bool = False) -> None:
         """Take the path of the file; `open` makes one that is ready."""
+        self._copy = copy
         self._writer = Lane(path, self._connect)
         self._reader = Lane(path, sqlite_open.open_reader)
         self._lock: int | None = None
@@ -27,13 +29,16 @@ class SqliteWitnessLog:
         self._opened = False
 
     @classmethod
-    async def open(cls, directory: Path) -> Self:
+    async def open(cls, directory: Path, *, copy: bool = False) -> Self:
         """Open the log in `directory`, or create it, for this process alone.
+
+        A `copy` of a log that is elsewhere may lose its end when the machine loses power; it
+        is never damaged by that.
 
         Raises:
             StoreRefused: it is in use, not a witness log, of a newer format, or damaged.
         """
-        log = cls(directory / sqlite_open.FILE_NAME)
+        log = cls(directory / sqlite_open.FILE_NAME, copy=copy)
         log._lock = sqlite_open.lock(directory)
         try:
             await log._writer.run(lambda _: None)
@@ -45,6 +50,14 @@ class SqliteWitnessLog:
     async def append(self, waiting: Sequence[KeyValue]) -> list[Entry]:
         """Seal drafts at the end of the chain, in the order given; see WitnessLog."""
         return await self._writer.run(partial(self._append, waiting))
+
+    async def extend(self, entries: Sequence[Entry]) -> None:
+        """Add entries that are sealed already; see CopyFile."""
+        await self._writer.run(partial(self._extend, entries))
+
+    async def find(self, entry_ids: Sequence[str]) -> list[Entry]:
+        """Return the entries that have one of these ids; see CopyFile."""
+        return await self._reader.run(lambda connection: sqlite_rows.sealed(connection, entry_ids))
 
     async def read(
         self, wanted: EntryFilter, *, after: int, upto: int, limit: int
@@ -75,11 +88,11 @@ class SqliteWitnessLog:
 
     def _connect(self, path: Path) -> sqlite3.Connection:
         if not self._opened:
-            connection = sqlite_open.create_or_open(path)
+            connection = sqlite_open.create_or_open(path, copy=self._copy)
             self._head = sqlite_rows.last(connection)
             self._opened = True
             return connection
-        connection = sqlite_open.open_writer(path)
+        connection = sqlite_open.open_writer(path, copy=self._copy)
         try:
             self._check_head(connection, path)
         except BaseException:
@@ -97,9 +110,17 @@ class SqliteWitnessLog:
             )
 
     def _append(self, waiting: Sequence[KeyValue], connection: sqlite3.Connection) -> list[Entry]:
+        return self._write(partial(_seal, waiting), connection)
+
+    def _extend(self, entries: Sequence[Entry], connection: sqlite3.Connection) -> None:
+        self._write(partial(_insert, entries), connection)
+
+    def _write(
+        self, work: Callable[[sqlite3.Connection], list[Entry]], connection: sqlite3.Connection
+    ) -> list[Entry]:
         connection.execute("BEGIN IMMEDIATE")
         try:
-            entries = _seal(waiting, connection)
+            entries = work(connection)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -119,3 +140,11 @@ def _seal(waiting: Sequence[KeyValue], connection: sqlite3.Connection) -> list[E
         sqlite_rows.insert(connection, entry)
         entries.append(entry)
     return entries
+
+
+def _insert(entries: Sequence[Entry], connection: sqlite3.Connection) -> list[Entry]:
+    if reason := misfit(sqlite_rows.last(connection), entries[0]):
+        raise StoreUnavailable(f"the copy of the witness log was changed: {reason}")
+    for entry in entries:
+        sqlite_rows.insert(connection, entry)
+    return list(entries)

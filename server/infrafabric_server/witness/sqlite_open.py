@@ -45,8 +45,12 @@ def lock(directory: Path) -> int:
     return descriptor
 
 
-def create_or_open(path: Path) -> sqlite3.Connection:
+def create_or_open(path: Path, *, copy: bool = False) -> sqlite3.Connection:
     """Return a connection that writes to the log, which is created if it is not there.
+
+    Args:
+        path: of the file.
+        copy: whether it is a copy of a log that is elsewhere.
 
     Raises:
         StoreRefused: the file is not a witness log, of a newer format, or damaged at its end;
@@ -58,27 +62,30 @@ def create_or_open(path: Path) -> sqlite3.Connection:
     except OSError as error:
         raise StoreRefused(f"cannot write {path}: {error.strerror}") from error
     try:
-        connection = open_writer(path)
+        connection = open_writer(path, copy=copy)
         try:
             _check_format(connection, path)
-            _check_end(connection, path)
+            _check_end(connection, path, copy=copy)
         except BaseException:
             connection.close()
             raise
     except sqlite3.Error as error:
         if is_of_disk(error):
             raise StoreRefused(f"{path} cannot be used ({error}); {MAKE_ROOM}") from error
-        raise _damaged(path, str(error)) from error
+        raise _damaged(path, str(error), copy=copy) from error
     return connection
 
 
-def open_writer(path: Path) -> sqlite3.Connection:
-    """Return a connection that writes to an existing log, each commit durable."""
+def open_writer(path: Path, *, copy: bool = False) -> sqlite3.Connection:
+    """Return a connection that writes to an existing log, each commit durable.
+
+    That of a `copy` need not be: what a failure of power takes from its end is copied again.
+    """
     connection = _connect(path, "rw")
     try:
         # A new entry may then not take the place of an old one without its trigger.
         connection.execute("PRAGMA recursive_triggers = ON")
-        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA synchronous = {'NORMAL' if copy else 'FULL'}")
     except BaseException:
         connection.close()
         raise
@@ -149,7 +156,7 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _check_end(connection: sqlite3.Connection, path: Path) -> None:
+def _check_end(connection: sqlite3.Connection, path: Path, *, copy: bool) -> None:
     entry = sqlite_rows.last(connection)
     if entry is None:
         return
@@ -157,13 +164,15 @@ def _check_end(connection: sqlite3.Connection, path: Path) -> None:
     try:
         described = read_entry(entry.body, GENESIS if before is None else before.hash)
     except ValueError as error:
-        raise _damaged(path, f"entry {entry.sequence}: {error}") from error
+        raise _damaged(path, f"entry {entry.sequence}: {error}", copy=copy) from error
     if described != entry or (before is None) != (entry.sequence == 1):
-        raise _damaged(path, f"entry {entry.sequence} does not follow from the one before")
+        reason = f"entry {entry.sequence} does not follow from the one before"
+        raise _damaged(path, reason, copy=copy)
 
 
-def _damaged(path: Path, why: str) -> StoreRefused:
+def _damaged(path: Path, why: str, *, copy: bool) -> StoreRefused:
+    remedy = "remove it: it is copied anew from NATS" if copy else "restore it from a copy"
     return StoreRefused(
         f"the witness log {path} is damaged ({why}); look with `infrafabric witness verify"
-        f" --data {path.parent}`, then restore it from a copy"
+        f" --data {path.parent}`, then {remedy}"
     )

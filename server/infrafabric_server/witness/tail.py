@@ -46,6 +46,10 @@ class Tail:
         if entries:
             self._progress.advance(entries[-1].sequence)
 
+    def fail(self, failure: Exception) -> None:
+        """End every follower, now or later, with `failure`."""
+        self._progress.fail(failure)
+
     async def follow(self, wanted: EntryFilter, after: int) -> AsyncIterator[Sequence[Entry]]:
         """Yield the entries with a sequence above `after` that match, in order, for ever."""
         while True:

@@ -8,6 +8,7 @@ from typing import Protocol
 from infrafabric_server.errors import FabricError, FieldViolation, InvalidField, Reason
 from infrafabric_server.witness.flood import Flood
 from infrafabric_server.witness.log import WitnessLog
+from infrafabric_server.witness.log_copy import LogCopy
 from infrafabric_server.witness.models import Entry, EntryFilter
 from infrafabric_server.witness.sealer import Sealer
 from infrafabric_server.witness.tail import Tail
@@ -75,16 +76,24 @@ class Witness:
         sealer: Sealer,
         flood: Flood,
         *,
+        copy: LogCopy | None = None,
         patience: float = 5.0,
     ) -> None:
         """Take the parts; `run` runs those that need it.
 
-        `patience` is how many seconds a reader waits for what was just decided to be sealed.
+        Args:
+            log: what is read; of several replicas, this one's copy.
+            tail: its end in memory.
+            sealer: moves decisions into the log.
+            flood: counts what is not worth an entry each.
+            copy: follows the log that several replicas share into `log`.
+            patience: seconds that a reader waits for what was just decided to be sealed.
         """
         self._log = log
         self._tail = tail
         self._sealer = sealer
         self._flood = flood
+        self._copy = copy
         self._patience = patience
 
     async def run(self) -> None:
@@ -92,17 +101,22 @@ class Witness:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._flood.run())
             group.create_task(self._sealer.run())
+            if self._copy is not None:
+                group.create_task(self._copy.run())
 
     async def flush(self) -> None:
-        """Return when all that was decided before the call is in the log.
+        """Return when all that was decided before the call is in the log, and in this copy of it.
 
         Raises:
             FabricError: STORE_UNAVAILABLE when the log cannot be written in time.
+            StoreUnavailable: this replica's copy is none of the log.
         """
         try:
             async with asyncio.timeout(self._patience):
                 await self._flood.flush()
-                await self._sealer.flush()
+                sequence = await self._sealer.flush()
+                if self._copy is not None:
+                    await self._copy.reached(sequence)
         except TimeoutError as error:
             raise FabricError(
                 Reason.STORE_UNAVAILABLE,

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from infrafabric_server.clock import SystemClock
+from infrafabric_server.fleet.leadership import SoleLeader
 from infrafabric_server.store.protocol import KeyValue, Store
+from infrafabric_server.witness.appender import LocalAppender
 from infrafabric_server.witness.drafts import seal_drafts
 from infrafabric_server.witness.flood import Flood
 from infrafabric_server.witness.log import WitnessLog
@@ -100,7 +102,7 @@ async def running(
     """Run a witness over `store` and `log` until the block ends."""
     clock = SystemClock()
     tail = await Tail.open(log)
-    sealer = Sealer(store, log, tail.add, sleep=no_time)
+    sealer = Sealer(store, LocalAppender(log, tail), SoleLeader(), sleep=no_time)
     outbox = Outbox(clock, "test", sealer, limit=limit)
     flood = Flood(outbox, store, clock, component="coordinator", sleep=no_time)
     witness = Witness(log, tail, sealer, flood, patience=patience)

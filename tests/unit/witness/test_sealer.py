@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infrafabric_server.errors import FabricError, Reason
+from infrafabric_server.fleet.leadership import SoleLeader
 from infrafabric_server.store.memory import MemoryStore
 from infrafabric_server.store.protocol import (
     Compacted,
@@ -17,15 +18,22 @@ from infrafabric_server.store.protocol import (
     StoreUnavailable,
     absent,
 )
+from infrafabric_server.witness.appender import LocalAppender
 from infrafabric_server.witness.chain import verify
 from infrafabric_server.witness.log import WitnessLog
 from infrafabric_server.witness.memory_log import MemoryWitnessLog
 from infrafabric_server.witness.models import Entry
 from infrafabric_server.witness.sealer import Sealer
+from infrafabric_server.witness.tail import Tail
 from tests.unit.witness.faults import FaultyLog, FaultyStore
 from tests.unit.witness.support import Running, drafts, everything, running
 
 LOST = StoreUnavailable("the disk is gone")
+
+
+async def alone(store: Store, log: WitnessLog) -> Sealer:
+    """Return the sealer of the only process."""
+    return Sealer(store, LocalAppender(log, await Tail.open(log)), SoleLeader())
 
 
 async def put_drafts(store: Store, count: int) -> list[str]:
@@ -107,7 +115,7 @@ async def test_w1_what_a_dead_server_left_is_sealed_once(store: Store, log: Witn
 async def test_w1_a_crash_at_any_moment_loses_and_doubles_nothing(steps: int) -> None:
     store, log = await MemoryStore.open(), MemoryWitnessLog()
     left = await put_drafts(store, 4)
-    sealer = asyncio.create_task(Sealer(store, log, lambda _: None).run())
+    sealer = asyncio.create_task((await alone(store, log)).run())
     for _ in range(steps):
         await asyncio.sleep(0)
     sealer.cancel()
@@ -206,6 +214,6 @@ async def test_an_error_that_nobody_expects_ends_the_sealer() -> None:
     store = await MemoryStore.open()
     await put_drafts(store, 1)
     with pytest.raises(ExceptionGroup) as caught:
-        await Sealer(store, Mistaken(), lambda _: None).run()
+        await (await alone(store, Mistaken())).run()
     assert caught.group_contains(ZeroDivisionError)
     await store.close()

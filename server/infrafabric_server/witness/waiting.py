@@ -1,0 +1,132 @@
+"""What waits in the outbox, as one replica knows it."""
+
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+
+from infrafabric_server.store.progress import Progress
+from infrafabric_server.store.protocol import Compacted, KeyValue, Put, Store, WatchBatch
+from infrafabric_server.witness.models import Sealed
+from infrafabric_server.witness.outbox import PREFIX
+
+# Up to where the log goes. Beside the outbox, so that one read or watch shows both at one
+# revision: what is gone from the outbox then is in the log up to there.
+_SEALED = "outbox.sealed"
+# Where both are.
+BOTH = "outbox"
+_PAGE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxState:
+    """The outbox at a revision of the store.
+
+    `waiting` is in the order of decision: transactions that share a revision are of one
+    replica, and their keys rise in the order in which it made them. `sealed` is how far the
+    log went at least; None for a log that was never written.
+    """
+
+    waiting: Sequence[KeyValue]
+    sealed: Sealed | None
+    revision: int
+
+
+async def read_outbox(store: Store) -> OutboxState:
+    """Return the outbox as it is now. Raises StoreError."""
+    while True:
+        page = await store.range(BOTH, limit=_PAGE)
+        found = list(page.kvs)
+        # Compacted in the middle: what was read is ten minutes old, so begin anew.
+        with suppress(Compacted):
+            revision = page.revision
+            while page.more:
+                page = await store.range(BOTH, limit=_PAGE, after=found[-1].key, revision=revision)
+                found.extend(page.kvs)
+            drafts = (kv for kv in found if kv.key.startswith(PREFIX))
+            return OutboxState(
+                sorted(drafts, key=lambda kv: (kv.mod_revision, kv.key)),
+                next((_read(kv) for kv in found if kv.key == _SEALED), None),
+                revision,
+            )
+
+
+def put_sealed(sealed: Sealed) -> Put:
+    """Return the operation that says how far the log goes, for where drafts are removed."""
+    return Put(_SEALED, sealed.model_dump_json())
+
+
+class Waiting:
+    """The outbox as it was at one revision, kept up to date by a watch, less what is sealed.
+
+    It never goes back: what the store told of an earlier revision is passed over, so that
+    nothing that was removed comes back, whichever way news arrives first.
+    """
+
+    def __init__(self) -> None:
+        # Every decision up to this revision of the store is in the log.
+        self.settled = Progress(0)
+        self.sealed: Sealed | None = None
+        self._kvs: dict[str, KeyValue] = {}
+        self._revision = 0
+        self._least = 0
+
+    def __len__(self) -> int:
+        return len(self._kvs)
+
+    def first(self, count: int) -> list[KeyValue]:
+        """Return the first `count` in the order of decision."""
+        return list(islice(self._kvs.values(), count))
+
+    def load(self, state: OutboxState) -> bool:
+        """Take the whole outbox as it was read; return whether that was recent enough."""
+        if state.revision < max(self._revision, self._least):
+            return False
+        self._kvs = {kv.key: kv for kv in state.waiting}
+        self._revision = state.revision
+        self._know(state.sealed)
+        self._settle()
+        return True
+
+    def apply(self, batch: WatchBatch) -> None:
+        """Take the next change under BOTH."""
+        if batch.revision <= self._revision:
+            return
+        self._revision = batch.revision
+        for event in batch.events:
+            if event.key == _SEALED:
+                self._know(None if event.kv is None else _read(event.kv))
+            elif event.kv is None:
+                self._kvs.pop(event.key, None)
+            elif event.key.startswith(PREFIX):
+                self._kvs[event.key] = event.kv
+        self._settle()
+
+    def seal(self, keys: Collection[str], sealed: Sealed) -> None:
+        """Take out what is in the log now, which goes up to `sealed` at least."""
+        self._know(sealed)
+        for key in keys:
+            self._kvs.pop(key, None)
+        self._settle()
+
+    def removed(self, keys: Collection[str], revision: int) -> None:
+        """Take notice that `keys` left the outbox before or at `revision`."""
+        self._least = max(self._least, revision)
+        for key in keys:
+            self._kvs.pop(key, None)
+
+    def _know(self, sealed: Sealed | None) -> None:
+        if sealed is not None and (self.sealed is None or self.sealed.sequence < sealed.sequence):
+            self.sealed = sealed
+
+    def _settle(self) -> None:
+        first = next(iter(self._kvs.values()), None)
+        self.settled.advance(self._revision if first is None else first.mod_revision - 1)
+
+
+def _read(kv: KeyValue) -> Sealed | None:
+    # Nobody but a sealer writes it; one by hand must stop nothing.
+    try:
+        return Sealed.model_validate_json(kv.value)
+    except ValueError:
+        return None
