@@ -36,8 +36,9 @@ def dump(flags: Flags, file: File, config: Config = None, json_output: Json = Fa
     a checksum at its end; it appears when it is whole. It holds all that the fabric knows: only
     its owner may read it.
 
-    What lives on a lease is left out: sessions, which are opened again by their swarms, and the
-    leader. Claims stay, and are resumed by their swarm or taken back when its time is over.
+    What lives on a lease is left out: sessions, which their swarms open anew, and the leader. A
+    claim made in a session stays and is taken back by the first server that finds no such session:
+    its task is offered again under the next attempt. One made outside keeps its time.
     """
     chosen = settings.load(flags, config)
 

@@ -176,6 +176,19 @@ async def test_a_witness_log_that_outlived_its_store_stays(tmp_path: Path, site:
         assert [entry async for entry in source.entries()] == [*sealed, later]
 
 
+async def test_a_witness_log_that_was_restored_in_part_is_continued(
+    tmp_path: Path, site: Site
+) -> None:
+    first = await made(tmp_path / "first")
+    async with first:
+        await dump(await first.source(), tmp_path / "dump", NOW)
+    entries = list(Dump(tmp_path / "dump").entries())
+    await site.log.append(pack(entries[:1]), 0)
+    async with site.place() as target:
+        await restore(tmp_path / "dump", target)
+    assert (await contents(site.place()))[1] == entries
+
+
 async def test_another_witness_log_is_not_mixed_in(tmp_path: Path, site: Site) -> None:
     first, other = await made(tmp_path / "first"), await made(tmp_path / "other")
     async with first, site.place() as target:
