@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from nats.aio.client import Client
 from nats.errors import Error
+from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, Header, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
@@ -14,8 +15,11 @@ from infrafabric_server.witness.stream import Message, Superseded
 
 ResultT = TypeVar("ResultT")
 
-# Longer than a server takes to elect another leader of a stream.
-_TIMEOUT_SECONDS = 5.0
+# A server that was killed says nothing. An answer that comes later than this is lost, what was
+# asked is not: the caller looks.
+_TIMEOUT_SECONDS = 2.0
+# As servers have it unless told otherwise.
+_MAX_PAYLOAD = 1024 * 1024
 # Of what a server calls the largest payload, the headers of a message are a part.
 _HEADERS = 512
 # Codes of errors of JetStream's API.
@@ -32,17 +36,18 @@ class JetStream:
     when it is full is refused. Reads are answered by the leader of the stream alone.
     """
 
-    def __init__(self, client: Client, subject: str, *, replicas: int = 1) -> None:
-        """Take the connection, which may still be on its way, and the name of the fabric.
+    def __init__(
+        self, client: Callable[[], Client | None], subject: str, *, replicas: int = 1
+    ) -> None:
+        """Take the connection and the name of the fabric.
 
         Args:
-            client: a client of NATS that reconnects by itself.
+            client: returns the present connection, None while there is none.
             subject: the fabric's level of subjects: the log is on `<subject>.witness`, in the
                 stream `<subject>-witness`.
             replicas: how many servers keep the stream: 1, 3 or 5.
         """
         self._client = client
-        self._api = client.jetstream(timeout=_TIMEOUT_SECONDS)
         self._subject = f"{subject}.witness"
         self._name = f"{subject}-witness"
         self._config = StreamConfig(
@@ -64,12 +69,13 @@ class JetStream:
     @property
     def room(self) -> int:
         """See LogStream."""
-        return self._client.max_payload - _HEADERS
+        client = self._client()
+        return (_MAX_PAYLOAD if client is None else client.max_payload) - _HEADERS
 
     async def create(self) -> None:
         """See LogStream; a stream that is kept by another number of servers is changed."""
         try:
-            await self._ask(lambda: self._api.add_stream(self._config))
+            await self._ask(lambda api: api.add_stream(self._config))
         except APIError as error:
             if error.err_code != _NAME_IN_USE:
                 raise _unavailable(error) from error
@@ -78,7 +84,7 @@ class JetStream:
     async def last(self) -> Message | None:
         """See LogStream."""
         try:
-            info = await self._ask(lambda: self._api.stream_info(self._name))
+            info = await self._ask(lambda api: api.stream_info(self._name))
         except NotFoundError as error:
             if error.err_code == _STREAM_NOT_FOUND:
                 return None
@@ -91,7 +97,7 @@ class JetStream:
     async def get(self, position: int) -> Message | None:
         """See LogStream."""
         try:
-            found = await self._ask(lambda: self._api.get_msg(self._name, position))
+            found = await self._ask(lambda api: api.get_msg(self._name, position))
         except APIError as error:
             if error.err_code == _NO_MESSAGE:
                 return None
@@ -106,7 +112,7 @@ class JetStream:
         }
         try:
             answer = await self._ask(
-                lambda: self._api.publish(self._subject, payload, headers=headers)
+                lambda api: api.publish(self._subject, payload, headers=headers)
             )
         except APIError as error:
             if error.err_code in _WRONG_LAST_SEQUENCE:
@@ -122,18 +128,18 @@ class JetStream:
     async def remove(self) -> None:
         """Remove the stream with all that is in it; without one nothing happens."""
         try:
-            await self._ask(lambda: self._api.delete_stream(self._name))
+            await self._ask(lambda api: api.delete_stream(self._name))
         except APIError as error:
             if error.err_code != _STREAM_NOT_FOUND:
                 raise _unavailable(error) from error
 
     async def _adapt(self) -> None:
         try:
-            info = await self._ask(lambda: self._api.stream_info(self._name))
+            info = await self._ask(lambda api: api.stream_info(self._name))
             self._check(info.config)
             if info.config.num_replicas != self._config.num_replicas:
                 wanted = info.config.evolve(num_replicas=self._config.num_replicas)
-                await self._ask(lambda: self._api.update_stream(wanted))
+                await self._ask(lambda api: api.update_stream(wanted))
         except APIError as error:
             raise _unavailable(error) from error
 
@@ -164,12 +170,12 @@ class JetStream:
                 f"the stream {self._name} is not safe for the witness log: {'; '.join(wrong)}"
             )
 
-    async def _ask(self, call: Callable[[], Awaitable[ResultT]]) -> ResultT:
-        # What is sent while there is no connection would be kept, and sent by the client later.
-        if not self._client.is_connected:
-            raise StoreUnavailable("NATS is not connected")
+    async def _ask(self, call: Callable[[JetStreamContext], Awaitable[ResultT]]) -> ResultT:
+        client = self._client()
+        if client is None:
+            raise StoreUnavailable("there is no connection to NATS")
         try:
-            answer = await call()
+            answer = await call(client.jetstream(timeout=_TIMEOUT_SECONDS))
         except APIError:
             raise
         except (Error, OSError, ValueError) as error:

@@ -103,12 +103,17 @@ class LogCopy:
         return max(0, self._wanted.newest - self.sequence)
 
     @property
+    def broken(self) -> bool:
+        """Whether this copy does not follow from the log, so that it has stopped for good."""
+        return bool(self._broken)
+
+    @property
     def trouble(self) -> str:
         """Why the copy cannot go on now, or for good; "" when it can."""
         return self._broken or self._trouble
 
     def check(self) -> None:
-        """Raise StoreUnavailable when this copy is none of the log, so that it has stopped."""
+        """Raise StoreUnavailable, saying why, when the copy is broken."""
         if self._broken:
             raise StoreUnavailable(self._broken)
 
@@ -119,7 +124,7 @@ class LogCopy:
     async def reached(self, sequence: int) -> None:
         """Return when the copy has every entry up to `sequence`.
 
-        Raises StoreUnavailable when it has stopped for good.
+        Raises StoreUnavailable when the copy is broken.
         """
         self._wanted.advance(sequence)
         await self._copied.reached(sequence)

@@ -109,7 +109,7 @@ class Witness:
 
         Raises:
             FabricError: STORE_UNAVAILABLE when the log cannot be written in time.
-            StoreUnavailable: this replica's copy is none of the log.
+            StoreUnavailable: this replica's copy is broken, or the store cannot be read.
         """
         try:
             async with asyncio.timeout(self._patience):

@@ -1,0 +1,58 @@
+"""Whether a NATS server has what it acknowledged on its disk: asked of its monitoring pages."""
+
+import asyncio
+import json
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+from pydantic import BaseModel
+
+from infrafabric_server.store.protocol import StoreUnavailable
+
+_TIMEOUT_SECONDS = 5.0
+
+
+class Durability(BaseModel):
+    """What one NATS server says of itself.
+
+    `jetstream` tells whether it keeps streams, `always` whether it syncs each message to its
+    disk before it answers; otherwise it does so every `interval` seconds, and what was
+    acknowledged since is lost when the machine loses power.
+    """
+
+    version: str
+    jetstream: bool
+    always: bool
+    interval: float
+    max_payload: int
+
+
+async def durability(monitor: str) -> Durability:
+    """Ask the server whose monitoring pages are at `monitor`, such as `http://127.0.0.1:8222`.
+
+    Raises StoreUnavailable when there are no such pages.
+    """
+    page = f"{monitor.rstrip('/')}/varz"
+    try:
+        facts: dict[str, Any] = await asyncio.to_thread(_read, page)
+        config = facts.get("jetstream", {}).get("config", {})
+        return Durability(
+            version=facts["version"],
+            jetstream=bool(config),
+            always=config.get("sync_always", False),
+            interval=config.get("sync_interval", 0) / 1e9,
+            max_payload=facts["max_payload"],
+        )
+    except (URLError, OSError, ValueError, KeyError, AttributeError) as error:
+        raise StoreUnavailable(
+            f"{page} does not tell of a NATS server ({error}); start it with `http: HOST:PORT`"
+        ) from error
+
+
+def _read(page: str) -> Any:
+    if not page.startswith(("http://", "https://")):
+        raise ValueError("not an address of http")
+    request = Request(page)  # noqa: S310  # its scheme is checked above
+    with urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310  # likewise
+        return json.load(answer)

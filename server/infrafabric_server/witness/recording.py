@@ -1,0 +1,58 @@
+"""How the parts that keep the log are put together, alone and among replicas."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Self
+
+from infrafabric_server.bus.protocol import Bus
+from infrafabric_server.fleet.leadership import Leadership
+from infrafabric_server.store.protocol import Store
+from infrafabric_server.witness.appender import LocalAppender
+from infrafabric_server.witness.log import WitnessLog
+from infrafabric_server.witness.log_copy import CopyFile, LogCopy
+from infrafabric_server.witness.sealer import Sealer
+from infrafabric_server.witness.stream import LogStream
+from infrafabric_server.witness.stream_appender import StreamAppender
+from infrafabric_server.witness.tail import Tail
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What writes the log, and what is read: `log`, and its end in memory.
+
+    `copy` follows a log that is elsewhere into `log`; None where `log` itself is sealed into.
+    """
+
+    log: WitnessLog
+    tail: Tail
+    sealer: Sealer
+    copy: LogCopy | None = None
+
+    @classmethod
+    async def alone(cls, store: Store, log: WitnessLog, leadership: Leadership) -> Self:
+        """Return what seals into `log`, which no other process writes. Raises StoreError."""
+        tail = await Tail.open(log)
+        return cls(log, tail, Sealer(store, LocalAppender(log, tail), leadership))
+
+    @classmethod
+    async def among(
+        cls,
+        store: Store,
+        file: CopyFile,
+        stream: LogStream,
+        leadership: Leadership,
+        bus: Bus,
+        subject: str,
+    ) -> Self:
+        """Return what seals into `stream` where it leads, and everywhere copies it to `file`.
+
+        Who waits for the leader to seal tells so on a subject below `subject`. Raises
+        StoreError when the file cannot be read.
+        """
+        tail = await Tail.open(file)
+        copy = await LogCopy.open(file, stream, tail)
+        ask = partial(bus.publish, f"{subject}.seal", b"")
+        sealer = Sealer(store, StreamAppender(stream, copy), leadership, ask=ask)
+        sealer.follow(copy.expect)
+        bus.subscribe(f"{subject}.seal", lambda _: sealer.hurry())
+        return cls(file, tail, sealer, copy)
