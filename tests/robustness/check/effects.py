@@ -103,35 +103,11 @@ def effects(evidence: Evidence) -> Iterator[Violation]:
     """Requests that leave a tag: acknowledged once, refused never, nothing from nowhere."""
     entries = by_tag(evidence)
     ended = {(e.operation, e.task_id, e.attempt) for e in evidence.log}
-    known: set[tuple[str, str]] = set()
+    known = _causes(evidence)
     for group in groups(evidence):
         decision = TAGS[group.kind][0]
         known.add((decision, group.tag))
-        found = entries.get((decision, group.tag), [])
-        asked = group.first
-        about = f"{group.kind} {group.tag} of {asked.swarm_id or asked.client} {asked.task_id}"
-        if len(found) > 1:
-            yield _violation("effect-once", group, f"{about} took effect {len(found)} times")
-        if group.acknowledged and not found and group.kind not in KEPT:
-            end = (decision, asked.task_id, asked.attempt)
-            if group.kind not in _ENDINGS or end not in ended:
-                yield _violation(
-                    "acknowledged-is-kept", group, f"{about} was acknowledged and has no entry"
-                )
-        if group.impossible and found:
-            yield _violation(
-                "refused-has-no-effect",
-                group,
-                f"{about} was refused ({asked.reason}) and took effect",
-            )
-        for entry in found:
-            attempt = asked.attempt if group.kind not in _WITHOUT_ATTEMPT else entry.attempt
-            if (entry.task_id, entry.attempt) != (asked.task_id, attempt):
-                yield _violation("effect-as-asked", group, f"{about} became {entry.body}")
-    for operation in evidence.of_kind("status"):
-        known.add(("blocker_reported", operation.tag))
-        for status in ("idle", "busy", "help"):
-            known.add(("blocker_resolved", f"{operation.swarm_id} reported {status}"))
+        yield from _effects_of(group, entries.get((decision, group.tag), []), ended)
     for (decision, tag), found in entries.items():
         if (decision, tag) not in known and tag not in _OF_THE_LIBRARY:
             entry = found[0]
@@ -141,6 +117,37 @@ def effects(evidence: Evidence) -> Iterator[Violation]:
                 entry.task_id,
                 entry.swarm_id,
             )
+
+
+def _causes(evidence: Evidence) -> set[tuple[str, str]]:
+    """Return what follows from statuses: they open and close blockers."""
+    known: set[tuple[str, str]] = set()
+    for operation in evidence.of_kind("status"):
+        known.add(("blocker_reported", operation.tag))
+        for status in ("idle", "busy", "help"):
+            known.add(("blocker_resolved", f"{operation.swarm_id} reported {status}"))
+    return known
+
+
+def _effects_of(
+    group: Group, found: list[Entry], ended: set[tuple[str, str, int]]
+) -> Iterator[Violation]:
+    asked = group.first
+    about = f"{group.kind} {group.tag} of {asked.swarm_id or asked.client} {asked.task_id}"
+    if len(found) > 1:
+        yield _violation("effect-once", group, f"{about} took effect {len(found)} times")
+    if group.acknowledged and not found and group.kind not in KEPT:
+        end = (TAGS[group.kind][0], asked.task_id, asked.attempt)
+        if group.kind not in _ENDINGS or end not in ended:
+            why = f"{about} was acknowledged and has no entry"
+            yield _violation("acknowledged-is-kept", group, why)
+    if group.impossible and found:
+        why = f"{about} was refused ({asked.reason}) and took effect"
+        yield _violation("refused-has-no-effect", group, why)
+    for entry in found:
+        attempt = asked.attempt if group.kind not in _WITHOUT_ATTEMPT else entry.attempt
+        if (entry.task_id, entry.attempt) != (asked.task_id, attempt):
+            yield _violation("effect-as-asked", group, f"{about} became {entry.body}")
 
 
 def _violation(check: str, group: Group, text: str) -> Violation:

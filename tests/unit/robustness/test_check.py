@@ -1,0 +1,35 @@
+"""The judge finds nothing in a history without faults, and every fault that is planted in one."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.robustness.check import judge
+from tests.robustness.evidence import Evidence
+from tests.unit.robustness.clients import Clients
+from tests.unit.robustness.ideal import IdealFabric
+from tests.unit.robustness.planted import PLANTS, Plant
+
+# Enough for every kind of event to occur.
+STEPS = 150
+
+
+def legal(seed: int, steps: int = STEPS) -> Evidence:
+    """Return the evidence of a fabric that does as it should."""
+    return Clients(IdealFabric(random.Random(seed))).run(steps)
+
+
+@given(seed=st.integers(0, 2**32), steps=st.integers(0, 120))
+@settings(max_examples=60, deadline=None)
+def test_u6_nothing_is_found_in_a_legal_history(seed: int, steps: int) -> None:
+    assert judge(legal(seed, steps)) == []
+
+
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__)
+@pytest.mark.parametrize("seed", range(3))
+def test_u6_every_planted_violation_is_found(plant: Plant, seed: int) -> None:
+    evidence = legal(seed)
+    wanted = plant(evidence, random.Random(seed))
+    assert wanted in {violation.check for violation in judge(evidence)}
