@@ -177,7 +177,8 @@ async def _limit(
                 check, "too small for a board of 1,000 tasks", f"start the member with {flag}"
             )
         if "duplicate key" not in details_of(error):
-            raise
+            text = f"not known ({details_of(error)})"
+            return subject.note(check, text, "mend the rest first, and look again")
     return subject.ok(check, "large enough")
 
 
