@@ -12,18 +12,25 @@ from infrafabric_server.config import Settings
 from infrafabric_server.store.etcd import EtcdStore
 from infrafabric_server.store.protocol import Store
 from infrafabric_server.store.sqlite import SqliteStore
-from infrafabric_server.witness.log import WitnessLog
+from infrafabric_server.witness.jetstream import JetStream
+from infrafabric_server.witness.log_copy import CopyFile
 from infrafabric_server.witness.sqlite_log import SqliteWitnessLog
+from infrafabric_server.witness.stream import LogStream
 
 
 @dataclass(frozen=True, slots=True)
 class Adapters:
-    """What is open; `shared` tells whether other replicas use it as well."""
+    """What is open. With several replicas, `stream` is the witness log and `log` a copy of it."""
 
     store: Store
-    log: WitnessLog
     bus: Bus
-    shared: bool
+    log: CopyFile
+    stream: LogStream | None
+
+    @property
+    def shared(self) -> bool:
+        """Whether other replicas use it as well."""
+        return self.stream is not None
 
 
 @asynccontextmanager
@@ -35,18 +42,20 @@ async def opened(settings: Settings) -> AsyncIterator[Adapters]:
     async with AsyncExitStack() as stack:
         store = await _open_store(settings)
         stack.push_async_callback(store.close)
-        bus = await _open_bus(settings)
+        bus, stream = await _open_bus(settings)
         stack.push_async_callback(bus.close)
         log = await SqliteWitnessLog.open(settings.data)
         stack.push_async_callback(log.close)
-        yield Adapters(store, log, bus, settings.shared)
+        yield Adapters(store, bus, log, stream)
 
 
-async def _open_bus(settings: Settings) -> Bus:
+async def _open_bus(settings: Settings) -> tuple[Bus, LogStream | None]:
     if not settings.shared:
-        return LocalBus(Hub())
+        return LocalBus(Hub()), None
     access = settings.nats_access(os.environ)
-    return await NatsBus.open(settings.bus, access, name=f"infrafabric {settings.grpc}")
+    bus = await NatsBus.open(settings.bus, access, name=f"infrafabric {settings.grpc}")
+    replicas = settings.witness_replicas
+    return bus, JetStream(lambda: bus.client, settings.subject, replicas=replicas)
 
 
 async def _open_store(settings: Settings) -> Store:

@@ -37,7 +37,7 @@ from infrafabric_server.coordinator.service.servicer import CoordinatorServicer
 from infrafabric_server.edge.grpc_server import GrpcServer, ListenError, Service
 from infrafabric_server.errors import FabricError
 from infrafabric_server.fleet.fleet import Fleet
-from infrafabric_server.fleet.leadership import while_leading
+from infrafabric_server.fleet.leadership import Leadership, while_leading
 from infrafabric_server.fleet.replicas import Replicas
 from infrafabric_server.gateway.app import create_app
 from infrafabric_server.gateway.events import Events
@@ -52,12 +52,11 @@ from infrafabric_server.notify.watch import StatusWatch
 from infrafabric_server.store.feed import Feed
 from infrafabric_server.store.mirror import Mirror
 from infrafabric_server.store.protocol import StoreRefused, StoreUnavailable
-from infrafabric_server.witness.appender import LocalAppender
+from infrafabric_server.witness import figures
 from infrafabric_server.witness.flood import Flood
 from infrafabric_server.witness.outbox import Outbox
-from infrafabric_server.witness.sealer import Sealer
+from infrafabric_server.witness.recording import Recording
 from infrafabric_server.witness.service import WitnessService
-from infrafabric_server.witness.tail import Tail
 from infrafabric_server.witness.witness import Witness
 
 ServicerT = TypeVar("ServicerT")
@@ -136,7 +135,7 @@ class Replica:
     @classmethod
     async def build(cls, settings: Settings, adapters: Adapters) -> "Replica":
         """Connect everything over what is open, and load the views."""
-        store, log = adapters.store, adapters.log
+        store = adapters.store
         registry = CollectorRegistry()
         name = secrets.token_hex(4)
         mirror = Mirror(store, shared=adapters.shared)
@@ -145,9 +144,8 @@ class Replica:
         fleet = Fleet(mirror)
         roster = Roster()
         governor = Governor(fleet.swarms, roster)
-        tail = await Tail.open(log)
-        sealer = Sealer(store, LocalAppender(log, tail), leadership)
-        outbox = Outbox(clock, name, sealer)
+        recording = await _recording(settings, adapters, leadership)
+        outbox = Outbox(clock, name, recording.sealer)
         flood = Flood(outbox, store, clock, component="coordinator")
         parts = build_coordinator(
             store,
@@ -181,7 +179,10 @@ class Replica:
         await mirror.start()
         watched = Feed(store, mirror, [fleet.statuses, fleet.swarms, records.broadcasts])
         statuses = StatusWatch(watched, fleet, notify.see)
-        witness = Witness(log, tail, sealer, flood)
+        figures.show(registry, recording.sealer, recording.tail, recording.copy)
+        witness = Witness(
+            recording.log, recording.tail, recording.sealer, flood, copy=recording.copy
+        )
         coordinator = CoordinatorServicer(
             parts.coordinator, Feed(store, mirror, [records.tasks]), StatusFrames(notify)
         )
@@ -297,6 +298,13 @@ def _place(settings: Settings, adapters: Adapters, mirror: Mirror, name: str) ->
     return Replicas.among(
         adapters.store, mirror, adapters.bus, clock, replica=name, subject=settings.subject
     )
+
+
+async def _recording(settings: Settings, adapters: Adapters, leadership: Leadership) -> Recording:
+    store, log, stream = adapters.store, adapters.log, adapters.stream
+    if stream is None:
+        return await Recording.alone(store, log, leadership)
+    return await Recording.among(store, log, stream, leadership, adapters.bus, settings.subject)
 
 
 def _service(
