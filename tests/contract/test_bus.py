@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from itertools import count
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from infrafabric_server.bus.local import Hub, LocalBus
 from infrafabric_server.bus.nats import MAX_WAITING, NatsBus
 from infrafabric_server.bus.protocol import Bus
+from tests.harness.bus import Heard, acquainted, opened
 from tests.harness.nats import Nats
 
 
@@ -34,53 +34,6 @@ async def ends(request: pytest.FixtureRequest) -> AsyncIterator[list[Bus]]:
                 address = request.getfixturevalue("nats").address
                 found.append(await stack.enter_async_context(opened(address)))
         yield found
-
-
-@asynccontextmanager
-async def opened(address: str) -> AsyncIterator[NatsBus]:
-    """Open an end, connected if the server is there."""
-    bus = await NatsBus.open(address)
-    try:
-        async with asyncio.timeout(10):
-            await bus.ready()
-        yield bus
-    finally:
-        await bus.close()
-
-
-class Heard:
-    """What came of a subject, in order."""
-
-    def __init__(self, bus: Bus, subject: str) -> None:
-        self.messages: list[bytes] = []
-        self._more = asyncio.Event()
-        bus.subscribe(subject, self._take)
-
-    def _take(self, message: bytes) -> None:
-        self.messages.append(message)
-        self._more.set()
-
-    async def until(self, last: bytes) -> list[bytes]:
-        """Return all messages when `last` has come."""
-        async with asyncio.timeout(20):
-            while last not in self.messages:
-                self._more.clear()
-                await self._more.wait()
-        return self.messages
-
-
-async def acquainted(sender: Bus, *heard: Heard, subject: str) -> None:
-    """Return when everyone hears the sender: a subscription takes a moment to get around."""
-    numbers = count()
-    async with asyncio.timeout(20):
-        while not all(each.messages for each in heard):
-            sender.publish(subject, b"hello %d" % next(numbers))
-            await asyncio.sleep(0.01)
-    last = b"hello %d" % next(numbers)
-    sender.publish(subject, last)
-    for each in heard:
-        await each.until(last)
-        each.messages.clear()
 
 
 async def test_all_others_hear_what_is_sent_in_its_order(ends: list[Bus]) -> None:

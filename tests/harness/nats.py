@@ -10,13 +10,14 @@ For example::
 It has JetStream, which is on the disk before it answers, as the guide tells to set it.
 """
 
+import json
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -50,13 +51,12 @@ class Nats:
         self._monitor = f"http://127.0.0.1:{free_port()}"
         self._configuration = directory / "nats.conf"
         sync = ", sync_interval: always" if durable else ""
-        lines = [
+        self._lines = [
             f"listen: 127.0.0.1:{self.port}",
             f"http: {self._monitor.removeprefix('http://')}",
             f'jetstream {{ store_dir: "{directory / "jetstream"}"{sync} }}',
-            *settings,
         ]
-        self._configuration.write_text("\n".join(lines))
+        self.set(*settings)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -80,6 +80,10 @@ class Nats:
         """The URL of the server's own HTTP pages, such as `/jsz`."""
         return self._monitor
 
+    def set(self, *settings: str) -> None:
+        """Replace the further lines of the configuration, for the next start."""
+        self._configuration.write_text("\n".join([*self._lines, *settings]))
+
     def start(self) -> None:
         """Start the server and return when it serves. Raises NatsFailedError."""
         with self.log.open("ab") as log:
@@ -102,6 +106,12 @@ class Nats:
                 return bool(answer.status == 200)
         except (URLError, OSError):
             return False
+
+    def connections(self) -> list[dict[str, Any]]:
+        """Return what the server tells of each of its clients."""
+        with urlopen(f"{self._monitor}/connz", timeout=5) as answer:  # noqa: S310  # our own URL
+            clients: list[dict[str, Any]] = json.load(answer)["connections"]
+        return clients
 
     def kill(self) -> None:
         """End the process at once, as a crash would. Safe to repeat."""

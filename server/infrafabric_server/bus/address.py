@@ -1,10 +1,13 @@
 """Where a NATS cluster is, and who we are to it."""
 
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
+
+import nkeys
 
 # The variable that holds the password, when no file does.
 PASSWORD_VARIABLE = "INFRAFABRIC_NATS_PASSWORD"
@@ -57,10 +60,18 @@ class NatsAccess:
 
 
 def _credentials(file: Path) -> str:
+    # nats-py would look for the token for ever, and a bad key would be found out at NATS only.
     text = _read(file)
-    for part in ("NATS USER JWT", "USER NKEY SEED"):
-        if f"BEGIN {part}" not in text:
-            raise BusRefusedError(f"{file}: is not a file of NATS credentials: it has no {part}")
+    seed = re.search(r"BEGIN USER NKEY SEED-+\r?\n(\S+)\r?\n", text)
+    if seed is None or not re.search(r"BEGIN NATS USER JWT-+\r?\n\S+\r?\n", text):
+        raise BusRefusedError(
+            f"{file}: is no file of NATS credentials, as it lacks a NATS USER JWT or a "
+            "USER NKEY SEED"
+        )
+    try:
+        nkeys.from_seed(seed[1].encode())
+    except (nkeys.NkeysError, ValueError) as error:
+        raise BusRefusedError(f"{file}: its USER NKEY SEED is no key of NATS") from error
     return text
 
 

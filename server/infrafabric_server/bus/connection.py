@@ -88,6 +88,11 @@ class Connection(Client):
         self._pending, self._pending_data_size = [], 0
         with contextlib.suppress(Error, OSError):
             await self.close()
+        # And leave whoever waits for these to be sent waiting.
+        while self._flush_queue is not None and not self._flush_queue.empty():
+            waiter = self._flush_queue.get_nowait()
+            if not waiter.done():
+                waiter.set_result(None)
         self.ended.set()
 
     def why(self, error: Exception) -> str:

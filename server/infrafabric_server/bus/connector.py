@@ -17,10 +17,9 @@ _PING_SECONDS = 1.0
 _PONG_SECONDS = 3
 # Pauses before a server is tried again: doubled from the first to the last, and half of each is
 # chance, as all replicas lose a server at the same time. They start anew after a connection
-# that lasted.
+# that lasted longer than the last.
 _FIRST_PAUSE = 0.05
-_LAST_PAUSE = 5.0
-_LASTING = 10.0
+_LAST_PAUSE = 1.0
 _MOST_DOUBLINGS = 10
 
 _logger = structlog.get_logger(__name__)
@@ -65,7 +64,7 @@ class Connector:
         while True:
             seconds = await self._attempt(self._servers[turn % len(self._servers)], serve)
             turn += 1
-            failures = 0 if seconds > _LASTING else failures + 1
+            failures = 0 if seconds > _LAST_PAUSE else failures + 1
             doublings = min(failures // len(self._servers), _MOST_DOUBLINGS)
             pause = min(_FIRST_PAUSE * 2**doublings, _LAST_PAUSE)
             await asyncio.sleep(pause * (1 + self._chance()) / 2)
@@ -84,17 +83,17 @@ class Connector:
             await _hold(connection, serve)
         except (Error, OSError, ValueError) as error:
             self._report(server, connection.why(error))
-        except Exception:
-            _logger.exception("bus_broke", server=server)
+        except Exception as error:  # noqa: BLE001  # whatever the server did, it is left
+            self._report(server, repr(error), trace=True)
         finally:
             await connection.end()
         return self._clock.monotonic() - since if since is not None else 0.0
 
-    def _report(self, server: str, reason: str) -> None:
+    def _report(self, server: str, reason: str, *, trace: bool = False) -> None:
         # The same again and again is not news.
         if reason != self._reported:
             self._reported = reason
-            _logger.warning("bus_failed", server=server, reason=reason)
+            _logger.warning("bus_failed", server=server, reason=reason, exc_info=trace)
 
 
 async def _hold(connection: Connection, serve: Callable[[Connection], Awaitable[None]]) -> None:

@@ -44,7 +44,7 @@ class NatsBus:
         self._bytes = 0
         self._some = asyncio.Event()
         self._closed = False
-        self._tasks: list[asyncio.Task[None]] = []
+        self._task: asyncio.Task[object] | None = None
 
     @classmethod
     async def open(
@@ -69,7 +69,7 @@ class NatsBus:
         connector = Connector(
             address, access or NatsAccess(), name, clock or SystemClock(), chance, bus._miss
         )
-        bus._tasks.append(asyncio.create_task(connector.run(bus._serve), name="bus"))
+        bus._task = asyncio.create_task(connector.run(bus._serve), name="bus")
         return bus
 
     @property
@@ -122,11 +122,15 @@ class NatsBus:
 
     async def close(self) -> None:
         """See Bus."""
-        tasks, self._tasks = self._tasks, []
-        self._closed = True
-        if tasks and self._connection is not None:
-            tasks.append(asyncio.create_task(self._finish(self._connection)))
-            await asyncio.wait(tasks, timeout=_FLUSH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        tasks = [self._task] if self._task is not None else []
+        connection, closed, self._closed = self._connection, self._closed, True
+        if connection is not None and not closed:
+            last = [
+                asyncio.create_task(self._finish(connection)),
+                asyncio.create_task(connection.ended.wait()),
+            ]
+            await asyncio.wait(last, timeout=_FLUSH_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            tasks += last
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

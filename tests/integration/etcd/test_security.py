@@ -1,7 +1,6 @@
 """TLS in both directions, and users whose tokens run out."""
 
 import asyncio
-import subprocess
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -10,37 +9,17 @@ import pytest
 
 from infrafabric_server.store.etcd import Access, EtcdOptions
 from infrafabric_server.store.protocol import Put, StoreError, StoreRefused, StoreUnavailable
+from tests.harness.certificates import make_certificates
 from tests.harness.etcd import Etcd
 from tests.integration.etcd.kit import HASTY, check_counted, count_up, followed, opened
 
 _HURRIED = EtcdOptions(attempt=1.0, patience=2.0)
 
 
-def _openssl(folder: Path, *arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-
-def _certificate(folder: Path, name: str, extra: str) -> None:
-    _openssl(
-        folder, "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-        "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}",
-    )  # fmt: skip
-    (folder / f"{name}.ext").write_text(extra)
-    _openssl(
-        folder, "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
-        "-CAcreateserial", "-days", "2", "-out", f"{name}.pem", "-extfile", f"{name}.ext",
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("certificates")
-    _openssl(
-        folder, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-        "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test-ca", "-days", "2",
-    )  # fmt: skip
-    _certificate(folder, "server", "subjectAltName=IP:127.0.0.1\n")
-    _certificate(folder, "client", "extendedKeyUsage=clientAuth\n")
+    make_certificates(folder)
     return folder
 
 
