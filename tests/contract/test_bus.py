@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from infrafabric_server.bus.local import Hub, LocalBus
 from infrafabric_server.bus.nats import MAX_WAITING, NatsBus
@@ -59,6 +60,49 @@ async def test_a_subject_is_heard_by_those_who_asked_for_it(ends: list[Bus]) -> 
     first.publish("other", b"y")
     assert await wanted.until(b"x") == [b"x"]
     assert await other.until(b"y") == [b"y"]
+
+
+async def test_many_hear_many(nats: Nats) -> None:
+    """Each replica hears each other one, in the order of each."""
+    async with AsyncExitStack() as stack:
+        ends = [await stack.enter_async_context(opened(nats.address)) for _ in range(9)]
+        heard = [Heard(end, "many") for end in ends]
+        for end, own in zip(ends, heard, strict=True):
+            await acquainted(end, *(each for each in heard if each is not own), subject="many")
+        for number in range(100):
+            for place, end in enumerate(ends):
+                end.publish("many", b"%d %d" % (place, number))
+        for place, each in enumerate(heard):
+            for other in range(len(ends)):
+                sent = [] if other == place else [b"%d %d" % (other, n) for n in range(100)]
+                for last in sent[-1:]:
+                    await each.until(last)
+                assert [text for text in each.messages if text.startswith(b"%d " % other)] == sent
+
+
+async def test_a_long_message_is_whole(ends: list[Bus]) -> None:
+    first, second, _ = ends
+    heard = Heard(second, "s")
+    await acquainted(first, heard, subject="s")
+    message = bytes(range(256)) * 4000
+    first.publish("s", message)
+    assert await heard.until(message) == [message]
+
+
+async def test_a_listener_that_breaks_harms_no_other(ends: list[Bus]) -> None:
+    first, second, _ = ends
+
+    def broken(message: bytes) -> None:
+        raise ValueError(message)
+
+    second.subscribe("s", broken)
+    heard = Heard(second, "s")
+    with capture_logs() as logs:
+        await acquainted(first, heard, subject="s")
+        first.publish("s", b"x")
+        assert await heard.until(b"x") == [b"x"]
+    assert {log["event"] for log in logs} == {"bus_listener_broke"}
+    assert second.connected
 
 
 async def test_after_its_end_a_bus_sends_and_hears_nothing(ends: list[Bus]) -> None:
