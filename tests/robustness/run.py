@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.robustness.evidence import HISTORY, Evidence, read
@@ -12,6 +13,7 @@ from tests.robustness.faults.fault import Fault
 from tests.robustness.faults.schedule import Event, schedule
 from tests.robustness.finale import finish, write_state
 from tests.robustness.history import Recorder
+from tests.robustness.setups.distributed import distributed
 from tests.robustness.setups.embedded import embedded
 from tests.robustness.setups.setup import Setup
 from tests.robustness.traffic.actor import World
@@ -19,6 +21,8 @@ from tests.robustness.traffic.traffic import traffic, work
 
 SETUPS: dict[str, Callable[[Path, Recorder], AbstractAsyncContextManager[Setup]]] = {
     "embedded": embedded,
+    "distributed": distributed,
+    "distributed-3": partial(distributed, replicas=3, members=3),
 }
 
 

@@ -32,6 +32,9 @@ _OTHERS = frozenset(
 _NEEDS_DEPENDENCIES = frozenset(
     ("claim_won", "task_assigned", "claim_taken_over", "task_unblocked")
 )
+# A task whose blocker is resolved comes back beside what its swarm was given meanwhile. What
+# was being given to it in that moment may be written so many revisions after that.
+_IN_FLIGHT = 50
 _NEEDS_SLOT = frozenset(("claim_won", "task_assigned"))
 
 
@@ -96,6 +99,7 @@ class _Player:
         self._waits_for = waits_for
         self._unblocked = unblocked
         self._working: defaultdict[str, set[str]] = defaultdict(set)
+        self._returned: dict[str, int] = {}
         self._revision = 0
 
     def play(self, entry: Entry) -> None:
@@ -153,7 +157,12 @@ class _Player:
             self._fault("known-swarms", entry, "the swarm is not registered")
             return
         slots, works_on = self.replay.slots[entry.swarm_id], self._working[entry.swarm_id]
-        if len(works_on) >= slots:
+        just_returned = [
+            task_id
+            for task_id in works_on
+            if entry.revision - self._returned.get(task_id, 0) <= _IN_FLIGHT
+        ]
+        if len(works_on) - len(just_returned) >= slots:
             tasks = ", ".join(sorted(works_on))
             self._fault("slots", entry, f"the swarm has {slots} slots and works on {tasks}")
 
@@ -175,6 +184,8 @@ class _Player:
                 self.replay.blockers.discard((before.holder, entry.task_id))
         if life.holder and not life.parked:
             self._working[life.holder].add(entry.task_id)
+        if before is not None and before.parked and not life.parked:
+            self._returned[entry.task_id] = entry.revision
         first = entry.sequence
         if versions and versions[-1].revision == entry.revision:
             first = versions.pop().first

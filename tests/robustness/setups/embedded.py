@@ -16,7 +16,7 @@ from tests.robustness.history import Recorder
 from tests.robustness.setups.server import TIMES, Server
 
 # The data of some minutes of traffic, several times over.
-_DISK = 512 * 1024 * 1024
+_DISK = 192 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ async def embedded(folder: Path, recorder: Recorder) -> AsyncIterator[Embedded]:
         faults = {
             **server_faults([server]),
             **network_faults([server]),
-            "disk-full": SpoiledDisk(server, disk),
+            "disk-full": SpoiledDisk([server], disk),
         }
         if clock:
             faults["clock-jump"] = ClockJump([clock])
