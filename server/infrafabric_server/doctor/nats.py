@@ -3,13 +3,11 @@
 import asyncio
 import json
 import ssl
-import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.error import URLError
 
 from nats.aio.client import Client
 from nats.errors import Error
@@ -19,6 +17,8 @@ from infrafabric_server.bus.connection import Connection
 from infrafabric_server.clock import Clock
 from infrafabric_server.doctor import certificates, clocks, latency, versions, wire
 from infrafabric_server.doctor.findings import Finding, Subject
+from infrafabric_server.store.protocol import StoreUnavailable
+from infrafabric_server.witness.durability import Durability, durability
 
 _SECONDS = 5.0
 # A batch of sealed entries is one message; the default of NATS is this.
@@ -56,7 +56,7 @@ async def examine(look: Look) -> list[Finding]:
         found += await _server(look, endpoint)
     found += await _jetstream(look)
     for monitor in look.monitors:
-        found += await asyncio.to_thread(_durable, monitor)
+        found.append(await _durable(monitor))
     if not look.monitors:
         found.append(
             Subject("nats").note(
@@ -180,25 +180,21 @@ def witness_stream(subject: Subject, look: Look, answer: dict[str, Any]) -> Find
     return subject.ok("witness log", text)
 
 
-def _durable(monitor: str) -> list[Finding]:
+async def _durable(monitor: str) -> Finding:
     subject = Subject(f"nats {monitor}")
     try:
-        url = f"{monitor.rstrip('/')}/jsz?config=1"
-        with urllib.request.urlopen(url, timeout=_SECONDS) as answer:  # noqa: S310  # checked by the caller
-            page = json.load(answer)
-    except (URLError, OSError, ValueError) as error:
-        return [subject.problem("sync_interval", str(error), "correct the URL of the monitor")]
-    return [durable(subject, page)]
+        return durable(subject, await durability(monitor))
+    except StoreUnavailable as error:
+        return subject.problem("sync_interval", str(error), "correct the URL of the monitor")
 
 
-def durable(subject: Subject, page: dict[str, Any]) -> Finding:
-    """Judge what the page `/jsz?config=1` of a server says about its disk."""
-    if page.get("disabled") or "config" not in page:
+def durable(subject: Subject, told: Durability) -> Finding:
+    """Judge what a server says about its disk."""
+    if not told.jetstream:
         return subject.problem("sync_interval", "JetStream is off", _LOG_ADVICE)
-    if page["config"].get("sync_always"):
+    if told.always:
         return subject.ok("sync_interval", "always: what is acknowledged is on the disk")
-    seconds = int(page["config"].get("sync_interval", 0)) / 1e9
-    text = f"{seconds:g} s: a power cut loses what was acknowledged since"
+    text = f"{told.interval:g} s: a power cut loses what was acknowledged since"
     return subject.problem("sync_interval", text, _LOG_ADVICE)
 
 

@@ -13,6 +13,7 @@ from infrafabric_server.clock import SystemClock
 from infrafabric_server.doctor import clocks, etcd, folder, latency, nats, versions
 from infrafabric_server.doctor.findings import Finding, Level, Subject, worst
 from infrafabric_server.store.etcd.wire import etcd_pb2 as pb
+from infrafabric_server.witness.durability import Durability
 
 SUBJECT = Subject("it")
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -129,16 +130,14 @@ def test_a_quota(size: int, used: int, quota: int, level: Level) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "level"),
-    [
-        ({"config": {"sync_always": True}}, Level.OK),
-        ({"config": {"sync_interval": 120_000_000_000}}, Level.PROBLEM),
-        ({"disabled": True, "config": {}}, Level.PROBLEM),
-        ({}, Level.PROBLEM),
-    ],
+    ("jetstream", "always", "level"),
+    [(True, True, Level.OK), (True, False, Level.PROBLEM), (False, False, Level.PROBLEM)],
 )
-def test_whether_jetstream_syncs(page: dict[str, object], level: Level) -> None:
-    assert nats.durable(SUBJECT, page).level is level
+def test_whether_jetstream_syncs(jetstream: bool, always: bool, level: Level) -> None:
+    told = Durability(
+        version="2.15.1", jetstream=jetstream, always=always, interval=120, max_payload=1024
+    )
+    assert nats.durable(SUBJECT, told).level is level
 
 
 @pytest.mark.parametrize(
