@@ -38,12 +38,12 @@ async def place_of(settings: Settings, environ: Mapping[str, str]) -> AsyncItera
     try:
         try:
             async with asyncio.timeout(_PATIENCE):
-                client = await bus.ready()
+                await bus.ready()
         except TimeoutError:
             raise StoreUnavailable(
                 f"no server of NATS takes our connection ({settings.bus}); see `infrafabric doctor`"
             ) from None
-        log = JetStream(client, settings.subject, replicas=settings.witness_replicas)
+        log = JetStream(lambda: bus.client, settings.subject, replicas=settings.witness_replicas)
         async with Cluster(etcd, log) as cluster:
             yield cluster
     finally:

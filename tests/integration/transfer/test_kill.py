@@ -105,6 +105,7 @@ async def _check(address: EtcdAddress, nats: Nats) -> None:
     assert ages == sorted(set(ages))
     assert len(ages) == _KEYS
     bus = await NatsBus.open(nats.address)
-    last = await JetStream(await bus.ready(), address.prefix).last()
+    await bus.ready()
+    last = await JetStream(lambda: bus.client, address.prefix).last()
     await bus.close()
     assert last is not None
