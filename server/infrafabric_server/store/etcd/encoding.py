@@ -5,8 +5,7 @@ success list holds a nested transaction for each member. The compares of all of 
 decided on the state before the batch.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from infrafabric_server.store.etcd.layout import Layout
@@ -122,15 +121,13 @@ def left_evidence(response: pb.TxnResponse, requests: Sequence[Request]) -> bool
 
 
 def _fill(target: pb.TxnRequest, layout: Layout, txn: Txn, lane: Lane | None) -> None:
-    otherwise = partial(_fill_ops, layout=layout, ops=txn.failure, lane=lane)
-    target = _fill_compares(target, layout, txn.compares, otherwise)
+    target = _fill_compares(target, layout, txn.compares, txn.failure, lane)
     _fill_ops(target.success, layout, txn.success, lane)
 
 
 def _fill_fold(target: pb.TxnRequest, layout: Layout, fold: Fold, lane: Lane | None) -> None:
     found = [Get(compare.key) for compare in fold.guard]
-    otherwise = partial(_fill_ops, layout=layout, ops=found, lane=None)
-    target = _fill_compares(target, layout, fold.guard, otherwise)
+    target = _fill_compares(target, layout, fold.guard, found, None)
     for member in fold.members:
         _fill(target.success.add().request_txn, layout, member, None)
     _fill_ops(target.success, layout, fold.writes, None)
@@ -142,9 +139,10 @@ def _fill_compares(
     target: pb.TxnRequest,
     layout: Layout,
     compares: Sequence[Compare],
-    otherwise: "Callable[[Ops], None]",
+    failure: Sequence[Op],
+    lane: Lane | None,
 ) -> pb.TxnRequest:
-    """Ask for `compares`, fill each list for when one does not hold with `otherwise`.
+    """Ask for `compares`, and fill `failure` in wherever one of them does not hold.
 
     Returns the transaction whose success list is for when all hold.
     """
@@ -155,35 +153,38 @@ def _fill_compares(
             # All that a missing key, as an empty text, passes is said by its opposite, which
             # etcd always denies for a missing key.
             _fill_compare(target.compare.add(), layout, negative)
-            otherwise(target.success)
+            _fill_ops(target.success, layout, failure, lane)
             target = target.failure.add().request_txn
             target.SetInParent()
     for compare in compares:
         if not negated(compare):
             _fill_compare(target.compare.add(), layout, compare)
-    otherwise(target.failure)
+    if failure:
+        _fill_ops(target.failure, layout, failure, lane)
     return target
 
 
 def _fill_compare(target: pb.Compare, layout: Layout, compare: Compare) -> None:
     target.key = layout.key(compare.key)
-    target.result = _RELATIONS[compare.relation]
+    # What a message has anyway is not set, and an enum is no cheap key of a dictionary.
+    if compare.relation is not Relation.EQUAL:
+        target.result = _RELATIONS[compare.relation]
     operand = compare.operand
     if isinstance(operand, str):
         target.target = pb.Compare.VALUE
         target.value = operand.encode()
-    elif compare.field is Field.VERSION:
-        target.target = pb.Compare.VERSION
-        target.version = operand
-    elif compare.field is Field.LEASE:
-        target.target = pb.Compare.LEASE
-        target.lease = operand
+    elif compare.field is Field.MOD_REVISION:
+        target.target = pb.Compare.MOD
+        target.mod_revision = layout.etcd(operand) if operand > 0 else operand
     elif compare.field is Field.CREATE_REVISION:
         target.target = pb.Compare.CREATE
         target.create_revision = layout.etcd(operand) if operand > 0 else operand
+    elif compare.field is Field.LEASE:
+        target.target = pb.Compare.LEASE
+        target.lease = operand
     else:
-        target.target = pb.Compare.MOD
-        target.mod_revision = layout.etcd(operand) if operand > 0 else operand
+        target.target = pb.Compare.VERSION
+        target.version = operand
 
 
 def _fill_ops(target: "Ops", layout: Layout, ops: Sequence[Op], lane: Lane | None) -> None:
@@ -231,13 +232,14 @@ def _chosen(answer: pb.TxnResponse, compares: Sequence[Compare]) -> tuple[bool, 
 
 def _result(layout: Layout, answer: pb.TxnResponse, txn: Txn, revision: int) -> TxnResult:
     succeeded, chosen = _chosen(answer, txn.compares)
-    return TxnResult(succeeded, revision, _gets(layout, chosen.responses))
+    ops = txn.success if succeeded else txn.failure
+    return TxnResult(succeeded, revision, _gets(layout, chosen, ops))
 
 
 def _fold_result(layout: Layout, answer: pb.TxnResponse, fold: Fold, revision: int) -> FoldResult:
     succeeded, chosen = _chosen(answer, fold.guard)
     if not succeeded:
-        return FoldResult(False, revision, found=_gets(layout, chosen.responses))
+        return FoldResult(False, revision, found=_found(layout, chosen.responses))
     members = tuple(
         _result(layout, each.response_txn, member, revision)
         for each, member in zip(chosen.responses, fold.members, strict=False)
@@ -245,11 +247,11 @@ def _fold_result(layout: Layout, answer: pb.TxnResponse, fold: Fold, revision: i
     return FoldResult(True, revision, members)
 
 
-def _gets(layout: Layout, responses: "Iterable[pb.ResponseOp]") -> tuple[KeyValue | None, ...]:
-    gets: list[KeyValue | None] = []
-    for response in responses:
-        if not response.HasField("response_range"):
-            break
-        kvs = response.response_range.kvs
-        gets.append(layout.kv(kvs[0]) if kvs else None)
-    return tuple(gets)
+def _gets(layout: Layout, answer: pb.TxnResponse, ops: Sequence[Op]) -> tuple[KeyValue | None, ...]:
+    count = sum(isinstance(op, Get) for op in ops)
+    return _found(layout, answer.responses[:count]) if count else ()
+
+
+def _found(layout: Layout, responses: "Iterable[pb.ResponseOp]") -> tuple[KeyValue | None, ...]:
+    found = (response.response_range.kvs for response in responses)
+    return tuple(layout.kv(kvs[0]) if kvs else None for kvs in found)
