@@ -17,10 +17,11 @@ from typing import Self
 
 from tests.harness.etcd import Etcd
 from tests.harness.nats import Nats
+from tests.harness.process import Running
 from tests.harness.server import ServerProcess
 
 
-class Backing:
+class Backing(Running):
     """What replicas stand on: an etcd and a NATS, for any number of fabrics.
 
     Args:
@@ -31,17 +32,6 @@ class Backing:
     def __init__(self, directory: Path, *, members: int = 1) -> None:
         self.etcd = Etcd(directory, members=members)
         self.nats = Nats(directory)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.kill()
-            raise
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.kill()
 
     def start(self) -> None:
         """Start both and wait until they serve."""

@@ -12,31 +12,22 @@ Its release (3.5.1) is for tests only: it can lose data on a crash.
 """
 
 import json
-import signal
 import subprocess
-import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Self
 from urllib.error import URLError
 from urllib.request import urlopen
 
 from infrafabric_server.store.etcd import EtcdAddress
 from tests.harness.ports import free_port
+from tests.harness.process import Program, Running
 
-# A start takes a third of a second on a free machine.
-_START_TIMEOUT = 30.0
-_LOOK = 0.02
 # Elections within a second or so, also while others use the machine.
 _TIMING = ("--heartbeat-interval=100", "--election-timeout=1000")
 # What the guide tells to set, so that the largest transaction passes: 8,192 operations and,
 # for the contract's own limit, 64 MiB of values.
 _LARGE = ("--max-txn-ops=8400", f"--max-request-bytes={72 * 1024 * 1024}")
-
-
-class EtcdFailedError(Exception):
-    """etcd did not start; the text ends with its log."""
 
 
 def program(name: str) -> str:
@@ -47,7 +38,7 @@ def program(name: str) -> str:
     return str(Path(spec.origin).parent / "etcdbin" / name)
 
 
-class Member:
+class Member(Program):
     """One process of a cluster that can be killed, stopped and started again.
 
     Args:
@@ -60,51 +51,32 @@ class Member:
     def __init__(
         self, name: str, directory: Path, arguments: Sequence[str], scheme: str = "http"
     ) -> None:
-        self.name = name
-        self.log = directory / f"{name}.log"
+        super().__init__(name, directory)
         self.endpoint = f"127.0.0.1:{free_port()}"
         self.peer = f"http://127.0.0.1:{free_port()}"
         self._metrics = f"http://127.0.0.1:{free_port()}"
         self._data = directory / name
         self._arguments = tuple(arguments)
         self._scheme = scheme
-        self._process: subprocess.Popen[bytes] | None = None
         self.cluster = ""
 
-    def start(self) -> None:
-        """Start the process; `wait` tells when it serves."""
+    def command(self) -> list[str]:
+        """See Program."""
         client = f"{self._scheme}://{self.endpoint}"
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    program("etcd"),
-                    f"--name={self.name}",
-                    f"--data-dir={self._data}",
-                    f"--listen-client-urls={client}",
-                    f"--advertise-client-urls={client}",
-                    f"--listen-peer-urls={self.peer}",
-                    f"--initial-advertise-peer-urls={self.peer}",
-                    f"--initial-cluster={self.cluster}",
-                    f"--listen-metrics-urls={self._metrics}",
-                    "--log-level=warn",
-                    *_TIMING,
-                    *self._arguments,
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-
-    def wait(self) -> None:
-        """Return when the member has a leader and serves. Raises EtcdFailedError."""
-        give_up = time.monotonic() + _START_TIMEOUT
-        while not self.healthy():
-            assert self._process is not None
-            if self._process.poll() is not None or time.monotonic() > give_up:
-                raise EtcdFailedError(
-                    f"{self.name} does not serve:\n{self.log.read_text()[-4000:]}"
-                )
-            time.sleep(_LOOK)
+        return [
+            program("etcd"),
+            f"--name={self.name}",
+            f"--data-dir={self._data}",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={self.peer}",
+            f"--initial-advertise-peer-urls={self.peer}",
+            f"--initial-cluster={self.cluster}",
+            f"--listen-metrics-urls={self._metrics}",
+            "--log-level=warn",
+            *_TIMING,
+            *self._arguments,
+        ]
 
     def healthy(self) -> bool:
         """Tell whether the member answers that it is healthy."""
@@ -119,25 +91,8 @@ class Member:
         with urlopen(f"{self._metrics}/metrics", timeout=5) as answer:  # noqa: S310  # our own URL
             return b"\netcd_server_is_leader 1\n" in answer.read()
 
-    def kill(self) -> None:
-        """End the process at once, as a crash would. Safe to repeat."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
-    def pause(self) -> None:
-        """Stop the process where it is (SIGSTOP): its connections stay open."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a paused process go on (SIGCONT)."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
-
-
-class Etcd:
+class Etcd(Running):
     """A cluster.
 
     Args:
@@ -165,17 +120,6 @@ class Etcd:
         ]
         for member in self.members:
             member.cluster = ",".join(f"{each.name}={each.peer}" for each in self.members)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.kill()
-            raise
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.kill()
 
     def address(self, prefix: str = "fabric") -> EtcdAddress:
         """Return the address of a fabric on this cluster."""

@@ -11,30 +11,20 @@ It has JetStream, which is on the disk before it answers, as the guide tells to 
 """
 
 import json
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
 from tests.harness.ports import free_port
+from tests.harness.process import Program, Running
 
 PROGRAM = Path(sys.executable).parent / "nats-server"
 
-# A start takes a tenth of a second on a free machine.
-_START_TIMEOUT = 30.0
-_LOOK = 0.02
 
-
-class NatsFailedError(Exception):
-    """The server did not start; the text ends with its log."""
-
-
-class Nats:
+class Nats(Program, Running):
     """One server that can be killed, stopped and started again, on the same port and data.
 
     Args:
@@ -46,8 +36,8 @@ class Nats:
     def __init__(
         self, directory: Path, *, settings: Sequence[str] = (), durable: bool = True
     ) -> None:
+        super().__init__("nats", directory)
         self.port = free_port()
-        self.log = directory / "nats.log"
         self._monitor = f"http://127.0.0.1:{free_port()}"
         self._configuration = directory / "nats.conf"
         sync = ", sync_interval: always" if durable else ""
@@ -57,18 +47,6 @@ class Nats:
             f'jetstream {{ store_dir: "{directory / "jetstream"}"{sync} }}',
         ]
         self.set(*settings)
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.kill()
-            raise
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.kill()
 
     @property
     def address(self) -> str:
@@ -84,20 +62,14 @@ class Nats:
         """Replace the further lines of the configuration, for the next start."""
         self._configuration.write_text("\n".join([*self._lines, *settings]))
 
+    def command(self) -> list[str]:
+        """See Program."""
+        return [str(PROGRAM), "--config", str(self._configuration)]
+
     def start(self) -> None:
-        """Start the server and return when it serves. Raises NatsFailedError."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [PROGRAM, "--config", self._configuration],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        give_up = time.monotonic() + _START_TIMEOUT
-        while not self.healthy():
-            if self._process.poll() is not None or time.monotonic() > give_up:
-                raise NatsFailedError(f"NATS does not serve:\n{self.log.read_text()[-4000:]}")
-            time.sleep(_LOOK)
+        """Start the server and return when it serves. Raises NotServingError."""
+        super().start()
+        self.wait()
 
     def healthy(self) -> bool:
         """Tell whether the server answers that it is healthy, JetStream included."""
@@ -112,20 +84,3 @@ class Nats:
         with urlopen(f"{self._monitor}/connz", timeout=5) as answer:  # noqa: S310  # our own URL
             clients: list[dict[str, Any]] = json.load(answer)["connections"]
         return clients
-
-    def kill(self) -> None:
-        """End the process at once, as a crash would. Safe to repeat."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def pause(self) -> None:
-        """Freeze the process (SIGSTOP): its connections stay open."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a paused process go on (SIGCONT)."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
