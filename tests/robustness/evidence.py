@@ -11,6 +11,9 @@ from tests.robustness.history import Observation, Operation, read_history
 HISTORY = "history.jsonl"
 STATE = "state.json"
 
+# What is sent to everyone when all is finished: every watcher and every log must have it.
+LAST_TEXT = "the-last-text"
+
 # Decisions that give a task to a swarm, each under an attempt of its own.
 GRANTS = frozenset(("claim_won", "task_assigned", "claim_taken_over"))
 

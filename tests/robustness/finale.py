@@ -19,7 +19,7 @@ from infrafabric.v1.task_pb2 import (
 )
 from infrafabric.values import from_struct
 from tests.harness.server import COMMAND
-from tests.robustness.evidence import STATE, FinalStatus, FinalTask, log_name
+from tests.robustness.evidence import LAST_TEXT, STATE, FinalStatus, FinalTask, log_name
 from tests.robustness.setups.setup import Setup
 from tests.robustness.traffic.actor import World
 from tests.robustness.traffic.traffic import Traffic
@@ -49,7 +49,7 @@ async def _nothing_left(client: Client) -> bool:
 
 async def _mark(world: World, found: Traffic, client: Client) -> None:
     """Let something happen at last that every watcher has to see."""
-    marker, text, call = "the-last-task", "the-last-text", world.recorder.call
+    marker, text, call = "the-last-task", LAST_TEXT, world.recorder.call
     task = Task(task_id=marker, dispatch=DISPATCH_MANUAL)
     asked = [{"task_id": marker, "dependencies": []}]
     await call(

@@ -44,6 +44,8 @@ class Worker(Actor):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(lives):
                         await self.world.over.wait()
+                if self.world.closing.is_set():
+                    await self.world.over.wait()
                 token = self.chance.choice(("", session.resume_token))
                 if self.chance.random() < 0.4:
                     processes[-1].cancel()
