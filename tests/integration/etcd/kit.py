@@ -21,12 +21,14 @@ class Counts(NoObserver):
         self.dropped = 0
         self.widest = 0
         self.postponed = 0
+        self.conflicts = 0
         self.longest = 0.0
         self.slack = float("inf")
 
-    def batch(self, members: int, postponed: int, seconds: float) -> None:
+    def batch(self, members: int, postponed: int, conflicts: int, seconds: float) -> None:
         self.widest = max(self.widest, members)
         self.postponed += postponed
+        self.conflicts += conflicts
         self.longest = max(self.longest, seconds)
 
     def uncertain(self, seconds: float, *, applied: bool) -> None:

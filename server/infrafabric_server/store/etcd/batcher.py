@@ -23,7 +23,13 @@ from infrafabric_server.store.etcd.observer import Observer
 from infrafabric_server.store.etcd.outcome import decided, settle
 from infrafabric_server.store.etcd.planning import Footprint, Limits, footprint, plan
 from infrafabric_server.store.etcd.wire import etcd_pb2 as pb
-from infrafabric_server.store.protocol import Put, StoreClosed, StoreError, StoreUnavailable
+from infrafabric_server.store.protocol import (
+    FoldResult,
+    Put,
+    StoreClosed,
+    StoreError,
+    StoreUnavailable,
+)
 from infrafabric_server.store.transactions import Answer, Request
 
 # What makes etcd refuse a batch for the sake of one member: they are tried apart.
@@ -161,7 +167,7 @@ class Batcher:
         # True when everyone has an answer; False when nothing was applied and never will be.
         requests = [waiting.footprint.request for waiting in batch]
         lane.number += 1
-        began = self._clock.monotonic()
+        began, left = self._clock.monotonic(), len(self._queue)
         try:
             response = await self._connection.call(
                 rpc.TXN, batch_request(self._layout, lane, requests)
@@ -179,12 +185,14 @@ class Batcher:
             return True
         if not response.succeeded:
             return await self._found(lane, batch, response)
-        self._observer.batch(len(batch), len(self._queue), self._clock.monotonic() - began)
+        answers = batch_answers(self._layout, response, requests)
+        seconds = self._clock.monotonic() - began
+        self._observer.batch(len(batch), left, _conflicts(answers), seconds)
         if left_evidence(response, requests):
             lane.changed = response.header.revision
         else:
             self._unchanged(self._layout.port(response.header.revision))
-        self._answer(batch, batch_answers(self._layout, response, requests))
+        self._answer(batch, answers)
         return True
 
     async def _found(self, lane: Lane, batch: Sequence[_Waiting], response: pb.TxnResponse) -> bool:
@@ -237,3 +245,13 @@ class Batcher:
         for waiting in late:
             self._queue.remove(waiting)
         self._fail(late, StoreUnavailable("etcd did not answer; nothing was applied"))
+
+
+def _conflicts(answers: Sequence[Answer]) -> int:
+    count = 0
+    for answer in answers:
+        if not answer.succeeded:
+            count += 1
+        elif isinstance(answer, FoldResult):
+            count += sum(not member.succeeded for member in answer.members)
+    return count

@@ -6,11 +6,11 @@ from typing import Protocol
 class Observer(Protocol):
     """Hears of the adapter's work, in the event loop; it must return at once."""
 
-    def batch(self, members: int, postponed: int, seconds: float) -> None:
+    def batch(self, members: int, postponed: int, conflicts: int, seconds: float) -> None:
         """Take notice of an answered batch.
 
-        `members` shared it, `postponed` had to wait for the next one as they touch the same
-        keys, and it took `seconds`.
+        `members` shared it, `postponed` were left for a later one as it was full or they touch
+        the same keys, the compares of `conflicts` did not hold, and it took `seconds`.
         """
         ...
 
@@ -30,7 +30,7 @@ class Observer(Protocol):
 class NoObserver:
     """Hears nothing."""
 
-    def batch(self, members: int, postponed: int, seconds: float) -> None:
+    def batch(self, members: int, postponed: int, conflicts: int, seconds: float) -> None:
         """Forget it."""
 
     def uncertain(self, seconds: float, *, applied: bool) -> None:
