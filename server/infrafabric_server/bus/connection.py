@@ -57,7 +57,7 @@ class Connection(Client):
     async def establish(self, server: str, access: NatsAccess, name: str) -> None:
         """Connect to `server`, HOST:PORT.
 
-        Raises OSError and nats.errors.Error: it did not work, and `close` is still to be called.
+        Raises OSError and nats.errors.Error: it did not work, and `end` is still to be called.
         """
         secrets: dict[str, Any] = {}
         if access.credentials:
@@ -88,7 +88,7 @@ class Connection(Client):
         self._pending, self._pending_data_size = [], 0
         with contextlib.suppress(Error, OSError):
             await self.close()
-        # And leave whoever waits for these to be sent waiting.
+        # It would leave whoever waits for the socket waiting.
         while self._flush_queue is not None and not self._flush_queue.empty():
             waiter = self._flush_queue.get_nowait()
             if not waiter.done():
@@ -128,6 +128,8 @@ class Connection(Client):
 
 def _told(error: Exception) -> str:
     text = str(error) or type(error).__name__
+    if isinstance(error, TimeoutError):
+        return f"no answer within {_STEP_SECONDS} s"
     if "authorization" in text.lower() or "authentication" in text.lower():
         return f"NATS refuses our user, password, credentials or certificate ({text})"
     if isinstance(error, ssl.SSLError):

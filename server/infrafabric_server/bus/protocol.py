@@ -39,12 +39,13 @@ class Bus(Protocol):
     def publish(self, subject: str, payload: bytes) -> None:
         """Send a message, if that is possible at once; it never waits and never raises.
 
-        The messages of one end keep their order.
+        The messages of one end keep their order. `subject` is words of letters, digits, `-` and
+        `_`, with dots between them.
         """
         ...
 
     def subscribe(self, subject: str, listener: Listener) -> None:
-        """Call `listener`, in the event loop, with each message of `subject` from others.
+        """Call `listener`, in the event loop, with each message of just `subject` from others.
 
         It returns at once and does not raise, whatever the message is.
         """
