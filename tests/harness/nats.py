@@ -31,20 +31,27 @@ class Nats(Program, Running):
         directory: for its configuration, data and log; it must exist.
         settings: further lines of the configuration, such as `authorization {…}` or `tls {…}`.
         durable: whether JetStream has each message on the disk before it answers.
+        name: of the server, its files and its data.
     """
 
     def __init__(
-        self, directory: Path, *, settings: Sequence[str] = (), durable: bool = True
+        self,
+        directory: Path,
+        *,
+        settings: Sequence[str] = (),
+        durable: bool = True,
+        name: str = "nats",
     ) -> None:
-        super().__init__("nats", directory)
+        super().__init__(name, directory)
         self.port = free_port()
         self._monitor = f"http://127.0.0.1:{free_port()}"
-        self._configuration = directory / "nats.conf"
+        self._configuration = directory / f"{name}.conf"
         sync = ", sync_interval: always" if durable else ""
         self._lines = [
+            f"server_name: {name}",
             f"listen: 127.0.0.1:{self.port}",
             f"http: {self._monitor.removeprefix('http://')}",
-            f'jetstream {{ store_dir: "{directory / "jetstream"}"{sync} }}',
+            f'jetstream {{ store_dir: "{directory / name}"{sync} }}',
         ]
         self.set(*settings)
 
@@ -84,3 +91,41 @@ class Nats(Program, Running):
         with urlopen(f"{self._monitor}/connz", timeout=5) as answer:  # noqa: S310  # our own URL
             clients: list[dict[str, Any]] = json.load(answer)["connections"]
         return clients
+
+
+class NatsCluster(Running):
+    """Several servers that pass on messages, and share the streams of JetStream.
+
+    Args:
+        directory: for configurations, data and logs; it must exist.
+        servers: how many.
+    """
+
+    def __init__(self, directory: Path, *, servers: int = 3) -> None:
+        routes = [f"127.0.0.1:{free_port()}" for _ in range(servers)]
+        known = ", ".join(f'"nats://{route}"' for route in routes)
+        self.servers = [
+            Nats(
+                directory,
+                settings=[f"cluster {{ name: test, listen: {route}, routes: [{known}] }}"],
+                name=f"nats{number}",
+            )
+            for number, route in enumerate(routes)
+        ]
+
+    @property
+    def address(self) -> str:
+        """The address of all servers as the server's setting `bus` takes it."""
+        return f"nats://{','.join(f'127.0.0.1:{each.port}' for each in self.servers)}"
+
+    def start(self) -> None:
+        """See Running."""
+        for server in self.servers:
+            Program.start(server)
+        for server in self.servers:
+            server.wait()
+
+    def kill(self) -> None:
+        """See Running."""
+        for server in self.servers:
+            server.kill()
