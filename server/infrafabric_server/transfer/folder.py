@@ -1,11 +1,12 @@
 """The data directory of an embedded server, as the place of a fabric."""
 
+import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from infrafabric_server.store.protocol import KeyValue, StoreRefused, StoreUnavailable
 from infrafabric_server.store.sqlite import copying
@@ -14,6 +15,8 @@ from infrafabric_server.transfer.dumpreader import Dump
 from infrafabric_server.transfer.revisions import Renumber
 from infrafabric_server.witness import sqlite_open, sqlite_rows
 from infrafabric_server.witness.models import Entry
+
+ItemT = TypeVar("ItemT")
 
 _BATCH = 1_000
 
@@ -34,13 +37,13 @@ class FolderSource:
 
     async def kvs(self) -> AsyncGenerator[KeyValue, None]:
         """See Source."""
-        for kv in self._state.kvs():
+        async for kv in _in_turns(self._state.kvs()):
             yield kv
 
     async def entries(self) -> AsyncGenerator[Entry, None]:
         """See Source."""
         # Read after the keys: a decision leaves the outbox when it is in the log.
-        for entry in sqlite_open.read_log(self._directory):
+        async for entry in _in_turns(sqlite_open.read_log(self._directory)):
             yield entry
 
 
@@ -123,6 +126,14 @@ class Folder:
             f"cannot use {error.filename or self._directory}: {error.strerror}; choose another "
             "directory, or make this one yours"
         )
+
+
+async def _in_turns(items: Iterable[ItemT]) -> AsyncGenerator[ItemT, None]:
+    # Connections to the other place want some of the loop's time, too.
+    for number, item in enumerate(items):
+        if number % _BATCH == 0:
+            await asyncio.sleep(0)
+        yield item
 
 
 def _fill_log(path: Path, dump: Dump) -> None:

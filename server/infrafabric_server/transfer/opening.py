@@ -14,7 +14,7 @@ from infrafabric_server.transfer.places import Place
 from infrafabric_server.witness.jetstream import JetStream
 
 # Seconds in which NATS has to answer.
-_PATIENCE = 10.0
+_PATIENCE = 5.0
 
 
 @asynccontextmanager

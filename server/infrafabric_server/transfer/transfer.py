@@ -1,5 +1,6 @@
 """Dump, restore, and both with a comparison: migrate."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import datetime
@@ -35,7 +36,7 @@ async def restore(path: Path, place: Place) -> Summary:
         DumpError: the file is not a whole dump; nothing was written then.
         StoreError: the place is not empty, or cannot be written.
     """
-    whole = Dump(path)
+    whole = await asyncio.to_thread(Dump, path)
     await place.check_empty()
     await place.fill(whole)
     return whole.summary
@@ -58,7 +59,7 @@ async def migrate(source: Place, path: Path, target: Place, now: datetime) -> Su
     await source.check_unused()
     await target.check_empty()
     summary = await dump(await source.source(), path, now)
-    renumber = await target.fill(Dump(path))
+    renumber = await target.fill(await asyncio.to_thread(Dump, path))
     await source.check_unused()
     await compare(await source.source(), await target.source(), renumber)
     return summary
