@@ -143,12 +143,16 @@ def status_watches(evidence: Evidence) -> Iterator[Violation]:
             yield Violation("watch-holes", f"{watch.client} missed the text {text} of {revision}")
         for revision, text in texts - sent:
             yield Violation("watch-truth", f"{watch.client} got the text {text} at {revision}")
-    yield from _agreement(found)
+    yield from _agreement(evidence, found)
     yield from _reports(evidence, found)
 
 
-def _agreement(found: list[Watch]) -> Iterator[Violation]:
-    """Two watchers see the same statuses under the same cursors, where both watched."""
+def _agreement(evidence: Evidence, found: list[Watch]) -> Iterator[Violation]:
+    """Two watchers see the same statuses under the same cursors, where both watched.
+
+    What a swarm can do is told with its status; it is left out where that has changed since.
+    """
+    joined = {(entry.revision, entry.swarm_id) for entry in evidence.entries("swarm_registered")}
     told = [
         {
             (int(s.fields["cursor"]), str(s.fields["about"]), str(s.fields["status"]))
@@ -161,7 +165,7 @@ def _agreement(found: list[Watch]) -> Iterator[Violation]:
         for second, theirs in zip(found, told, strict=True):
             start, end = max(first.start, second.start), min(first.end, second.end)
             for cursor, swarm_id, status in ours - theirs:
-                if start < cursor <= end:
+                if start < cursor <= end and (cursor, swarm_id) not in joined:
                     yield Violation(
                         "watch-agreement",
                         f"{first.client} saw {swarm_id} {status} at {cursor}, and "

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from tests.robustness.traffic.actor import Running, World
 from tests.robustness.traffic.boards import BoardMaker
 from tests.robustness.traffic.callers import Caller
+from tests.robustness.traffic.http import EventReader, HttpCaller
 from tests.robustness.traffic.meddlers import Announcer, Meddler, Reporter
 from tests.robustness.traffic.orchestrator import Orchestrator
+from tests.robustness.traffic.raw import RawWorker
 from tests.robustness.traffic.watchers import StatusWatcher, Tail, TaskWatcher
 from tests.robustness.traffic.workers import Worker
 
@@ -41,7 +43,10 @@ def traffic(world: World) -> Traffic:
         Orchestrator("orchestrator", world),
         *(BoardMaker(f"maker-{n}", world) for n in range(2)),
         *(Worker(f"worker-{n}", world, capability="ab"[n % 2], slots=1 + n // 2) for n in range(4)),
+        *(RawWorker(f"raw-{n}", world, capability="ab"[n % 2]) for n in range(2)),
         *(Caller(f"caller-{n}", world) for n in range(3)),
+        *(HttpCaller(f"http-{n}", world) for n in range(2)),
+        EventReader("event-reader-0", world),
         *(Meddler(f"meddler-{n}", world) for n in range(2)),
         *(Reporter(f"reporter-{n}", world) for n in range(2)),
         Announcer("announcer", world),
