@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -30,8 +31,9 @@ from infrafabric.v1.notify_service_pb2_grpc import add_NotifyServiceServicer_to_
 from infrafabric.v1.witness_service_pb2_grpc import add_WitnessServiceServicer_to_server
 from infrafabric_server.adapters import Adapters, opened
 from infrafabric_server.bus.address import BusRefusedError
-from infrafabric_server.clock import SystemClock
+from infrafabric_server.clock import Clock, SystemClock
 from infrafabric_server.config import Address, Settings
+from infrafabric_server.coordinator.attendance import Attendance
 from infrafabric_server.coordinator.build import Limits, Parts, build_coordinator
 from infrafabric_server.coordinator.service.servicer import CoordinatorServicer
 from infrafabric_server.edge.grpc_server import GrpcServer, ListenError, Service
@@ -126,6 +128,7 @@ class Replica:
     settings: Settings
     mirror: Mirror
     replicas: Replicas
+    attendance: Attendance
     parts: Parts
     notify: Notify
     witness: Witness
@@ -141,6 +144,7 @@ class Replica:
         mirror = Mirror(store, shared=adapters.shared)
         replicas = _place(settings, adapters, mirror, name)
         clock, leadership = replicas.clock, replicas.leadership
+        attendance = _attendance(settings, adapters, clock, name)
         fleet = Fleet(mirror)
         roster = Roster()
         governor = Governor(fleet.swarms, roster)
@@ -156,6 +160,7 @@ class Replica:
             flood,
             clock,
             leadership,
+            attendance,
             replica=name,
             limits=Limits(
                 lease=settings.lease_seconds,
@@ -224,7 +229,7 @@ class Replica:
             loopback=True,
         )
         gateway = GatewayServer(app, events, _bound(settings.http))
-        return cls(settings, mirror, replicas, parts, notify, witness, grpc, gateway)
+        return cls(settings, mirror, replicas, attendance, parts, notify, witness, grpc, gateway)
 
     async def run(self, stop: Stop) -> None:
         """Serve until it is asked to stop, then drain: what was accepted is finished and sealed."""
@@ -237,6 +242,7 @@ class Replica:
             inner = [
                 start(self.mirror.run()),
                 start(self.replicas.run()),
+                start(self.attendance.run()),
                 start(self.parts.background.run()),
                 start(self.parts.dispatcher.run()),
                 start(self.parts.timers.run()),
@@ -298,6 +304,15 @@ def _place(settings: Settings, adapters: Adapters, mirror: Mirror, name: str) ->
     return Replicas.among(
         adapters.store, mirror, adapters.bus, clock, replica=name, subject=settings.subject
     )
+
+
+def _attendance(settings: Settings, adapters: Adapters, clock: Clock, name: str) -> Attendance:
+    if not adapters.shared:
+        return Attendance(clock, name)
+    subject = f"{settings.subject}.attendance"
+    attendance = Attendance(clock, name, partial(adapters.bus.publish, subject))
+    adapters.bus.subscribe(subject, attendance.hear)
+    return attendance
 
 
 async def _recording(settings: Settings, adapters: Adapters, leadership: Leadership) -> Recording:

@@ -3,15 +3,19 @@
 import asyncio
 import tempfile
 import time
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 import uvloop
 from grpc import aio
+from pydantic import BaseModel, ConfigDict
 
 from infrafabric_server.store.etcd import EtcdStore, rpc
 from infrafabric_server.store.etcd.wire import etcd_pb2 as pb
-from infrafabric_server.store.protocol import Put, unchanged
+from infrafabric_server.store.folding import Decision, Folder
+from infrafabric_server.store.mirror import Mirror
+from infrafabric_server.store.protocol import Member, Put, TxnResult, unchanged
 from tests.benchmarks.controls import Disk
 from tests.benchmarks.measuring import Latency, Report, alternate, crowd
 from tests.harness.etcd import Etcd
@@ -19,6 +23,8 @@ from tests.harness.etcd import Etcd
 # A task as it is stored takes about as much.
 _VALUE = "x" * 550
 _CALLERS = 64
+
+Swap = Callable[[int], Awaitable[None]]
 
 
 class Bare:
@@ -64,32 +70,107 @@ class Port:
         self._revisions[caller] = result.revision
 
 
+class Account(BaseModel):
+    """What is reserved, and by which claim."""
+
+    model_config = ConfigDict(frozen=True)
+
+    holds: dict[str, int] = {}
+
+
+class Claims:
+    """Claims of tasks, which reserve something of an account as well.
+
+    With its own account a claim is one transaction; those of one hot account are folded.
+    """
+
+    def __init__(self, store: EtcdStore) -> None:
+        self._store = store
+        self._mirror = Mirror(store)
+        view = self._mirror.view("accounts/", Account)
+        self._folder = Folder(store, self._mirror, view, Account())
+        self._revisions: dict[str, int] = {}
+
+    async def own(self, caller: int) -> None:
+        """Claim with the caller's own account."""
+        account, task = f"own/{caller}", f"tasks/own/{caller}"
+        revision = self._revisions.get(task, 0)
+        result = await self._store.txn(
+            [unchanged(account, revision), unchanged(task, revision)],
+            [Put(account, f'{{"holds":{{"{caller}":1}}}}'), Put(task, _VALUE)],
+        )
+        self._note(task, result)
+
+    async def hot(self, caller: int) -> None:
+        """Claim with an account that all share."""
+        await self._folded(caller, "hot")
+
+    async def folded(self, caller: int) -> None:
+        """Claim with the caller's own account, folded for itself."""
+        await self._folded(caller, f"own{caller}")
+
+    async def close(self) -> None:
+        """Finish what was asked for."""
+        await self._folder.close()
+        await self._mirror.close()
+
+    async def _folded(self, caller: int, account: str) -> None:
+        name, task = f"{caller}", f"tasks/{account}/{caller}"
+        member = Member([unchanged(task, self._revisions.get(task, 0))], [Put(task, _VALUE)])
+
+        def decide(known: Account) -> Decision[Account]:
+            holds = {**known.holds, name: known.holds.get(name, 0) + 1}
+            return Decision(Account.model_construct(holds=holds), member)
+
+        self._note(task, await self._folder.decide(account, decide))
+
+    def _note(self, task: str, result: TxnResult) -> None:
+        assert result.succeeded
+        self._revisions[task] = result.revision
+
+
+async def _alone(bare: Bare, port: Port, report: Report, scale: float) -> None:
+    rounds = max(20, int(1000 * scale))
+    alone = await alternate(rounds, partial(bare.swap, 0), partial(port.swap, 0))
+    single, through = (Latency.of(seconds) for seconds in alone)
+    report.figure("bare compare-and-swap, one caller", single)
+    report.figure("through the port, one caller", through)
+    report.aim("port p50 / bare p50", through.p50 / single.p50, 1.5)
+
+
+async def _crowded(calls: Mapping[str, Swap], report: Report, scale: float) -> None:
+    each = max(5, int(40 * scale))
+    seconds = dict.fromkeys(calls, 0.0)
+    latencies: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        await crowd(_CALLERS, 10, call)
+    for _ in range(8):
+        for name, call in calls.items():
+            before = time.perf_counter()
+            latencies[name] += await crowd(_CALLERS, each, call)
+            seconds[name] += time.perf_counter() - before
+    for name, spent in seconds.items():
+        rate = f"{len(latencies[name]) / spent:.0f}/s"
+        report.figure(f"{name}, 64 callers", f"{Latency.of(latencies[name])} {rate}")
+    first, *others = calls
+    for name in others:
+        report.aim(f"{name} / {first}", seconds[first] / seconds[name], 2.5, at_least=True)
+
+
 async def _compare(etcd: Etcd, report: Report, scale: float) -> None:
     store = await EtcdStore.open(etcd.address())
-    bare, port = Bare(etcd.members[0].endpoint), Port(store)
+    bare, port, claims = Bare(etcd.members[0].endpoint), Port(store), Claims(store)
     try:
-        await crowd(_CALLERS, 10, bare.swap)
-        await crowd(_CALLERS, 10, port.swap)
-        alone = await alternate(
-            max(20, int(1000 * scale)), partial(bare.swap, 0), partial(port.swap, 0)
-        )
-        single, through = (Latency.of(seconds) for seconds in alone)
-        report.figure("bare compare-and-swap, one caller", single)
-        report.figure("through the port, one caller", through)
-        report.aim("port p50 / bare p50", through.p50 / single.p50, 1.5)
-        each = max(5, int(40 * scale))
-        seconds = {"bare": 0.0, "port": 0.0}
-        latencies: dict[str, list[float]] = {"bare": [], "port": []}
-        for _ in range(8):
-            for name, swap in (("bare", bare.swap), ("port", port.swap)):
-                before = time.perf_counter()
-                latencies[name] += await crowd(_CALLERS, each, swap)
-                seconds[name] += time.perf_counter() - before
-        for name, spent in seconds.items():
-            report.figure(f"{name}, 64 callers", Latency.of(latencies[name]))
-            report.figure(f"{name}, swaps a second", f"{len(latencies[name]) / spent:.0f}")
-        report.aim("port / bare", seconds["bare"] / seconds["port"], 2.5, at_least=True)
+        await _alone(bare, port, report, scale)
+        calls = {
+            "bare swaps": bare.swap,
+            "swaps": port.swap,
+            "claims, own accounts": claims.own,
+            "claims, one hot account": claims.hot,
+        }
+        await _crowded(calls, report, scale)
     finally:
+        await claims.close()
         await bare.close()
         await store.close()
 

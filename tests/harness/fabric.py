@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from infrafabric_server.clock import Clock, SystemClock
+from infrafabric_server.coordinator.attendance import Attendance
 from infrafabric_server.coordinator.build import Limits, Parts, build_coordinator
 from infrafabric_server.coordinator.coordinator import Coordinator
 from infrafabric_server.coordinator.link import SessionLink
@@ -102,6 +103,7 @@ async def running_fabric(
         flood,
         clock,
         SoleLeader(),
+        Attendance(clock, "test"),
         replica="test",
         limits=limits or Limits(),
     )

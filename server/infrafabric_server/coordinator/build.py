@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from infrafabric_server.clock import Clock
+from infrafabric_server.coordinator.attendance import Attendance
 from infrafabric_server.coordinator.background import Background
 from infrafabric_server.coordinator.blockers import Blockers
 from infrafabric_server.coordinator.capacity import Capacity
@@ -67,6 +68,7 @@ def build_coordinator(
     flood: Flood,
     clock: Clock,
     leadership: Leadership,
+    attendance: Attendance,
     *,
     replica: str,
     limits: Limits,
@@ -76,12 +78,12 @@ def build_coordinator(
     links = Links()
     timers = Timers(clock)
     background = Background()
-    slots = Slots(mirror)
-    capacity = Capacity(fleet, records.blockers, links, clock, roster, Roster(), replica=replica)
-    scheduler = Scheduler(fleet, capacity)
+    capacity = Capacity(fleet, records.blockers, links, clock, roster, Roster(), attendance)
+    slots = Slots(records, capacity)
+    scheduler = Scheduler(fleet, capacity, leadership)
     claims = Claims(records, capacity, slots, flood, timedelta(seconds=limits.claim_ttl))
     dispatcher = Dispatcher(
-        records, scheduler, links, timers, background, claims, slots, limits.ack
+        records, scheduler, links, timers, background, claims, slots, attendance, limits.ack
     )
     offers = Offers(records, capacity, scheduler, dispatcher, links, timers)
     endings = Endings(records, claims)
@@ -113,7 +115,7 @@ def build_coordinator(
         lease_seconds=limits.lease,
     )
     registration = Registration(records, capacity, claims, slots)
-    creation = Creation(records, dispatcher)
+    creation = Creation(records, dispatcher, slots)
     placing = Placing(
         records, scheduler, dispatcher, offers, endings, claims, registration, creation
     )

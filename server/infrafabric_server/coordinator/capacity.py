@@ -1,10 +1,11 @@
 """Who can take work now: slots, sessions and what swarms say of themselves."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum, auto
 
 from infrafabric_server.clock import Clock
+from infrafabric_server.coordinator.attendance import Attendance
 from infrafabric_server.coordinator.link import Links
 from infrafabric_server.coordinator.models import BlockerAlert, Task
 from infrafabric_server.fleet.fleet import Fleet
@@ -42,10 +43,9 @@ class Capacity:
         clock: Clock,
         roster: Roster,
         filler_roster: Roster,
-        *,
-        replica: str,
+        attendance: Attendance,
     ) -> None:
-        self._replica = replica
+        self._attendance = attendance
         self._blockers = blockers
         self._fleet = fleet
         self._links = links
@@ -100,6 +100,24 @@ class Capacity:
         slots = min(profile.max_concurrent_tasks, MAX_HELD - parked)
         return slots - (len(held) - parked) - sum(1 for t in reserved if t not in held)
 
+    def detached(self, swarm_id: str, epoch: int) -> None:
+        """Note that the stream of a session here was cut: it takes nothing until it is resumed."""
+        self._attendance.note(swarm_id, epoch, takes=False)
+
+    def session_over(self, swarm_id: str) -> None:
+        """Note that there is another session of a swarm, or none."""
+        self._attendance.forget(swarm_id)
+
+    def has_room(self, swarm_id: str, claims: Collection[str]) -> bool:
+        """Tell whether a swarm may work on these tasks, beside those that it is seen to hold."""
+        profile = self._fleet.swarms.get(swarm_id)
+        held = self._held.get(swarm_id, {})
+        if profile is None:
+            return False
+        working = {task_id for task_id, parked in held.items() if not parked}
+        most = min(profile.max_concurrent_tasks, MAX_HELD - (len(held) - len(working)))
+        return len(working.union(claims)) <= most
+
     def reserve(self, swarm_id: str, task_id: str) -> None:
         """Hold a slot for a task whose claim is being written."""
         self._reserved[swarm_id].add(task_id)
@@ -115,14 +133,11 @@ class Capacity:
         self.refresh(swarm_id)
 
     def is_here(self, swarm_id: str) -> bool:
-        """Tell whether a swarm has its session on this replica, which alone assigns it tasks."""
+        """Tell whether a swarm has its session on this replica."""
         return self._links.get(swarm_id) is not None
 
     def availability(self, swarm_id: str) -> Availability:
-        """Return what the swarm may be given now.
-
-        Of a session on another replica only that one knows whether it takes tasks at the moment.
-        """
+        """Return what the swarm may be given now."""
         if not self._reachable(swarm_id) or self.free_slots(swarm_id) <= 0:
             return Availability.NONE
         taskless = self._blockers.get(f"{swarm_id}/-")
@@ -136,10 +151,10 @@ class Capacity:
     def _reachable(self, swarm_id: str) -> bool:
         link = self._links.get(swarm_id)
         if link is None:
-            session = self._fleet.sessions.get(swarm_id)
-            if session is None or session.replica == self._replica:
+            session = self._fleet.sessions.entry(swarm_id)
+            if session is None or session.value.role is not SessionRole.WORKER:
                 return False
-            return session.role is SessionRole.WORKER
+            return self._attendance.attends(session)
         reserved = len(self._reserved.get(swarm_id, ()))
         return link.takes_work and (link.credit is None or link.credit > reserved)
 
@@ -150,6 +165,9 @@ class Capacity:
         """
         available = self.availability(swarm_id)
         link = self._links.get(swarm_id)
+        if link is not None:
+            takes = link.takes_work and link.credit != 0
+            self._attendance.note(swarm_id, link.epoch, takes=takes)
         if link is not None and link.offered and available is not Availability.NONE:
             deciding = link.deciding(self._clock.monotonic())
             if self.free_slots(swarm_id) <= deciding:

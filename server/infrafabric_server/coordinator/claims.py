@@ -16,7 +16,7 @@ from infrafabric_server.coordinator.models import (
     TaskClaim,
 )
 from infrafabric_server.coordinator.records import MAX_TRIES, Decision, Fact, Records
-from infrafabric_server.coordinator.slots import Slots
+from infrafabric_server.coordinator.slots import Slots, SlotsTakenError
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SwarmProfile
 from infrafabric_server.store.mirror import Write
@@ -52,11 +52,10 @@ class Claims:
         A repeat by the owner is won again under the same attempt.
         Raises SESSION_FENCED when the session was taken over, CONTENTION.
         """
-        async with self._slots.turn(swarm_id):
+        outcome = await self._claim(swarm_id, task_id, epoch)
+        # A view that is behind may only have refused wrongly.
+        if outcome.refusal is not None and await self._records.mirror.catch_up():
             outcome = await self._claim(swarm_id, task_id, epoch)
-            # A view that is behind may only have refused wrongly.
-            if outcome.refusal is not None and await self._records.mirror.catch_up():
-                outcome = await self._claim(swarm_id, task_id, epoch)
         if outcome.refusal is not None:
             self._flood.count("claim_refused", swarm_id, task_id, outcome.refusal.value)
         return outcome
@@ -82,8 +81,11 @@ class Claims:
             if refusal is not None:
                 return _lost(refusal, task)
             won = rules.claim(task, swarm_id, now, ttl=self._ttl if epoch is None else None)
-            if await self._write_claim(won, profile, entry.mod_revision, epoch):
-                return ClaimOutcome(refusal=None, owner=swarm_id, task=won)
+            try:
+                if await self._write_claim(won, profile, entry.mod_revision, epoch):
+                    return ClaimOutcome(refusal=None, owner=swarm_id, task=won)
+            except SlotsTakenError:
+                return _lost(Refusal.NO_SLOT, task)
             tried = True
             self._check_epoch(swarm_id, epoch)
         raise FabricError(
@@ -95,16 +97,15 @@ class Claims:
     ) -> bool:
         swarm_id = profile.swarm_id
         self._capacity.reserve(swarm_id, won.task_id)
-        compares, writes = self._slots.fence(swarm_id)
         try:
-            result = await self._records.commit(
+            result = await self._slots.claim(
+                won,
                 [
                     unchanged(self._records.tasks.key(won.task_id), seen),
                     present(self._records.fleet.swarms.key(swarm_id)),
                     *self._same_session(swarm_id, epoch),
-                    *compares,
                 ],
-                [self._records.tasks.put(won.task_id, won), *writes],
+                [self._records.tasks.put(won.task_id, won)],
                 [Fact("claim_won", swarm_id, won.task_id, won.attempt)],
             )
         finally:

@@ -16,10 +16,14 @@ from infrafabric_server.coordinator.models import (
 )
 from infrafabric_server.coordinator.records import ARCHIVE, MAX_TRIES, Fact, Records
 from infrafabric_server.coordinator.scheduler import Assignment
+from infrafabric_server.coordinator.slots import Slots, SlotsTakenError
 from infrafabric_server.errors import FabricError, FieldViolation, InvalidField, Reason
 from infrafabric_server.limits import MAX_BOARD_BYTES, MAX_BOARD_TASKS, MAX_LIVE_TASKS
 from infrafabric_server.store.mirror import Write
 from infrafabric_server.store.protocol import Compare, absent
+
+# After so many lost attempts, tasks are created as they are, and assigned one by one.
+_ASSIGNING = 4
 
 NewTask = tuple[TaskSpec, Dispatch]
 
@@ -35,8 +39,9 @@ def new_task_id(request_id: str, position: int) -> str:
 class Creation:
     """The use case of creating tasks."""
 
-    def __init__(self, records: Records, dispatcher: Dispatcher) -> None:
+    def __init__(self, records: Records, dispatcher: Dispatcher, slots: Slots) -> None:
         self._records = records
+        self._slots = slots
         self._dispatcher = dispatcher
 
     async def create(self, new: Sequence[NewTask], request_id: str = "") -> tuple[Task, ...]:
@@ -50,11 +55,11 @@ class Creation:
         self._check_size(new)
         digest = _digest(new) if request_id else ""
         lost = False
-        for _ in range(MAX_TRIES):
+        for tried in range(MAX_TRIES):
             refusal: FabricError | None = None
             try:
                 await self._check_board(new, archive=lost)
-                created = await self._write(new, request_id, digest)
+                created = await self._write(new, request_id, digest, assign=tried < _ASSIGNING)
                 if created is not None:
                     return created
             except FabricError as error:
@@ -118,10 +123,10 @@ class Creation:
                 raise FabricError(Reason.TASK_ENDED, rule, fields=[FieldViolation(field, rule)])
 
     async def _write(
-        self, new: Sequence[NewTask], request_id: str, digest: str
+        self, new: Sequence[NewTask], request_id: str, digest: str, *, assign: bool
     ) -> tuple[Task, ...] | None:
         tasks = {spec.task_id: await self._initial(spec, dispatch) for spec, dispatch in new}
-        assignments = self._assign(tasks.values())
+        assignments = self._assign(tasks.values()) if assign else []
         try:
             return await self._commit(tasks, assignments, request_id, digest)
         finally:
@@ -149,18 +154,17 @@ class Creation:
         compares: list[Compare] = [absent(self._records.tasks.key(task_id)) for task_id in tasks]
         compares.extend(absent(ARCHIVE + task_id) for task_id in tasks)
         facts = [Fact("task_created", task_id=task_id) for task_id in tasks]
-        fences: dict[str, Write] = {}
+        claims: list[Task] = []
         for assignment in assignments:
             claimed = self._dispatcher.assigned(tasks[assignment.task_id], assignment)
             if claimed is None:
                 continue
             tasks[assignment.task_id] = claimed.task
+            claims.append(claimed.task)
             compares.extend(claimed.compares)
             facts.extend(claimed.facts)
-            fences.update({write.key: write for write in claimed.writes})
         writes: list[Write] = [
-            *(self._records.tasks.put(task_id, task) for task_id, task in tasks.items()),
-            *fences.values(),
+            self._records.tasks.put(task_id, task) for task_id, task in tasks.items()
         ]
         if request_id:
             record = RequestRecord(
@@ -169,7 +173,14 @@ class Creation:
             compare, write = self._records.requests.remember(request_id, record)
             compares.append(compare)
             writes.append(write)
-        result = await self._records.commit(compares, writes, facts)
+        try:
+            if len(claims) == 1:
+                result = await self._slots.claim(claims[0], compares, writes, facts)
+            else:
+                taken, notes = self._slots.taking(claims)
+                result = await self._records.commit([*compares, *taken], [*writes, *notes], facts)
+        except SlotsTakenError:
+            return None
         return tuple(tasks.values()) if result.succeeded else None
 
     async def _initial(self, spec: TaskSpec, dispatch: Dispatch) -> Task:

@@ -7,6 +7,7 @@ from functools import partial
 import structlog
 
 from infrafabric_server.coordinator import rules
+from infrafabric_server.coordinator.attendance import Attendance
 from infrafabric_server.coordinator.background import Background
 from infrafabric_server.coordinator.claims import Claims
 from infrafabric_server.coordinator.frames import Delivery, TaskFrame
@@ -14,7 +15,7 @@ from infrafabric_server.coordinator.link import Links, SessionLink
 from infrafabric_server.coordinator.models import Dispatch, LossKind, Task, TaskState
 from infrafabric_server.coordinator.records import MAX_TRIES, Decision, Fact, Records
 from infrafabric_server.coordinator.scheduler import Assignment, Scheduler
-from infrafabric_server.coordinator.slots import Slots
+from infrafabric_server.coordinator.slots import Slots, SlotsTakenError
 from infrafabric_server.coordinator.timers import Timers
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.store.mirror import Entry
@@ -23,8 +24,8 @@ from infrafabric_server.store.protocol import StoreError, unchanged
 # Wait before an assignment that the store refused is tried again.
 RETRY_SECONDS = 1.0
 
-# For so long a task is left to the replica that has the session of the best swarm. Its view is at
-# most some milliseconds older or newer; after that it sees something else, or is gone.
+# For so long a task that arrives is left to the leader, which needs some milliseconds for it. After
+# that there is none, or it knows of no swarm.
 LEFT_SECONDS = 0.25
 
 # Swarms that choose in one turn of the event loop: at most 0.5 ms each, in the worst shapes.
@@ -49,11 +50,12 @@ class Dispatcher:
         background: Background,
         claims: Claims,
         slots: Slots,
+        attendance: Attendance,
         ack_seconds: float,
     ) -> None:
         self._records = records
         self._slots = slots
-        self._left: dict[str, Assignment] = {}
+        self._attendance = attendance
         self._scheduler = scheduler
         self._links = links
         self._timers = timers
@@ -81,26 +83,16 @@ class Dispatcher:
         if not self._background.running:
             return
         for assignment in self._scheduler.settle(most):
-            if assignment.here:
-                name = f"assign:{assignment.task_id}"
-                self._background.spawn(name, partial(self._write, assignment))
-            else:
-                self._leave(assignment)
+            self._background.spawn(f"assign:{assignment.task_id}", partial(self._write, assignment))
 
-    def _leave(self, assignment: Assignment) -> None:
-        """Leave a task to the replica that has the swarm's session; it decides the same."""
-        self._left[assignment.task_id] = assignment
-        name = f"left:{assignment.task_id}"
-        self._timers.set(name, LEFT_SECONDS, lambda: self._left_over(assignment.task_id))
+    def leave(self, task_id: str) -> None:
+        """Leave a task to the leader for a moment, then see whether it still waits."""
+        self._timers.set(f"left:{task_id}", LEFT_SECONDS, lambda: self._left_over(task_id))
 
     def _left_over(self, task_id: str) -> None:
-        assignment = self._left.pop(task_id, None)
-        if assignment is None:
-            return
-        self.done(assignment)
-        task = self._waiting(task_id)
-        if task is not None:
-            self._scheduler.left_over(task.value, age(task.create_revision, task.value))
+        entry = self._waiting(task_id)
+        if entry is not None and self._scheduler.waits(task_id):
+            self._scheduler.left_over(entry.value, age(entry.create_revision, entry.value))
             self.wake()
 
     def reserve_for(self, task: Task) -> Assignment | None:
@@ -112,31 +104,27 @@ class Dispatcher:
         self._scheduler.done(assignment)
         self.wake()
 
-    def assigned(
-        self, task: Task, assignment: Assignment, *, anywhere: bool = False
-    ) -> Decision | None:
+    def assigned(self, task: Task, assignment: Assignment) -> Decision | None:
         """Return the claim of an assignment, bound to the session it is for; None if that is gone.
 
-        One that is not here is left to its own replica, unless `anywhere` is set. A blocked task
-        counts as ready: the caller has seen its dependencies completed.
+        A blocked task counts as ready: the caller has seen its dependencies completed.
         """
         swarm_id = assignment.swarm_id
-        session = self._records.fleet.sessions.entry(swarm_id)
+        sessions = self._records.fleet.sessions
         link = self._links.get(swarm_id)
-        if session is None or (link is None and (assignment.here or not anywhere)):
+        session = sessions.entry(swarm_id)
+        if link is None and (session is None or not self._attendance.attends(session)):
             return None
-        epoch = session.mod_revision if link is None else link.epoch
+        epoch = link.epoch if link is not None else session.mod_revision if session else 0
         if task.state is TaskState.BLOCKED:
             task = rules.unblock(task)
         claimed = rules.claim(task, swarm_id, self._records.clock.now(), ttl=None)
         match = assignment.match
         details = {} if match is None else {"match": match.match, "score": match.score}
-        compares, writes = self._slots.fence(swarm_id)
         return Decision(
             claimed,
             [Fact("task_assigned", swarm_id, task.task_id, claimed.attempt, details)],
-            [unchanged(session.key, epoch), *compares],
-            writes,
+            [unchanged(sessions.key(swarm_id), epoch)],
         )
 
     async def make_ready(self, task_id: str) -> None:
@@ -164,7 +152,7 @@ class Dispatcher:
         assignment = self.reserve_for(task)
         if assignment is None:
             return None
-        decision = self.assigned(task, assignment, anywhere=True)
+        decision = self.assigned(task, assignment)
         written = decision is not None and await self._commit(
             task.task_id, mod_revision, decision, assignment
         )
@@ -173,10 +161,6 @@ class Dispatcher:
         return assignment if written else None
 
     async def _write(self, assignment: Assignment) -> None:
-        async with self._slots.turn(assignment.swarm_id):
-            await self._write_in_turn(assignment)
-
-    async def _write_in_turn(self, assignment: Assignment) -> None:
         entry = self._records.tasks.entry(assignment.task_id)
         decision = None
         if entry is not None and rules.on_offer(entry.value, self._records.clock.now()):
@@ -200,12 +184,16 @@ class Dispatcher:
     async def _commit(
         self, task_id: str, seen: int, decision: Decision, assignment: Assignment | None
     ) -> bool:
+        compares = [unchanged(self._records.tasks.key(task_id), seen), *decision.compares]
+        writes = [self._records.tasks.put(task_id, decision.task), *decision.writes]
         try:
-            result = await self._records.commit(
-                [unchanged(self._records.tasks.key(task_id), seen), *decision.compares],
-                [self._records.tasks.put(task_id, decision.task), *decision.writes],
-                decision.facts,
-            )
+            if decision.task.claim is None:
+                result = await self._records.commit(compares, writes, decision.facts)
+            else:
+                result = await self._slots.claim(decision.task, compares, writes, decision.facts)
+        except SlotsTakenError:
+            return False
+        else:
             return result.succeeded
         finally:
             if assignment is not None:
@@ -226,11 +214,6 @@ class Dispatcher:
 
     def task_changed(self, old: Task | None, new: Task | None) -> None:
         """Push a task that was claimed for a session of this replica, or taken up again."""
-        seen = new or old
-        left = None if seen is None else self._left.pop(seen.task_id, None)
-        if left is not None:
-            self._timers.clear(f"left:{left.task_id}")
-            self.done(left)
         held = new.claim if new is not None else None
         if new is None or held is None or held.expire_time is not None or held.parked:
             return

@@ -16,7 +16,14 @@ from infrafabric_server.coordinator.dispatcher import Dispatcher, age
 from infrafabric_server.coordinator.endings import Endings
 from infrafabric_server.coordinator.frames import Alert, Said
 from infrafabric_server.coordinator.link import Links
-from infrafabric_server.coordinator.models import BlockerAlert, Dispatch, Task, TaskState
+from infrafabric_server.coordinator.models import (
+    BlockerAlert,
+    Dispatch,
+    EndKind,
+    LossKind,
+    Task,
+    TaskState,
+)
 from infrafabric_server.coordinator.offers import Offers
 from infrafabric_server.coordinator.records import Records
 from infrafabric_server.coordinator.revocations import Revocations
@@ -125,8 +132,11 @@ class Reactions:
         born = age(entry.create_revision, entry.value) if entry is not None else (0, 0)
         self._offers.task_changed(old, new, born)
         self._set_timer(task_id, new)
+        self._note_refusal(old, new)
         if new is not None and self._waits_for_assignment(new):
             self._scheduler.task_waits(new, born)
+            if not self._leadership.leading:
+                self._dispatcher.leave(task_id)
         elif new is None or new.state.ended:
             self._scheduler.task_ended(task_id)
         else:
@@ -138,6 +148,15 @@ class Reactions:
         for swarm_id in touched:
             self.refresh(swarm_id)
         self._dispatcher.wake()
+
+    def _note_refusal(self, old: Task | None, new: Task | None) -> None:
+        """Note, on each replica, that a swarm gave a task back that it does not want."""
+        if old is None or old.claim is None or new is None or new.claim is not None:
+            return
+        held, end = old.claim, new.last_end
+        released = end is not None and (end.kind, end.attempt) == (EndKind.RELEASED, held.attempt)
+        if released or new.last_loss in (LossKind.NOT_ACKNOWLEDGED, LossKind.DECLINED):
+            self._scheduler.refuse(held.swarm_id, new.task_id)
 
     def _waits_for_assignment(self, task: Task) -> bool:
         return (
@@ -243,6 +262,7 @@ class Reactions:
     def _session_changed(self, change: Change[SessionRecord]) -> None:
         swarm_id = change.id
         entry = self._records.fleet.sessions.entry(swarm_id)
+        self._capacity.session_over(swarm_id)
         if entry is not None:
             self._revocations.session_opened(swarm_id, entry.mod_revision)
         if change.new is None:

@@ -11,7 +11,7 @@ from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.models import Broadcast
 from infrafabric_server.store.mirror import Mirror, Write
-from infrafabric_server.store.protocol import Compare, Store, TxnResult, unchanged
+from infrafabric_server.store.protocol import Compare, Put, Store, TxnResult, unchanged
 from infrafabric_server.witness.outbox import Outbox
 
 # Ended tasks leave the views for this prefix, where they can still be found.
@@ -70,8 +70,14 @@ class Records:
         After a refusal by the compares, the views have caught up with what refused it.
         Raises OUTBOX_FULL before anything is written, and the store's own errors.
         """
+        result = await self.mirror.commit(compares, [*writes, *self.entries(facts)])
+        await self.settle(result)
+        return result
+
+    def entries(self, facts: Sequence[Fact]) -> list[Put]:
+        """Return the writes of witness entries. Raises OUTBOX_FULL."""
         self._outbox.check()
-        drafts = [
+        return [
             self._outbox.draft(
                 "coordinator",
                 fact.operation,
@@ -82,10 +88,11 @@ class Records:
             )
             for fact in facts
         ]
-        result = await self.mirror.commit(compares, [*writes, *drafts])
+
+    async def settle(self, result: TxnResult) -> None:
+        """After a refusal by the compares, let the views catch up with what refused it."""
         if not result.succeeded:
             await self.mirror.caught_up(result.revision)
-        return result
 
     async def change(self, task_id: str, rule: Callable[[Task], Decision | None]) -> Task:
         """Apply `rule` to a task until it is written on the state that the rule saw.

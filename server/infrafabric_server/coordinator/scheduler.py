@@ -14,6 +14,7 @@ from infrafabric_server.coordinator.backlog import Backlog
 from infrafabric_server.coordinator.capacity import Availability, Capacity
 from infrafabric_server.coordinator.models import Task
 from infrafabric_server.fleet.fleet import Fleet
+from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.governor.matching import hourly_cap
 from infrafabric_server.governor.models import CapabilityMatch
 from infrafabric_server.governor.roster import Roster
@@ -23,23 +24,23 @@ Age = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A reserved pair; `match` explains the choice when a swarm was chosen for a task.
-
-    `here` tells whether the swarm has its session on this replica. Otherwise the pair is to be
-    written by the one that has, and the slot is held so that it is not counted on twice.
-    """
+    """A reserved pair; `match` explains the choice when a swarm was chosen for a task."""
 
     task_id: str
     swarm_id: str
     match: CapabilityMatch | None
-    here: bool = True
 
 
 class Scheduler:
-    """The waiting tasks, the free swarms, and the pairs that are being written."""
+    """The waiting tasks, the free swarms, and the pairs that are being written.
 
-    def __init__(self, fleet: Fleet, capacity: Capacity) -> None:
+    Of several replicas, the leader looks for a swarm for each task that arrives, wherever the
+    swarm has its session; each replica looks for tasks for its own swarms.
+    """
+
+    def __init__(self, fleet: Fleet, capacity: Capacity, leadership: Leadership) -> None:
         self._fleet = fleet
+        self._leadership = leadership
         self._capacity = capacity
         self._regular = Backlog()
         self._fillers = Backlog()
@@ -47,7 +48,7 @@ class Scheduler:
         self._in_flight: dict[str, tuple[Task, Age] | None] = {}
         self._dirty: dict[str, None] = {}
         self._arrived: dict[str, tuple[Task, Age]] = {}
-        # Tasks that another replica has left to wait although a swarm of its own is free.
+        # Tasks that waited in vain for the leader.
         self._left: set[str] = set()
         self._refused: defaultdict[str, set[str]] = defaultdict(set)
         self._refusers: defaultdict[str, set[str]] = defaultdict(set)
@@ -105,9 +106,13 @@ class Scheduler:
         self.swarm_changed(swarm_id)
 
     def left_over(self, task: Task, age: Age) -> None:
-        """Note that a task waits in vain for another replica: a swarm here is to take it."""
+        """Note that a task waits in vain for the leader: a swarm here is to take it."""
         self._left.add(task.task_id)
         self.task_waits(task, age)
+
+    def waits(self, task_id: str) -> bool:
+        """Tell whether a task looks for a swarm and is not being written for one."""
+        return task_id in self._regular or task_id in self._fillers
 
     def reserve_for(self, task: Task) -> Assignment | None:
         """Reserve the best free swarm for a task, or return None.
@@ -169,7 +174,8 @@ class Scheduler:
         )
         self._arrived.clear()
         for task, age in arrived:
-            assignment = self.reserve_for(task)
+            decides = self._leadership.leading or task.task_id in self._left
+            assignment = self.reserve_for(task) if decides else None
             if assignment is not None:
                 found.append(assignment)
             else:
@@ -220,4 +226,4 @@ class Scheduler:
     def _reserve(self, task_id: str, swarm_id: str, match: CapabilityMatch | None) -> Assignment:
         self._in_flight.setdefault(task_id, None)
         self._capacity.reserve(swarm_id, task_id)
-        return Assignment(task_id, swarm_id, match, here=self._capacity.is_here(swarm_id))
+        return Assignment(task_id, swarm_id, match)

@@ -173,8 +173,10 @@ class Sessions:
         swarm_id = opening.joining.swarm_id
         seen = earlier.mod_revision if earlier is not None else 0
         # A claim through another replica that is not in the view yet must not be passed over.
-        claims, _ = self._slots.fence(swarm_id)
-        compares = [unchanged(self._records.fleet.sessions.key(swarm_id), seen), *claims]
+        compares = [
+            unchanged(self._records.fleet.sessions.key(swarm_id), seen),
+            *self._slots.unseen(swarm_id),
+        ]
         writes: list[Write] = []
         facts: list[Fact] = []
         if resumed:
@@ -317,6 +319,7 @@ class Sessions:
         link.drop()
         self._renewed.pop(link.lease, None)
         self._links.remove(link)
+        self._capacity.detached(link.swarm_id, link.epoch)
         self._reactions.refresh(link.swarm_id)
 
     def drain(self, reason: str) -> None:

@@ -1,61 +1,134 @@
 """What keeps two replicas from filling the same slot of a swarm at once.
 
 Within a process a reservation holds a slot while a claim is written. Where several processes
-claim, each claim also counts in a record of its swarm and compares that nobody else has since the
-claimer looked: so no claim is written on a view that misses another one.
+claim for one swarm, the claims of each swarm are an account: every claim is noted in it in the
+claim's own transaction, and decided on the account as it is then. Claims of one swarm that come at
+the same time are written together, so that they do not race each other.
 """
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator
-from weakref import WeakValueDictionary
+from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from infrafabric_server.store.mirror import Mirror, View, Write
-from infrafabric_server.store.protocol import Compare, unchanged
+from infrafabric_server.coordinator.capacity import Capacity
+from infrafabric_server.coordinator.models import Task
+from infrafabric_server.coordinator.records import Fact, Records
+from infrafabric_server.store.folding import Decision, Folder
+from infrafabric_server.store.mirror import Write
+from infrafabric_server.store.protocol import Compare, Member, TxnResult, unchanged
 
 
-class ClaimCount(BaseModel):
-    """How many claims a swarm has made; stored under `slots/<swarm_id>`."""
+class SlotsTakenError(Exception):
+    """The swarm works on as many tasks as it may."""
+
+
+class TakenSlots(BaseModel):
+    """Claims of a swarm, by task with their attempt; stored under `slots/<swarm_id>`.
+
+    Claims that are over stay until the next one is decided.
+    """
 
     model_config = ConfigDict(frozen=True)
 
-    claims: int
+    claims: dict[str, int] = {}
 
 
 class Slots:
     """The slots of all swarms, guarded against the other replicas if there are any."""
 
-    def __init__(self, mirror: Mirror) -> None:
-        self._counts: View[ClaimCount] | None = None
+    def __init__(self, records: Records, capacity: Capacity) -> None:
+        self._records = records
+        self._capacity = capacity
+        self._folder: Folder[TakenSlots] | None = None
+        mirror = records.mirror
         if mirror.shared:
-            self._counts = mirror.view("slots/", ClaimCount)
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+            self._view = mirror.view("slots/", TakenSlots)
+            self._folder = Folder(records.store, mirror, self._view, TakenSlots())
 
-    def fence(self, swarm_id: str) -> tuple[list[Compare], list[Write]]:
-        """Return what a claim compares and writes so that it counts on all claims before it."""
-        if self._counts is None:
+    async def claim(
+        self,
+        claimed: Task,
+        compares: Sequence[Compare],
+        writes: Sequence[Write],
+        facts: Sequence[Fact],
+    ) -> TxnResult:
+        """Write a claim and what goes with it, as `Records.commit` does.
+
+        Raises SlotsTakenError when the claims of other replicas leave no slot.
+        """
+        if self._folder is None:
+            return await self._records.commit(compares, writes, facts)
+        assert claimed.claim is not None
+        member = Member(tuple(compares), (*writes, *self._records.entries(facts)))
+
+        def decide(state: TakenSlots) -> Decision[TakenSlots]:
+            taken = self._with(state, claimed)
+            return Decision(taken, member, lambda left, end: _settled(left, end, claimed))
+
+        result = await self._folder.decide(claimed.claim.swarm_id, decide)
+        await self._records.settle(result)
+        return result
+
+    def taking(self, claims: Sequence[Task]) -> tuple[list[Compare], list[Write]]:
+        """Return what a transaction of several swarms' claims compares and writes of their slots.
+
+        Raises SlotsTakenError as `claim` does.
+        """
+        if self._folder is None:
             return [], []
-        entry = self._counts.entry(swarm_id)
-        count = ClaimCount(claims=1 if entry is None else entry.value.claims + 1)
-        seen = 0 if entry is None else entry.mod_revision
-        key = self._counts.key(swarm_id)
-        return [unchanged(key, seen)], [self._counts.put(swarm_id, count)]
+        states: dict[str, TakenSlots] = {}
+        for task in claims:
+            assert task.claim is not None
+            swarm_id = task.claim.swarm_id
+            state = states.get(swarm_id) or self._view.get(swarm_id) or TakenSlots()
+            states[swarm_id] = self._with(state, task)
+        compares = [compare for swarm_id in states for compare in self.unseen(swarm_id)]
+        return compares, [self._view.put(swarm_id, state) for swarm_id, state in states.items()]
+
+    def unseen(self, swarm_id: str) -> list[Compare]:
+        """Return what refuses a transaction while the views miss a claim of a swarm."""
+        if self._folder is None:
+            return []
+        entry = self._view.entry(swarm_id)
+        return [unchanged(self._view.key(swarm_id), 0 if entry is None else entry.mod_revision)]
 
     def forget(self, swarm_id: str) -> list[Write]:
         """Return what a deregistration deletes."""
-        return [] if self._counts is None else [self._counts.delete(swarm_id)]
+        return [] if self._folder is None else [self._view.delete(swarm_id)]
 
-    @contextlib.asynccontextmanager
-    async def turn(self, swarm_id: str) -> AsyncIterator[None]:
-        """Let the claims of one swarm through this replica pass one by one.
+    async def close(self) -> None:
+        """Finish what was accepted. Safe to repeat."""
+        if self._folder is not None:
+            await self._folder.close()
 
-        Each would have to be decided again after every other one.
-        """
-        if self._counts is None:
-            yield
-            return
-        lock = self._turns.setdefault(swarm_id, asyncio.Lock())
-        async with lock:
-            yield
+    def _with(self, state: TakenSlots, claimed: Task) -> TakenSlots:
+        assert claimed.claim is not None
+        swarm_id = claimed.claim.swarm_id
+        claims = {
+            task_id: attempt
+            for task_id, attempt in state.claims.items()
+            if not self._is_over(swarm_id, task_id, attempt)
+        }
+        claims[claimed.task_id] = claimed.attempt
+        if not self._capacity.has_room(swarm_id, claims):
+            raise SlotsTakenError(f"{swarm_id} has no free slot")
+        return TakenSlots(claims=claims)
+
+    def _is_over(self, swarm_id: str, task_id: str, attempt: int) -> bool:
+        """Tell whether a claim takes a slot no more; one that the views do not show yet does."""
+        task = self._records.tasks.get(task_id)
+        if task is None:
+            # It was archived, or it is about to be shown.
+            seen = self._view.entry(swarm_id)
+            return seen is not None and task_id in seen.value.claims
+        if task.attempt != attempt:
+            return task.attempt > attempt
+        return task.claim is None or task.claim.swarm_id != swarm_id or task.claim.parked
+
+
+def _settled(state: TakenSlots, ended: TxnResult, claimed: Task) -> TakenSlots:
+    if ended.succeeded or state.claims.get(claimed.task_id) != claimed.attempt:
+        return state
+    return TakenSlots(
+        claims={name: each for name, each in state.claims.items() if name != claimed.task_id}
+    )

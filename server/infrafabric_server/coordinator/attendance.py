@@ -1,0 +1,114 @@
+"""Which sessions at other replicas take tasks at the moment.
+
+The store knows that a session is open, but not that its stream was cut a moment ago, that it is
+out of credit, or that it did not confirm its last assignment. Its own replica knows, and tells
+the others over a bus that may lose it: whoever is told nothing, or too late, assigns a task that
+waits at that replica until the session takes it, or that is taken back there.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from infrafabric_server.clock import Clock
+from infrafabric_server.fleet.models import SessionRecord
+from infrafabric_server.store.mirror import Entry
+
+_SECONDS = 1.0
+# A replica that was heard of and is silent for so long has gone, or has lost the bus.
+_SILENCE = 3.5
+# Resting sessions in one message; of further ones the others learn as they change.
+_MOST = 4_096
+
+_log = structlog.get_logger(__name__)
+
+
+class Attendance:
+    """Tells other replicas which sessions here rest, and knows which rest there; own `run`.
+
+    A message is JSON: the replica, its resting sessions with their epochs, those that take tasks
+    again, and whether these are all that rest.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        replica: str,
+        send: Callable[[bytes], None] | None = None,
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        """Take what sends a message to all other replicas, if it can; None if there are none."""
+        self._clock = clock
+        self._replica = replica
+        self._send = send
+        self._sleep = sleep
+        self._resting: dict[str, int] = {}
+        self._changed: dict[str, int] = {}
+        self._elsewhere: dict[str, dict[str, int]] = {}
+        self._heard: dict[str, float] = {}
+
+    def note(self, swarm_id: str, epoch: int, *, takes: bool) -> None:
+        """Note whether a session here takes tasks now."""
+        if self._send is None or takes is (self._resting.get(swarm_id) != epoch):
+            return
+        if takes:
+            del self._resting[swarm_id]
+        else:
+            self._resting[swarm_id] = epoch
+        if not self._changed:
+            asyncio.get_running_loop().call_soon(self._tell_changes)
+        self._changed[swarm_id] = epoch
+
+    def forget(self, swarm_id: str) -> None:
+        """Note that a session here is over."""
+        self._resting.pop(swarm_id, None)
+
+    def attends(self, session: Entry[SessionRecord]) -> bool:
+        """Tell whether a session takes tasks now at the replica that has it, as far as is known."""
+        replica = session.value.replica
+        if self._send is None or replica == self._replica:
+            return False
+        heard = self._heard.get(replica)
+        if heard is not None and self._clock.monotonic() - heard > _SILENCE:
+            return False
+        resting = self._elsewhere.get(replica, {})
+        return resting.get(session.value.swarm_id) != session.mod_revision
+
+    def hear(self, message: bytes) -> None:
+        """Take what another replica tells; ignore anything else."""
+        try:
+            said = json.loads(message)
+            replica, rest, take = str(said["replica"]), dict(said["rest"]), list(said["take"])
+        except (ValueError, TypeError, KeyError, RecursionError):
+            _log.warning("attendance_ignored", message=repr(message[:100]))
+            return
+        self._heard[replica] = self._clock.monotonic()
+        known = {} if said.get("all") is True else self._elsewhere.get(replica, {})
+        known.update(rest)
+        for swarm_id in take:
+            known.pop(swarm_id, None)
+        self._elsewhere[replica] = known
+
+    async def run(self) -> None:
+        """Tell every second which sessions rest, and that this replica is there."""
+        while self._send is not None:
+            rest = dict(list(self._resting.items())[:_MOST])
+            self._tell(rest, [], complete=len(rest) == len(self._resting))
+            now = self._clock.monotonic()
+            for replica in [each for each, at in self._heard.items() if now - at > 60 * _SILENCE]:
+                del self._heard[replica]
+                self._elsewhere.pop(replica, None)
+            await self._sleep(_SECONDS)
+
+    def _tell_changes(self) -> None:
+        changed, self._changed = self._changed, {}
+        rest = {each: epoch for each, epoch in changed.items() if each in self._resting}
+        self._tell(rest, [each for each in changed if each not in rest], complete=False)
+
+    def _tell(self, rest: dict[str, int], take: list[str], *, complete: bool) -> None:
+        if self._send is not None:
+            said = {"replica": self._replica, "rest": rest, "take": take, "all": complete}
+            self._send(json.dumps(said).encode())

@@ -1,0 +1,307 @@
+"""Two replicas on etcd and NATS, all on this machine, against bare controls in the same run.
+
+The controls are an echo of grpc.aio, a compare-and-swap of etcd by a bare asyncio client, and a
+message over NATS from one connection to another.
+"""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import uvloop
+from grpc import aio
+
+from infrafabric.v1 import coordinator_claim_pb2 as claim_pb
+from infrafabric.v1 import coordinator_task_pb2 as task_pb
+from infrafabric.v1 import notify_service_pb2, session_client_pb2, status_pb2, task_pb2
+from infrafabric.v1.coordinator_service_pb2_grpc import CoordinatorServiceStub
+from infrafabric.v1.notify_service_pb2_grpc import NotifyServiceStub
+from infrafabric.v1.session_server_pb2 import ServerFrame
+from infrafabric_server.bus.nats import NatsBus
+from tests.benchmarks.controls import Disk, Echo
+from tests.benchmarks.etcd import Bare
+from tests.benchmarks.fabric import Bench, Pushes, RawSession
+from tests.benchmarks.measuring import Latency, Report, alternate, crowd, timed
+from tests.harness.cluster import Cluster
+
+# Members of etcd, by the name of the part.
+SETUPS = {"replicated1": 1, "replicated3": 3}
+
+_SESSIONS = 1000
+_EVENTS_A_SECOND = 50
+
+
+class Hop:
+    """One message over NATS from one connection to another."""
+
+    def __init__(self, here: NatsBus, there: NatsBus) -> None:
+        self._here = here
+        self._come = asyncio.Event()
+        there.subscribe("bench.hop", lambda _: self._come.set())
+        self._there = there
+
+    async def __call__(self) -> None:
+        """Send a message and wait until it has come."""
+        self._come.clear()
+        self._here.publish("bench.hop", b"x" * 500)
+        await self._come.wait()
+
+    async def close(self) -> None:
+        """Close both connections."""
+        await self._here.close()
+        await self._there.close()
+
+    @classmethod
+    async def open(cls, address: str) -> "Hop":
+        """Connect twice, and return when messages get through."""
+        hop = cls(await NatsBus.open(address, name="a"), await NatsBus.open(address, name="b"))
+        while not hop._come.is_set():
+            hop._here.publish("bench.hop", b"")
+            await asyncio.sleep(0.01)
+        return hop
+
+
+class Replicated:
+    """One run against two replicas; what is called goes to the first one."""
+
+    def __init__(self, cluster: Cluster, echo: Echo, report: Report, scale: float) -> None:
+        self.cluster = cluster
+        self.echo = echo
+        self.report = report
+        self.scale = scale
+        self._channels = [aio.insecure_channel(each.grpc) for each in cluster.replicas]
+        self.stubs = [CoordinatorServiceStub(channel) for channel in self._channels]
+        self.notify = [NotifyServiceStub(channel) for channel in self._channels]
+        self.bench = Bench(self.stubs[0])
+
+    def times(self, number: int) -> int:
+        """Return how often something is measured at this scale."""
+        return max(20, int(number * self.scale))
+
+    async def claims(self) -> None:
+        """Claims by one caller, and by 64, beside an echo and a bare compare-and-swap."""
+        bare = Bare(self.cluster.backing.etcd.members[0].endpoint)
+        rounds = self.times(1000)
+        swarms = await self.bench.swarms(rounds // 60 + 1)
+        tasks = await self.bench.manual_tasks(rounds)
+        position = count()
+
+        async def claim() -> None:
+            at = next(position)
+            await self.bench.claim(swarms[at % len(swarms)], tasks[at])
+
+        await bare.swap(0)
+        seconds = await alternate(rounds, self.echo.call, partial(bare.swap, 0), claim)
+        echo, swap, own = map(Latency.of, seconds)
+        self.report.heading("claim, one caller")
+        self.report.figure("bare unary echo", echo)
+        self.report.figure("bare compare-and-swap of etcd", swap)
+        self.report.figure("claim", own)
+        self.report.aim("claim p50 / (echo + swap) p50", own.p50 / (echo.p50 + swap.p50), 1.5)
+        await bare.close()
+
+    async def rate(self) -> None:
+        """Tasks submitted and completed a second, 64 in flight, workers at both replicas."""
+        pushes = Pushes()
+        workers = [
+            RawSession(self.stubs[number % 2], self.bench.name("worker"), pushes.on_frame)
+            for number in range(8)
+        ]
+        await asyncio.gather(*(link.open(["work"], slots=16) for link in workers))
+        submitter = RawSession(self.stubs[0], self.bench.name("submitter"), pushes.on_frame)
+        await submitter.open(["none"], role=2)
+        each = self.times(60)
+
+        async def submit(_caller: int) -> None:
+            name = self.bench.name("rated")
+            _, completion = pushes.expect(name)
+            task = task_pb2.Task(task_id=name, required_capabilities=["work"])
+            frame = session_client_pb2.CreateFrame(tasks=[task])
+            submitter.send(session_client_pb2.ClientFrame(create=frame))
+            await completion
+
+        echoes = tasks = 0.0
+        for _ in range(4):
+            before = time.perf_counter()
+            await crowd(64, each, lambda _: self.echo.call())
+            echoes += time.perf_counter() - before
+            before = time.perf_counter()
+            await crowd(64, each, submit)
+            tasks += time.perf_counter() - before
+        done = 4 * 64 * each
+        self.report.heading("rate, 64 in flight, submitted on a stream, workers at both replicas")
+        self.report.figure("echoes a second", f"{done / echoes:.0f}")
+        self.report.figure("tasks submitted, pushed and completed a second", f"{done / tasks:.0f}")
+        self.report.aim("tasks / echoes", echoes / tasks, 0.8, at_least=True)
+        await asyncio.gather(*(link.close() for link in [*workers, submitter]))
+
+    async def pushes_across(self) -> None:
+        """A push to a session at the other replica, with 1,000 sessions over both.
+
+        Measured from the answer to the caller to the frame at the session: what comes before is
+        the decision, a claim's worth.
+        """
+        received: dict[str, asyncio.Future[float]] = {}
+
+        def on_frame(_session: RawSession, frame: ServerFrame) -> None:
+            if frame.WhichOneof("frame") == "task" and frame.task.task.task_id in received:
+                received.pop(frame.task.task.task_id).set_result(time.perf_counter())
+
+        links = [
+            RawSession(self.stubs[number % 2], self.bench.name("worker"), on_frame)
+            for number in range(_SESSIONS)
+        ]
+        await asyncio.gather(*(link.open([link.swarm_id], slots=64) for link in links))
+        others = links[1::2]
+        rounds = self.times(400)
+        tasks = await self.bench.manual_tasks(rounds)
+        position = count()
+        after: list[float] = []
+
+        async def push() -> None:
+            at = next(position)
+            receipt = received[tasks[at]] = asyncio.get_running_loop().create_future()
+            request = task_pb.PushTaskRequest(
+                swarm_id=others[at % len(others)].swarm_id, task_id=tasks[at]
+            )
+            await self.stubs[0].PushTask(request)
+            answered = time.perf_counter()
+            after.append(max(0.0, await receipt - answered))
+
+        ping, hop = self.echo.ping(), await Hop.open(self.cluster.backing.nats.address)
+        pings, hops, _ = await alternate(rounds, ping, hop, push)
+        pinged, hopped, pushed = Latency.of(pings), Latency.of(hops), Latency.of(after)
+        self.report.heading(f"push to the other replica, {_SESSIONS} sessions over both")
+        self.report.figure("bare bidi ping", pinged)
+        self.report.figure("one hop over NATS", hopped)
+        self.report.figure("from the answer to the frame", pushed)
+        limit = 2 * pinged.p50 + hopped.p50
+        self.report.aim("push p50 / (2 pings + hop) p50", pushed.p50 / limit, 1.0)
+        ping.close()
+        await hop.close()
+        await asyncio.gather(*(link.close() for link in links))
+
+    async def open_loop(self) -> None:
+        """C2, C4, C6 and N3: 50 events a second, whatever the answers take."""
+        pushes = Pushes()
+        alerts: asyncio.Queue[float] = asyncio.Queue()
+        changes: asyncio.Queue[float] = asyncio.Queue()
+
+        def on_alert(_session: RawSession, frame: ServerFrame) -> None:
+            if frame.WhichOneof("frame") == "blocker_alert":
+                alerts.put_nowait(time.perf_counter())
+
+        links = [
+            RawSession(self.stubs[number % 2], self.bench.name("open"), pushes.on_frame)
+            for number in range(100)
+        ]
+        await asyncio.gather(*(link.open([link.swarm_id], slots=64) for link in links))
+        boss = RawSession(self.stubs[1], self.bench.name("boss"), on_alert)
+        await boss.open([], role=2)
+        notifier, stuck = await self.bench.swarms(2)
+        watching = await self._watch(notifier, changes)
+        total = self.times(1000)
+        tasks = await self.bench.manual_tasks(total)
+        claimers = await self.bench.swarms(100)
+        latencies: dict[str, list[float]] = {"claim": [], "push": [], "alert": [], "status": []}
+
+        async def claim(number: int, due: float) -> None:
+            request = claim_pb.ClaimTaskRequest(
+                swarm_id=claimers[number % 100], task_id=tasks[number]
+            )
+            answer = await self.stubs[number % 2].ClaimTask(request)
+            assert answer.claimed, answer
+            latencies["claim"].append(time.perf_counter() - due)
+
+        async def push(number: int, due: float) -> None:
+            name = self.bench.name("opened")
+            receipt, _ = pushes.expect(name)
+            needed = [links[number % 100].swarm_id]
+            task = task_pb2.Task(task_id=name, required_capabilities=needed)
+            await self.stubs[0].CreateTask(task_pb.CreateTaskRequest(task=task))
+            latencies["push"].append(await receipt - due)
+
+        async def block(number: int, due: float) -> None:
+            text = f"no key {number}"
+            request = claim_pb.ReportBlockerRequest(swarm_id=stuck, description=text)
+            await self.stubs[0].ReportBlocker(request)
+            latencies["alert"].append(await alerts.get() - due)
+
+        async def report(number: int, due: float) -> None:
+            status = (status_pb2.STATUS_BUSY, status_pb2.STATUS_IDLE)[number // 4 % 2]
+            request = notify_service_pb2.NotifyRequest(swarm_id=notifier, status=status)
+            await self.notify[0].Notify(request)
+            latencies["status"].append(await changes.get() - due)
+
+        kinds: list[Callable[[int, float], Awaitable[None]]] = [claim, push, block, report]
+        start = time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for number in range(total):
+                due = start + number / _EVENTS_A_SECOND
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                group.create_task(_run(kinds[number % 4], number, due))
+        watching.cancel()
+        self.report.heading(
+            f"open loop, 100 sessions over both, {_EVENTS_A_SECOND} events a second"
+        )
+        for name, row, aim in (
+            ("claim", "C2", 5.0),
+            ("push", "C4", 10.0),
+            ("alert", "C6", 10.0),
+            ("status", "N3", 10.0),
+        ):
+            found = Latency.of(latencies[name])
+            self.report.figure(name, found)
+            self.report.aim(f"{name} p99, ms ({row})", found.p99, aim)
+        await asyncio.gather(*(link.close() for link in [*links, boss]))
+
+    async def _watch(self, swarm_id: str, seen: asyncio.Queue[float]) -> asyncio.Task[None]:
+        """Watch at the second replica what is reported at the first one."""
+        watch = self.notify[1].WatchStatus(notify_service_pb2.WatchStatusRequest())
+        listening = asyncio.Event()
+
+        async def follow() -> None:
+            async for response in watch:
+                for event in response.events:
+                    kind = event.WhichOneof("event")
+                    if kind == "snapshot_end":
+                        listening.set()
+                    elif kind == "changed" and event.changed.swarm_id == swarm_id:
+                        seen.put_nowait(time.perf_counter())
+
+        follower = asyncio.create_task(follow())
+        await listening.wait()
+        return follower
+
+
+async def _run(kind: Callable[[int, float], Awaitable[None]], number: int, due: float) -> None:
+    await kind(number, due)
+
+
+async def _measure(members: int, scale: float) -> int:
+    report = Report()
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+        disk, echo = Disk(Path(folder)), await Echo.start()
+        try:
+            async with Cluster(Path(folder), replicas=2, members=members) as cluster:
+                run = Replicated(cluster, echo, report, scale)
+                await timed(echo.call)
+                report.heading(f"two replicas, etcd of {members}, one NATS, one machine")
+                syncs = Latency.of([disk.sync() for _ in range(run.times(400))])
+                report.figure("fdatasync of 4 KiB", syncs)
+                for part in (run.claims, run.open_loop, run.pushes_across, run.rate):
+                    await part()
+        finally:
+            await echo.stop()
+            disk.close()
+    return report.missed
+
+
+def main(members: int, scale: float) -> int:
+    """Run the benchmark with so many members of etcd; return how many aims were missed."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_measure(members, scale))
