@@ -18,9 +18,9 @@ from infrafabric_server.store.etcd.address import Access, EtcdAddress
 from infrafabric_server.store.etcd.connection import Connection
 from infrafabric_server.store.etcd.errors import Verdict, details_of, store_error, verdict
 from infrafabric_server.store.etcd.layout import Layout
-from infrafabric_server.store.etcd.upkeep import probe
+from infrafabric_server.store.etcd.upkeep import layout_of, probe
 from infrafabric_server.store.etcd.wire import etcd_pb2 as pb
-from infrafabric_server.store.protocol import StoreError
+from infrafabric_server.store.protocol import StoreError, StoreRefused
 
 _SECONDS = 3.0
 # The largest transaction of a fabric has 8,192 operations, and some come around it.
@@ -263,12 +263,23 @@ async def _speed(subject: Subject, look: Look, connection: Connection) -> list[F
     # It goes through the log and onto the disks of a majority, and changes nothing.
     written = await latency.sampled(lambda: probe(connection, layout))
     begun = await connection.read(rpc.RANGE, read)
-    text = "there is one" if begun.kvs else "none yet: the first server begins it"
     return [
         latency.judged(subject, "reads", times, _READ, _DISK),
         latency.judged(subject, "writes", written, _WRITE, _DISK),
-        subject.ok("fabric", text),
+        fabric(subject, look.address.prefix, begun),
     ]
+
+
+def fabric(subject: Subject, prefix: str, found: pb.RangeResponse) -> Finding:
+    """Judge what is at the place where a fabric says that it is there."""
+    if not found.kvs:
+        return subject.ok("fabric", "none yet: the first server begins it")
+    try:
+        layout_of(prefix, found.kvs[0])
+    except StoreRefused as error:
+        text, _, advice = str(error).partition("; ")
+        return subject.problem("fabric", text, advice or "use another prefix")
+    return subject.ok("fabric", "there is one")
 
 
 def _connection(look: Look, endpoints: Sequence[str]) -> Connection:

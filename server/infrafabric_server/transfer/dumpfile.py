@@ -7,11 +7,13 @@ It is UTF-8 text, one JSON object on each line, and each line ends with a line f
     …                                              all keys of one revision, sorted
     {"body": "{…}", "hash": "…"}
     …                                              the witness log, from its first entry on
-    {"keys": 120, "leased": 3, "entries": 2041, "sha256": "…"}
+    {"keys": 120, "leased": 3, "entries": 2041}
+    {"sha256": "…"}
 
-The last line counts the lines of each kind, and the keys that were left out because they live on
-a lease; its `sha256` is that of all bytes before it. A file without it is not whole. The witness
-log is that up to the same revision: what was decided by then is in it or waits under `outbox/`.
+The last line but one counts the lines of each kind, and the keys that were left out because they
+live on a lease; the last one has the checksum of all bytes before it. A file without it is not
+whole. The witness log is that up to the same revision: what was decided by then is in it or waits
+under `outbox/`.
 """
 
 import hashlib
@@ -123,7 +125,8 @@ class DumpWriter:
         """Write the last line, bring all of it to the disk, and move the file to its place."""
         assert self._file is not None
         total = {"keys": self._keys, "leased": self._leased, "entries": self._entries}
-        self._line({**total, "sha256": self._hash.hexdigest()})
+        self._line(total)
+        self._line({"sha256": self._hash.hexdigest()})
         try:
             self._file.flush()
             os.fsync(self._file.fileno())

@@ -95,8 +95,10 @@ def _check(path: Path, file: BinaryIO, first: bytes) -> Summary:
         number += 1
         try:
             content = json.loads(line)
-            if "sha256" in content:
-                return _end(path, content, counting, total.hexdigest(), file.read(1))
+            if content.get("sha256") == total.hexdigest() and line.endswith(b"\n"):
+                if counting.summary is not None and not file.read(1):
+                    return counting.summary
+                raise DumpError(f"{path}: is more than one dump, or a part of one")
             fault = counting.fault(content)
         except _UNREADABLE:
             fault = "it is not what a dump is made of"
@@ -106,40 +108,43 @@ def _check(path: Path, file: BinaryIO, first: bytes) -> Summary:
     raise DumpError(f"{path}: ends after line {number}, before its last one; use another copy")
 
 
-def _end(
-    path: Path, content: dict[str, Any], counting: "_Counting", found: str, behind: bytes
-) -> Summary:
-    summary = Summary(counting.keys, content["leased"], counting.entries, counting.head)
-    told = (content["sha256"], content["keys"], content["entries"])
-    if told != (found, summary.keys, summary.entries) or behind:
-        raise DumpError(
-            f"{path}: was changed since it was written, as its checksum tells; use another copy"
-        )
-    return summary
-
-
 class _Counting:
     """Takes the lines one after another, and says what is wrong with one."""
 
     def __init__(self) -> None:
-        self.keys = 0
-        self.entries = 0
-        self.head = GENESIS
+        self.summary: Summary | None = None
+        self._keys = 0
+        self._entries = 0
+        self._head = GENESIS
         self._last = ""
 
     def fault(self, content: dict[str, Any]) -> str:
         """Return what is wrong with the next line; "" when it is good."""
-        if "key" in content:
-            kv = _key(content)
-            if self.entries or kv.key <= self._last:
-                return "its key is out of order"
-            self.keys += 1
-            self._last = kv.key
+        if "sha256" in content:
+            return "its checksum does not fit what is before it"
+        if self.summary is not None:
+            return "it comes after the end"
+        if "keys" in content:
+            told = (content["keys"], content["entries"])
+            if told != (self._keys, self._entries):
+                return "it counts other lines than there are"
+            self.summary = Summary(self._keys, content["leased"], self._entries, self._head)
             return ""
-        entry = read_entry(content["body"], self.head)
-        if (entry.sequence, entry.hash) != (self.entries + 1, content["hash"]):
-            return f"it does not follow entry {self.entries} of the witness log"
-        self.entries, self.head = entry.sequence, entry.hash
+        return self._key(content) if "key" in content else self._entry(content)
+
+    def _key(self, content: dict[str, Any]) -> str:
+        kv = _key(content)
+        if self._entries or kv.key <= self._last:
+            return "its key is out of order"
+        self._keys += 1
+        self._last = kv.key
+        return ""
+
+    def _entry(self, content: dict[str, Any]) -> str:
+        entry = read_entry(content["body"], self._head)
+        if (entry.sequence, entry.hash) != (self._entries + 1, content["hash"]):
+            return f"it does not follow entry {self._entries} of the witness log"
+        self._entries, self._head = entry.sequence, entry.hash
         return ""
 
 

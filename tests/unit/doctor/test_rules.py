@@ -12,6 +12,7 @@ from infrafabric_server.bus.address import NatsAccess
 from infrafabric_server.clock import SystemClock
 from infrafabric_server.doctor import clocks, etcd, folder, latency, nats, versions
 from infrafabric_server.doctor.findings import Finding, Level, Subject, worst
+from infrafabric_server.store.etcd.upkeep import begun
 from infrafabric_server.store.etcd.wire import etcd_pb2 as pb
 from infrafabric_server.witness.durability import Durability
 
@@ -112,6 +113,23 @@ def test_a_member_without_a_leader() -> None:
     learner = etcd.leader(SUBJECT, pb.StatusResponse(header=header, leader=8, isLearner=True))
     assert (leading.text, following.text) == ("it leads", "it follows a leader")
     assert (lost.level, learner.level) == (Level.PROBLEM, Level.PROBLEM)
+
+
+@pytest.mark.parametrize(
+    ("value", "level"),
+    [
+        (begun(0), Level.OK),
+        (b'{"format": "restoring"}', Level.PROBLEM),
+        (b'{"format": 99}', Level.PROBLEM),
+        (b"another's", Level.PROBLEM),
+        (None, Level.OK),
+    ],
+)
+def test_what_is_under_the_prefix(value: bytes | None, level: Level) -> None:
+    found = pb.RangeResponse()
+    if value is not None:
+        found.kvs.add(key=b"one/own/origin", value=value, mod_revision=7)
+    assert etcd.fabric(SUBJECT, "one", found).level is level
 
 
 @pytest.mark.parametrize(
