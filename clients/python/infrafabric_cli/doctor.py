@@ -53,12 +53,14 @@ def doctor(
 ) -> None:
     """Check what a server with these settings would stand on, and say what to do.
 
-    It takes the settings of `infrafabric serve` and looks at the data folder, and with several
-    replicas at every server of etcd and NATS: versions, leaders, limits, quotas, alarms,
-    certificates, clocks, and how long small requests take. It writes nothing that stays, and can
-    run beside a server. Exit code 1: there is a problem.
+    It takes the settings of `infrafabric serve` and looks at the data folder,
+    and with several replicas at every server of etcd and NATS: versions,
+    leaders, limits, quotas, alarms, certificates, clocks, and how long small
+    requests take. It writes nothing that stays, and can run beside a server.
+    Exit code 1: there is a problem.
 
-    Clocks are compared with this machine's: run it on each machine that runs a replica.
+    Clocks are compared with this machine's: run it on each machine that runs
+    a replica.
     """
     chosen = settings.load(flags, config)
     # No other command loads these.

@@ -15,15 +15,17 @@ Config = Annotated[Path | None, typer.Option(metavar="FILE", help="TOML file wit
 def serve(flags: Flags, config: Config = None) -> None:
     """Start a server; it runs until SIGTERM or Ctrl-C, then drains.
 
-    Alone it keeps everything in one folder. Given --store etcd://… and --bus nats://… it is one
-    of any number of replicas of a fabric; each needs a folder of its own for its copy of the log.
+    Alone it keeps everything in one folder. Given --store etcd://… and --bus
+    nats://… it is one of any number of replicas of a fabric; each needs a
+    folder of its own for its copy of the log.
 
-    While it drains, sessions are asked to come back, and calls under way have ten seconds
-    (INFRAFABRIC_DRAIN_SECONDS) to end. A second signal ends the wait; what was acknowledged is
-    kept in any case.
+    While it drains, sessions are asked to come back, and calls under way have
+    ten seconds (INFRAFABRIC_DRAIN_SECONDS) to end. A second signal ends the
+    wait; what was acknowledged is kept in any case.
 
-    When both ports answer it prints `ready grpc=HOST:PORT http=HOST:PORT`. A flag goes before
-    the environment (INFRAFABRIC_GRPC and so on), and that before the file.
+    When both ports answer it prints `ready grpc=HOST:PORT http=HOST:PORT`. A
+    flag goes before the environment (INFRAFABRIC_GRPC and so on), and that
+    before the file.
     """
     chosen = settings.load(flags, config)
     from infrafabric_server.main import serve as start  # noqa: PLC0415  # no other command loads it

@@ -31,14 +31,16 @@ _ACCESS = tuple(name for name in PLACES if name not in ("data", "store"))
 def dump(flags: Flags, file: File, config: Config = None, json_output: Json = False) -> None:
     """Write a whole fabric into a file: all keys of one revision, and the witness log up to it.
 
-    Servers may go on meanwhile. The fabric is the one in --data, or in --store and --bus; the
-    settings are those of `infrafabric serve`. The file is text, one JSON object on each line, with
-    a checksum at its end; it appears when it is whole. It holds all that the fabric knows: only
-    its owner may read it.
+    Servers may go on meanwhile. The fabric is the one in --data, or in
+    --store and --bus; the settings are those of `infrafabric serve`. The file
+    is text, one JSON object on each line, with a checksum at its end; it
+    appears when it is whole. It holds all that the fabric knows: only its
+    owner may read it.
 
-    What lives on a lease is left out: sessions, which their swarms open anew, and the leader. A
-    claim made in a session stays and is taken back by the first server that finds no such session:
-    its task is offered again under the next attempt. One made outside keeps its time.
+    What lives on a lease is left out: sessions, which their swarms open anew,
+    and the leader. A claim made in a session stays and is taken back by the
+    first server that finds no such session: its task is offered again under
+    the next attempt. One made outside keeps its time.
     """
     chosen = settings.load(flags, config)
 
@@ -58,9 +60,10 @@ def dump(flags: Flags, file: File, config: Config = None, json_output: Json = Fa
 def restore(flags: Flags, file: File, config: Config = None, json_output: Json = False) -> None:
     """Make of a dump a fabric in --data, or in --store and --bus, where none may be.
 
-    The file is read to its end and checked first. No server starts on a fabric that is only partly
-    there; when the restore was cut off, repeat it. In a folder every key has the revisions that it
-    had; in etcd it gets new, later ones in the same order, so ages, attempts and epochs go on.
+    The file is read to its end and checked first. No server starts on a
+    fabric that is only partly there; when the restore was cut off, repeat it.
+    In a folder every key has the revisions that it had; in etcd it gets new,
+    later ones in the same order, so ages, attempts and epochs go on.
     """
     chosen = settings.load(flags, config)
 
@@ -88,10 +91,11 @@ def migrate(
 ) -> None:
     """Take a fabric from a data folder to etcd and NATS, or back: dump, restore, compare.
 
-    A PLACE is a data folder or etcd://HOST:PORT,…/PREFIX; --bus and the other settings are about
-    the one on etcd. Stop every server of the fabric first. Afterwards every key, its value and
-    age, and every entry of the witness log is compared with the source, which stays as it is: do
-    not start a server on it again.
+    A PLACE is a data folder or etcd://HOST:PORT,…/PREFIX; --bus and the other
+    settings are about the one on etcd. Stop every server of the fabric first.
+    Afterwards every key, its value and age, and every entry of the witness
+    log is compared with the source, which stays as it is: do not start a
+    server on it again.
     """
     if _is_folder(source) is _is_folder(target):
         complain("--from, --to: one is a data folder, and the other begins with etcd://")
