@@ -5,10 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from prometheus_client import CollectorRegistry
+
 from infrafabric_server.bus.local import Hub, LocalBus
 from infrafabric_server.bus.nats import NatsBus
 from infrafabric_server.bus.protocol import Bus
 from infrafabric_server.config import Settings
+from infrafabric_server.edge.bus_metrics import BusMetrics
+from infrafabric_server.edge.store_metrics import StoreMetrics
 from infrafabric_server.store.etcd import EtcdStore
 from infrafabric_server.store.protocol import Store
 from infrafabric_server.store.sqlite import SqliteStore
@@ -34,16 +38,19 @@ class Adapters:
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Adapters]:
+async def opened(settings: Settings, registry: CollectorRegistry) -> AsyncIterator[Adapters]:
     """Open what the settings name, and close it at the end of the block.
 
-    Raises StoreRefused, StoreUnavailable and BusRefusedError with what to do, and OSError.
+    `registry` shows how etcd and NATS do. Raises StoreRefused, StoreUnavailable and
+    BusRefusedError with what to do, and OSError.
     """
     async with AsyncExitStack() as stack:
-        store = await _open_store(settings)
+        store = await _open_store(settings, registry)
         stack.push_async_callback(store.close)
         bus, stream = await _open_bus(settings)
         stack.push_async_callback(bus.close)
+        if stream is not None:
+            BusMetrics(bus, registry)
         log = await SqliteWitnessLog.open(settings.data)
         stack.push_async_callback(log.close)
         yield Adapters(store, bus, log, stream)
@@ -58,8 +65,9 @@ async def _open_bus(settings: Settings) -> tuple[Bus, LogStream | None]:
     return bus, JetStream(lambda: bus.client, settings.subject, replicas=replicas)
 
 
-async def _open_store(settings: Settings) -> Store:
+async def _open_store(settings: Settings, registry: CollectorRegistry) -> Store:
     if settings.shared:
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return await EtcdStore.open(settings.etcd_address(), settings.etcd_access(os.environ))
+        address, access = settings.etcd_address(), settings.etcd_access(os.environ)
+        return await EtcdStore.open(address, access, observer=StoreMetrics(registry))
     return await SqliteStore.open(settings.data)

@@ -37,6 +37,7 @@ from infrafabric_server.coordinator.attendance import Attendance
 from infrafabric_server.coordinator.build import Limits, Parts, build_coordinator
 from infrafabric_server.coordinator.service.servicer import CoordinatorServicer
 from infrafabric_server.edge.grpc_server import GrpcServer, ListenError, Service
+from infrafabric_server.edge.store_metrics import show_leader
 from infrafabric_server.errors import FabricError
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership, while_leading
@@ -116,8 +117,9 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.ask)
-    async with opened(settings) as adapters:
-        replica = await Replica.build(settings, adapters)
+    registry = CollectorRegistry()
+    async with opened(settings, registry) as adapters:
+        replica = await Replica.build(settings, adapters, registry)
         await replica.run(stop)
 
 
@@ -136,10 +138,11 @@ class Replica:
     gateway: GatewayServer
 
     @classmethod
-    async def build(cls, settings: Settings, adapters: Adapters) -> "Replica":
+    async def build(
+        cls, settings: Settings, adapters: Adapters, registry: CollectorRegistry
+    ) -> "Replica":
         """Connect everything over what is open, and load the views."""
         store = adapters.store
-        registry = CollectorRegistry()
         name = secrets.token_hex(4)
         mirror = Mirror(store, shared=adapters.shared)
         replicas = _place(settings, adapters, mirror, name)
@@ -184,6 +187,7 @@ class Replica:
         await mirror.start()
         watched = Feed(store, mirror, [fleet.statuses, fleet.swarms, records.broadcasts])
         statuses = StatusWatch(watched, fleet, notify.see)
+        show_leader(registry, lambda: leadership.leading)
         figures.show(registry, recording.sealer, recording.tail, recording.copy)
         witness = Witness(
             recording.log, recording.tail, recording.sealer, flood, copy=recording.copy
