@@ -15,7 +15,7 @@ from infrafabric_server.coordinator.models import Dispatch, RetryPolicy, Task, T
 from infrafabric_server.coordinator.registration import Joining
 from infrafabric_server.coordinator.sessions import Opening
 from infrafabric_server.fleet.fleet import Fleet
-from infrafabric_server.fleet.leadership import SoleLeader
+from infrafabric_server.fleet.leadership import Leadership, SoleLeader
 from infrafabric_server.fleet.models import SessionRole
 from infrafabric_server.governor.governor import Governor
 from infrafabric_server.governor.roster import Roster
@@ -82,10 +82,12 @@ async def running_fabric(
     clock: Clock | None = None,
     limits: Limits | None = None,
     outbox: Outbox | None = None,
+    leadership: Leadership | None = None,
 ) -> AsyncIterator[Fabric]:
     """Run a coordinator over `store` until the block ends; the store stays open.
 
     Without an `outbox` of its own, it has one that is never full and that nobody empties.
+    Without a `leadership`, it leads.
     """
     clock = clock or SystemClock()
     mirror = Mirror(store)
@@ -102,7 +104,7 @@ async def running_fabric(
         outbox,
         flood,
         clock,
-        SoleLeader(),
+        leadership or SoleLeader(),
         Attendance(clock, "test"),
         replica="test",
         limits=limits or Limits(),

@@ -37,7 +37,7 @@ from infrafabric_server.fleet.models import (
     SessionRole,
     SwarmProfile,
 )
-from infrafabric_server.store.mirror import Change
+from infrafabric_server.store.mirror import Change, Entry
 
 # Tasks that a new leader looks at in one turn of the event loop: some milliseconds.
 _TURN = 256
@@ -209,14 +209,34 @@ class Reactions:
     def _due(self, task: Task, due: rules.Due) -> None:
         if due is rules.Due.AVAILABLE:
             entry = self._records.tasks.entry(task.task_id)
-            if entry is not None and entry.value == task:
-                ready = task.model_copy(update={"available_time": None})
-                self._follows(
-                    f"due:{task.task_id}",
-                    partial(self._endings.offer_again, task.task_id, entry.mod_revision, ready),
-                )
+            if entry is None or entry.value != task:
+                return
+            if not self._leadership.leading:
+                self._wait_over(entry)
+                return
+            ready = task.model_copy(update={"available_time": None})
+            self._follows(
+                f"due:{task.task_id}",
+                partial(self._endings.offer_again, task.task_id, entry.mod_revision, ready),
+            )
             return
         self._follows(f"due:{task.task_id}", partial(self._endings.overdue, task, due))
+
+    def _wait_over(self, entry: Entry[Task]) -> None:
+        """Offer a task again where nobody is to write that its wait after a failure is over.
+
+        Whoever leads may have seen the failure only after the wait, with nothing left to write.
+        """
+        task = entry.value
+        if not rules.on_offer(task, self._records.clock.now()):
+            # The time of the fabric was moved meanwhile.
+            self._set_timer(task.task_id, task)
+            return
+        born = age(entry.create_revision, task)
+        self._offers.task_changed(task, task, born)
+        if self._waits_for_assignment(task):
+            self._scheduler.task_waits(task, born)
+        self._dispatcher.wake()
 
     def _archive(self, task_id: str) -> None:
         if self._dependencies.dependents(task_id):
