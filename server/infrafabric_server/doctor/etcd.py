@@ -11,16 +11,16 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from infrafabric_server.clock import Clock
-from infrafabric_server.doctor import certificates, clocks, latency, versions, wire
+from infrafabric_server.doctor import certificates, clocks, etcd_rules, latency, versions, wire
 from infrafabric_server.doctor.findings import Finding, Subject
 from infrafabric_server.store.etcd import rpc
 from infrafabric_server.store.etcd.address import Access, EtcdAddress
 from infrafabric_server.store.etcd.connection import Connection
 from infrafabric_server.store.etcd.errors import Verdict, details_of, store_error, verdict
 from infrafabric_server.store.etcd.layout import Layout
-from infrafabric_server.store.etcd.upkeep import layout_of, probe
+from infrafabric_server.store.etcd.upkeep import probe
 from infrafabric_server.store.etcd.wire import etcd_pb2 as pb
-from infrafabric_server.store.protocol import StoreError, StoreRefused
+from infrafabric_server.store.protocol import StoreError
 
 _SECONDS = 3.0
 # The largest transaction of a fabric has 8,192 operations, and some come around it.
@@ -29,13 +29,6 @@ REQUEST_BYTES = 8 * 1024 * 1024
 # etcd's gRPC takes messages of this much more than --max-request-bytes (v3rpc/grpc.go).
 _OVERHEAD = 512 * 1024
 _MARGIN = 4 * 1024
-# The quota that a member has when it was told none, and the part of one that may be used.
-_QUOTA = 2 * 1024**3
-_FULL = 0.8
-_MIB = 1024 * 1024
-# A database that is mostly holes is worth a defragmentation from this size on.
-_SPARSE_BYTES = 256 * _MIB
-_SPARSE = 0.5
 # A claim is one write: beyond the second number its p99 of 50 ms (C2) is out of reach.
 _WRITE = latency.Limits(0.010, 0.040)
 _READ = latency.Limits(0.005, 0.025)
@@ -72,7 +65,7 @@ async def examine(look: Look) -> list[Finding]:
         if status is not None
     ]
     connection = _connection(look, reachable)
-    found += _agreement(subject, statuses)
+    found += etcd_rules.agreement(subject, statuses)
     try:
         for check in (_membership, _alarms, _speed):
             found += await _asked(subject, check(subject, look, connection))
@@ -100,8 +93,8 @@ async def _member(look: Look, endpoint: str) -> tuple[list[Finding], pb.StatusRe
         status = await connection.read(rpc.STATUS, pb.StatusRequest())
         found = [
             versions.etcd_version(subject, status.version),
-            leader(subject, status),
-            room(subject, status),
+            etcd_rules.leader(subject, status),
+            etcd_rules.room(subject, status),
             await _operations(subject, connection),
             await _request_bytes(subject, connection),
         ]
@@ -113,37 +106,6 @@ async def _member(look: Look, endpoint: str) -> tuple[list[Finding], pb.StatusRe
         await connection.close()
     found += await _outside(subject, look, endpoint)
     return found, status
-
-
-def leader(subject: Subject, status: pb.StatusResponse) -> Finding:
-    """Judge whether a member takes part in a cluster that can decide."""
-    if not status.leader:
-        return subject.problem(
-            "leader", "it knows of no leader", "start a majority of the members, and let them meet"
-        )
-    if status.isLearner:
-        return subject.problem(
-            "leader", "it is a learner, which answers no clients", "promote it, or leave it out"
-        )
-    mine = status.leader == status.header.member_id
-    return subject.ok("leader", "it leads" if mine else "it follows a leader")
-
-
-def room(subject: Subject, status: pb.StatusResponse) -> Finding:
-    """Judge how full the database of a member is."""
-    size, used = status.dbSize, status.dbSizeInUse
-    quota = status.dbSizeQuota or _QUOTA
-    known = "" if status.dbSizeQuota else " unless told otherwise"
-    text = f"{size / _MIB:.0f} MiB of a quota of {quota / _MIB:.0f} MiB{known}"
-    if size > _FULL * quota:
-        return subject.problem(
-            "quota", text, "defragment, then start it with a larger --quota-backend-bytes"
-        )
-    if size > _SPARSE_BYTES and used < _SPARSE * size:
-        return subject.note(
-            "quota", f"{text}, {used / _MIB:.0f} MiB in use", "defragment, one member at a time"
-        )
-    return subject.ok("quota", text)
 
 
 async def _operations(subject: Subject, connection: Connection) -> Finding:
@@ -202,16 +164,6 @@ async def _outside(subject: Subject, look: Look, endpoint: str) -> list[Finding]
     return found
 
 
-def _agreement(subject: Subject, statuses: Sequence[pb.StatusResponse]) -> list[Finding]:
-    if len({status.header.cluster_id for status in statuses}) > 1:
-        return [
-            subject.problem(
-                "cluster", "the endpoints belong to different clusters", "correct the address"
-            )
-        ]
-    return []
-
-
 async def _membership(subject: Subject, look: Look, connection: Connection) -> list[Finding]:
     answer = await connection.read(rpc.MEMBER_LIST, pb.MemberListRequest())
     members = [member for member in answer.members if not member.isLearner]
@@ -266,20 +218,8 @@ async def _speed(subject: Subject, look: Look, connection: Connection) -> list[F
     return [
         latency.judged(subject, "reads", times, _READ, _DISK),
         latency.judged(subject, "writes", written, _WRITE, _DISK),
-        fabric(subject, look.address.prefix, begun),
+        etcd_rules.fabric(subject, look.address.prefix, begun),
     ]
-
-
-def fabric(subject: Subject, prefix: str, found: pb.RangeResponse) -> Finding:
-    """Judge what is at the place where a fabric says that it is there."""
-    if not found.kvs:
-        return subject.ok("fabric", "none yet: the first server begins it")
-    try:
-        layout_of(prefix, found.kvs[0])
-    except StoreRefused as error:
-        text, _, advice = str(error).partition("; ")
-        return subject.problem("fabric", text, advice or "use another prefix")
-    return subject.ok("fabric", "there is one")
 
 
 def _connection(look: Look, endpoints: Sequence[str]) -> Connection:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from infrafabric_server.bus.address import NatsAccess
 from infrafabric_server.clock import SystemClock
-from infrafabric_server.doctor import clocks, etcd, folder, latency, nats, versions
+from infrafabric_server.doctor import clocks, etcd_rules, folder, latency, nats, versions
 from infrafabric_server.doctor.findings import Finding, Level, Subject, worst
 from infrafabric_server.store.etcd.upkeep import begun
 from infrafabric_server.store.etcd.wire import etcd_pb2 as pb
@@ -107,10 +107,10 @@ def test_latencies_are_judged_by_their_median(times: list[float], level: Level) 
 
 def test_a_member_without_a_leader() -> None:
     header = pb.ResponseHeader(member_id=7)
-    leading = etcd.leader(SUBJECT, pb.StatusResponse(header=header, leader=7))
-    following = etcd.leader(SUBJECT, pb.StatusResponse(header=header, leader=8))
-    lost = etcd.leader(SUBJECT, pb.StatusResponse(header=header))
-    learner = etcd.leader(SUBJECT, pb.StatusResponse(header=header, leader=8, isLearner=True))
+    leading = etcd_rules.leader(SUBJECT, pb.StatusResponse(header=header, leader=7))
+    following = etcd_rules.leader(SUBJECT, pb.StatusResponse(header=header, leader=8))
+    lost = etcd_rules.leader(SUBJECT, pb.StatusResponse(header=header))
+    learner = etcd_rules.leader(SUBJECT, pb.StatusResponse(header=header, leader=8, isLearner=True))
     assert (leading.text, following.text) == ("it leads", "it follows a leader")
     assert (lost.level, learner.level) == (Level.PROBLEM, Level.PROBLEM)
 
@@ -129,7 +129,7 @@ def test_what_is_under_the_prefix(value: bytes | None, level: Level) -> None:
     found = pb.RangeResponse()
     if value is not None:
         found.kvs.add(key=b"one/own/origin", value=value, mod_revision=7)
-    assert etcd.fabric(SUBJECT, "one", found).level is level
+    assert etcd_rules.fabric(SUBJECT, "one", found).level is level
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_what_is_under_the_prefix(value: bytes | None, level: Level) -> None:
 )
 def test_a_quota(size: int, used: int, quota: int, level: Level) -> None:
     status = pb.StatusResponse(dbSize=size, dbSizeInUse=used, dbSizeQuota=quota)
-    assert etcd.room(SUBJECT, status).level is level
+    assert etcd_rules.room(SUBJECT, status).level is level
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infrafabric_server.store.protocol import KeyValue
@@ -51,6 +51,7 @@ def written(path: Path, kvs: list[KeyValue], entries: list[Entry]) -> Summary:
         return writer.finish()
 
 
+@settings(deadline=None)
 @given(_keys, st.lists(_text, max_size=4).map(sealed))
 def test_what_is_read_is_what_was_written(kvs: list[KeyValue], entries: list[Entry]) -> None:
     with TemporaryDirectory() as name:
@@ -72,6 +73,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_no_byte_can_change_unseen(whole: Path, data: st.DataObject) -> None:
     content = bytearray(whole.read_bytes())
@@ -83,6 +85,7 @@ def test_no_byte_can_change_unseen(whole: Path, data: st.DataObject) -> None:
         Dump(changed)
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_no_end_can_be_missing_unseen(whole: Path, data: st.DataObject) -> None:
     content = whole.read_bytes()
