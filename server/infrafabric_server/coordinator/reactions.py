@@ -236,6 +236,7 @@ class Reactions:
         self._offers.task_changed(task, task, born)
         if self._waits_for_assignment(task):
             self._scheduler.task_waits(task, born)
+            self._dispatcher.leave(task.task_id)
         self._dispatcher.wake()
 
     def _archive(self, task_id: str) -> None:
