@@ -17,7 +17,7 @@ typescript_cli := $(typescript)/dist/cli/main.js
 checks := check-python check-types check-imports check-contract check-generated \
 	check-typescript check-shell check-duplicates
 
-.PHONY: help setup run serve test lint format generate baseline bench lock clean $(checks)
+.PHONY: help setup run cluster serve test lint format generate baseline bench lock clean $(checks)
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,12 +31,15 @@ $(typescript_cli): $(shell find $(typescript)/src -name '*.ts') $(typescript)/ts
 	@touch $@
 
 # make answers 2 for whatever status a recipe fails with. Asked a question (-q) it answers 1,
-# and still runs a recipe that is marked with +: so `make run` exits 0 or 1 as the job does.
-ifeq ($(MAKECMDGOALS),run)
+# and still runs a recipe that is marked with +: so these two exit 0 or 1 as the job does.
+ifneq ($(filter run cluster,$(MAKECMDGOALS)),)
 MAKEFLAGS += -q
 endif
 run: ## Run the demonstration: a server and a fleet of agents at work
 	+@scripts/run.sh $(ARGS)
+
+cluster: ## Run it on three servers, etcd and NATS, and kill a server on the way
+	+@scripts/run.sh --cluster $(ARGS)
 
 serve: setup ## Start the server on its default ports
 	@$(bin)/infrafabric serve $(ARGS)

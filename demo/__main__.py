@@ -1,4 +1,4 @@
-"""Run the demonstration: `python -m demo`, or `make run`.
+"""Run the demonstration: `python -m demo`, or `make run`; on several servers, `make cluster`.
 
 Exit status: 0 when every invariant holds, 1 when one is broken (it is named) or the run failed,
 2 for wrong use, 130 when it was interrupted.
@@ -56,6 +56,11 @@ def _options() -> Options:
         metavar="SECONDS",
         help=f"how long an hour of simulated work takes, {_LEAST} to {_MOST:g} (default 1)",
     )
+    parser.add_argument(
+        "--cluster",
+        action="store_true",
+        help="three servers on three members of etcd and a NATS; the one that leads is killed",
+    )
     parser.add_argument("--keep", action="store_true", help="keep the server up until Ctrl-C")
     parser.add_argument("--plain", action="store_true", help="plain lines, in a terminal too")
     parser.add_argument(
@@ -68,6 +73,7 @@ def _options() -> Options:
     return Options(
         second_per_hour=told.second_per_hour,
         keep=told.keep,
+        cluster=told.cluster,
         plain=told.plain,
         folder=told.run_dir,
         plant=Plant(planted) if planted else None,

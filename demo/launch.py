@@ -12,17 +12,20 @@ from pathlib import Path
 from rich.console import Console
 
 from demo import programs
+from demo.fabric import Fabric
 from demo.picture import News, Picture
 from demo.plan import FLEET_FILE, Fleet
 from demo.plants import Plant
 from demo.processes import Processes, RunFailedError
-from demo.server import Server, start_server
 from demo.supervisor import Supervisor
 from demo.view import LiveView, PlainView, View
 from infrafabric import FabricError
 
 # How long a session may be silent: short, so that the killed session's task is soon free.
 LEASE_SECONDS = 3.0
+
+# To start etcd, NATS and two servers more, and to lose one of them, comes on top.
+_CLUSTER_SECONDS = 60.0
 
 # A run is given up after so many seconds, beside its work: to start a dozen programs and stop
 # them again takes a quarter of it on two free cores.
@@ -33,13 +36,18 @@ _LIMIT_HOURS = 40.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a run is told; `folder` None means one of its own under `runs/`."""
+    """What a run is told.
+
+    `folder` None means one of its own under `runs/`; `cluster` asks for several servers, of which
+    one is killed.
+    """
 
     second_per_hour: float
     keep: bool
     plain: bool
     folder: Path | None
     plant: Plant | None
+    cluster: bool = False
 
 
 class Output(Console):
@@ -67,22 +75,23 @@ async def launch(options: Options) -> int:
     console.print(f"InfraFabric demonstration; what happens is kept in {_short(folder)}")
     async with Processes(folder / "logs", os.environ) as processes:
         try:
-            server = await start_server(processes, folder / "server", lease_seconds=LEASE_SECONDS)
-            await _run(options, processes, server, folder, console)
+            start = Fabric.distributed if options.cluster else Fabric.embedded
+            fabric = await start(processes, folder / "server", LEASE_SECONDS)
+            await _run(options, processes, fabric, folder, console)
             if not options.keep:
-                await server.process.stop()
-                await _verify(processes, server, console)
+                await fabric.stop()
+                await _verify(processes, fabric, console)
         except (RunFailedError, FabricError) as error:
             raise RunFailedError(f"{error}\nlogs are in {_short(folder / 'logs')}") from error
         code = await _judge(processes, folder, console)
         console.print(f"took {time.monotonic() - begin:.0f} s; evidence in {_short(folder)}")
         if options.keep:
-            await _keep(server, console)
+            await _keep(fabric, console)
     return code
 
 
 async def _run(
-    options: Options, processes: Processes, server: Server, folder: Path, console: Console
+    options: Options, processes: Processes, fabric: Fabric, folder: Path, console: Console
 ) -> None:
     picture = Picture(session.id for session in Fleet.read(FLEET_FILE).sessions)
     scale = f"work is simulated: 1 h = {options.second_per_hour:g} s"
@@ -93,7 +102,7 @@ async def _run(
         view.tell(News(scale))
     supervisor = Supervisor(
         processes,
-        server=server,
+        fabric=fabric,
         folder=folder,
         second_per_hour=options.second_per_hour,
         picture=picture,
@@ -101,6 +110,7 @@ async def _run(
         plant=options.plant,
     )
     limit = _LIMIT_SECONDS + _LIMIT_HOURS * options.second_per_hour
+    limit += _CLUSTER_SECONDS if options.cluster else 0
     try:
         with view.shown():
             async with asyncio.timeout(limit):
@@ -111,11 +121,13 @@ async def _run(
         raise _first(group) from None
 
 
-async def _verify(processes: Processes, server: Server, console: Console) -> None:
-    """Verify the log of a server that has ended, by its files alone."""
-    words = ("witness", "verify", "--data", str(_short(server.data)))
-    said = await processes.run("witness-verify-offline", [programs.INFRAFABRIC, *words])
-    console.print(f"\n$ infrafabric {' '.join(words)}\n{said.strip()}", soft_wrap=True)
+async def _verify(processes: Processes, fabric: Fabric, console: Console) -> None:
+    """Verify the log of servers that have ended, by their files alone."""
+    for replica in fabric.replicas:
+        words = ("witness", "verify", "--data", str(_short(replica.server.data)))
+        name = f"witness-verify-{replica.name}"
+        said = await processes.run(name, [programs.INFRAFABRIC, *words])
+        console.print(f"\n$ infrafabric {' '.join(words)}\n{said.strip()}", soft_wrap=True)
 
 
 async def _judge(processes: Processes, folder: Path, console: Console) -> int:
@@ -128,13 +140,14 @@ async def _judge(processes: Processes, folder: Path, console: Console) -> int:
     return await process.wait()
 
 
-async def _keep(server: Server, console: Console) -> None:
+async def _keep(fabric: Fabric, console: Console) -> None:
     console.print(
-        f"the server stays up at grpc {server.grpc} and http {server.http}; Ctrl-C ends it"
+        f"the server stays up at grpc {fabric.grpc} and http {fabric.http}; Ctrl-C ends it"
     )
     # Ctrl-C is how this is meant to end: the run itself keeps its exit status.
     with suppress(asyncio.CancelledError):
-        await server.process.wait()
+        await fabric.replicas[-1].server.process.wait()
+    await fabric.stop()
 
 
 def _new_folder(wanted: Path | None) -> Path:

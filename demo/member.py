@@ -20,7 +20,7 @@ class Member:
 
     Attributes:
         swarm_id: who it is.
-        server: the server's gRPC address, as `host:port`.
+        server: the gRPC address of the server, as `host:port`; of several, with commas.
         folder: the run's folder.
         second_per_hour: how many seconds an hour of simulated work takes.
     """

@@ -21,9 +21,12 @@ async def main(member: Member, journal: Journal) -> None:
         )
         await session.opened()
         journal.write("opened", pid=os.getpid())
+        answered = set()
         async for blocker in session.alerts():
-            if blocker.HasField("resolve_time") or blocker.escalations:
+            # After a cut it is told of all open blockers again.
+            if blocker.HasField("resolve_time") or blocker.blocker_id in answered:
                 continue
+            answered.add(blocker.blocker_id)
             about = (blocker.task_id, blocker.attempt)
             journal.write("alerted", *about, blocked=blocker.swarm_id, why=blocker.description)
             await member.work(ANSWER_HOURS)

@@ -58,7 +58,7 @@ def _typescript(plan: SessionPlan, member: Member) -> list[str | Path]:
     work = [sys.executable, "-m", "demo.work", str(member.second_per_hour)]
     return [
         *("node", _TYPESCRIPT, "session", "--json"),
-        *("--url", f"http://{member.server}"),
+        *("--url", member.server),
         *("--swarm", plan.id),
         *("--capabilities", ",".join(plan.capabilities)),
         *("--model", plan.model),

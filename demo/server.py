@@ -1,6 +1,7 @@
-"""The server of a run: `infrafabric serve` on the embedded store and free ports."""
+"""A server of a run: `infrafabric serve` on free ports."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,22 +24,35 @@ class Server:
     data: Path
 
 
-async def start_server(processes: Processes, data: Path, *, lease_seconds: float) -> Server:
+async def start_server(
+    processes: Processes,
+    data: Path,
+    *,
+    lease_seconds: float,
+    name: str = "server",
+    grpc: str = _ANY_PORT,
+    http: str = _ANY_PORT,
+    arguments: Sequence[str] = (),
+) -> Server:
     """Start a server and return when both of its ports answer.
 
     Args:
         processes: where it is started.
         data: folder of its store and log.
         lease_seconds: how long a session may be silent.
+        name: of the process.
+        grpc: where it listens, as `host:port`.
+        http: likewise.
+        arguments: further ones of `infrafabric serve`.
 
     Raises:
         RunFailedError: it ended before, or took too long.
     """
     process = await processes.start(
-        "server",
+        name,
         [
-            *(programs.INFRAFABRIC, "serve"),
-            *("--grpc", _ANY_PORT, "--http", _ANY_PORT, "--data", data),
+            *(programs.INFRAFABRIC, "serve", "--grpc", grpc, "--http", http, "--data", data),
+            *arguments,
         ],
         stdout=asyncio.subprocess.PIPE,
         environment={"INFRAFABRIC_LEASE_SECONDS": str(lease_seconds)},
@@ -50,6 +64,6 @@ async def start_server(processes: Processes, data: Path, *, lease_seconds: float
         line = ""
     word, *addresses = line.split() or [""]
     if word != "ready":
-        raise RunFailedError(f"the server did not become ready; see {process.log}")
+        raise RunFailedError(f"{name} did not become ready; see {process.log}")
     found = dict(address.split("=", 1) for address in addresses)
     return Server(process, found["grpc"], found["http"], data)

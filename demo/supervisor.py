@@ -10,28 +10,32 @@ from typing import TypeVar
 
 from demo import programs
 from demo.check.evidence import ORCHESTRATOR, SUPERVISOR
+from demo.fabric import Fabric
 from demo.journal import Journal, journal_path
 from demo.member import Member
+from demo.outage import Outage
 from demo.picture import News, Picture
 from demo.plan import BOARD_FILE, FLEET_FILE, Does, Fleet, Runs, SessionPlan
 from demo.plants import FORGERIES, Plant
 from demo.processes import Process, Processes
-from demo.server import Server
 from demo.view import View
 from infrafabric import Client
-from infrafabric.v1.task_pb2 import Task
+from infrafabric.v1.task_pb2 import TASK_STATE_COMPLETED, Task
 
 ROGUE = "session-0-rogue"
+
+# The leader is killed when so many tasks are done: in the middle of the others.
+TASKS_BEFORE_OUTAGE = 2
 
 T = TypeVar("T")
 
 
 class Supervisor:
-    """One run, from a running server to the evidence in the run's folder.
+    """One run, from running servers to the evidence in the run's folder.
 
     Args:
         processes: where the fleet is started.
-        server: the server that was started.
+        fabric: the servers that were started; of several, one is killed on the way.
         folder: the run's folder.
         second_per_hour: how many seconds an hour of simulated work takes.
         picture: what the streams have shown; the view may draw it.
@@ -43,7 +47,7 @@ class Supervisor:
         self,
         processes: Processes,
         *,
-        server: Server,
+        fabric: Fabric,
         folder: Path,
         second_per_hour: float,
         picture: Picture,
@@ -52,8 +56,7 @@ class Supervisor:
     ) -> None:
         self.stage = "starting"
         self._processes = processes
-        self._server = server
-        self._grpc = server.grpc
+        self._fabric = fabric
         self._folder = folder
         self._second_per_hour = second_per_hour
         self._fleet = Fleet.read(FLEET_FILE)
@@ -77,15 +80,21 @@ class Supervisor:
             self._journal.close()
 
     async def _work(self) -> None:
-        async with Client(self._grpc) as client, TaskGroup() as group:
+        async with Client(self._fabric.grpc) as client, TaskGroup() as group:
             watches = [
                 group.create_task(self._watch_tasks(client)),
                 group.create_task(self._watch_statuses(client)),
-                group.create_task(self._server.process.watch()),
+                *(
+                    group.create_task(replica.server.process.watch())
+                    for replica in self._fabric.replicas
+                ),
             ]
             await self._start_fleet(group)
             await self._load_board()
-            await self._kill_and_restart(group)
+            if len(self._fabric.replicas) > 1:
+                watches.append(await self._lose_and_restart_a_server(group))
+            else:
+                await self._kill_and_restart(group)
             self.stage = "waiting for the last tasks"
             await self._until(lambda: self._picture.finished)
             await self._stop_fleet()
@@ -132,7 +141,7 @@ class Supervisor:
     async def _start(self, plan: SessionPlan, group: TaskGroup) -> None:
         """Start a session; the TypeScript command line's own output is its journal."""
         command = programs.session(plan, self._member(plan.id))
-        environment = programs.environment(plan, self._member(plan.id), self._server.http)
+        environment = programs.environment(plan, self._member(plan.id), self._fabric.http)
         if plan.runs is Runs.TYPESCRIPT:
             with journal_path(self._folder, plan.id).open("ab") as journal:
                 process = await self._processes.start(
@@ -148,7 +157,7 @@ class Supervisor:
         group.create_task(process.watch())
 
     def _member(self, swarm_id: str) -> Member:
-        return Member(swarm_id, self._grpc, self._folder, self._second_per_hour)
+        return Member(swarm_id, self._fabric.grpc, self._folder, self._second_per_hour)
 
     async def _load_board(self) -> None:
         self.stage = "importing the board"
@@ -161,8 +170,26 @@ class Supervisor:
         """Run a command of the product and return what it printed."""
         return await self._processes.run(
             f"{group}-{command}",
-            [programs.INFRAFABRIC, group, command, *words, "--server", self._grpc],
+            [programs.INFRAFABRIC, group, command, *words, "--server", self._fabric.grpc],
         )
+
+    async def _lose_and_restart_a_server(self, group: TaskGroup) -> asyncio.Task[None]:
+        """Kill the leader; let the next one find out that a session dies; start it again.
+
+        Returns:
+            What watches the server that was started again.
+        """
+        self.stage = f"waiting for {TASKS_BEFORE_OUTAGE} tasks to be done"
+        done = TASK_STATE_COMPLETED
+        await self._until(lambda: self._picture.states[done] >= TASKS_BEFORE_OUTAGE)
+        outage = Outage(self._fabric, self._view)
+        self.stage = "waiting for the sessions of the killed server at the others"
+        await outage.begin()
+        succession = group.create_task(outage.succeeded())
+        await self._kill_and_restart(group)
+        await succession
+        replica = await outage.end()
+        return group.create_task(replica.server.process.watch())
 
     async def _kill_and_restart(self, group: TaskGroup) -> None:
         """Kill a session in the middle of a task, and start it again when that was taken over."""
