@@ -51,7 +51,7 @@ async def opened(settings: Settings, registry: CollectorRegistry) -> AsyncIterat
         stack.push_async_callback(bus.close)
         if stream is not None:
             BusMetrics(bus, registry)
-        log = await SqliteWitnessLog.open(settings.data)
+        log = await SqliteWitnessLog.open(settings.data, copy=settings.shared)
         stack.push_async_callback(log.close)
         yield Adapters(store, bus, log, stream)
 

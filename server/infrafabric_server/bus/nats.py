@@ -78,7 +78,7 @@ class NatsBus:
         return self._connection is not None and self._connection.is_connected
 
     @property
-    def client(self) -> Client | None:
+    def client(self) -> Connection | None:
         """The connection of nats-py, for JetStream; None while there is none.
 
         One that is lost does not come back: whoever gets an error from it, or hears nothing for

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
+from http.client import HTTPException
 from typing import Any
-from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from pydantic import BaseModel
@@ -44,7 +44,7 @@ async def durability(monitor: str) -> Durability:
             interval=config.get("sync_interval", 0) / 1e9,
             max_payload=facts["max_payload"],
         )
-    except (URLError, OSError, ValueError, KeyError, AttributeError) as error:
+    except (HTTPException, OSError, ValueError, KeyError, AttributeError) as error:
         raise StoreUnavailable(
             f"{page} does not tell of a NATS server ({error}); start it with `http: HOST:PORT`"
         ) from error

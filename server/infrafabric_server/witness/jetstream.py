@@ -1,19 +1,20 @@
 """The stream of the witness log in NATS JetStream."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
-from nats.aio.client import Client
 from nats.errors import Error
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, Header, RetentionPolicy, StorageType, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
+from infrafabric_server.bus.connection import Connection
 from infrafabric_server.store.protocol import StoreUnavailable
 from infrafabric_server.witness.stream import Message, Superseded
 
 ResultT = TypeVar("ResultT")
+Call = Callable[[JetStreamContext], Coroutine[Any, Any, ResultT]]
 
 # A server that was killed says nothing. An answer that comes later than this is lost, what was
 # asked is not: the caller looks.
@@ -37,17 +38,17 @@ class JetStream:
     """
 
     def __init__(
-        self, client: Callable[[], Client | None], subject: str, *, replicas: int = 1
+        self, connection: Callable[[], Connection | None], subject: str, *, replicas: int = 1
     ) -> None:
         """Take the connection and the name of the fabric.
 
         Args:
-            client: returns the present connection, None while there is none.
+            connection: returns the present one, None while there is none.
             subject: the fabric's level of subjects: the log is on `<subject>.witness`, in the
                 stream `<subject>-witness`.
             replicas: how many servers keep the stream: 1, 3 or 5.
         """
-        self._client = client
+        self._connection = connection
         self._subject = f"{subject}.witness"
         self._name = f"{subject}-witness"
         self._config = StreamConfig(
@@ -69,8 +70,8 @@ class JetStream:
     @property
     def room(self) -> int:
         """See LogStream."""
-        client = self._client()
-        return (_MAX_PAYLOAD if client is None else client.max_payload) - _HEADERS
+        connection = self._connection()
+        return (_MAX_PAYLOAD if connection is None else connection.max_payload) - _HEADERS
 
     async def create(self) -> None:
         """See LogStream; a stream that is kept by another number of servers is changed."""
@@ -170,22 +171,29 @@ class JetStream:
                 f"the stream {self._name} is not safe for the witness log: {'; '.join(wrong)}"
             )
 
-    async def _ask(self, call: Callable[[JetStreamContext], Awaitable[ResultT]]) -> ResultT:
-        client = self._client()
-        if client is None:
+    async def _ask(
+        self, call: Callable[[JetStreamContext], Coroutine[Any, Any, ResultT]]
+    ) -> ResultT:
+        connection = self._connection()
+        if connection is None:
             raise StoreUnavailable("there is no connection to NATS")
+        answer = asyncio.ensure_future(call(connection.jetstream(timeout=_TIMEOUT_SECONDS)))
+        ended = asyncio.ensure_future(connection.ended.wait())
         try:
-            answer = await call(client.jetstream(timeout=_TIMEOUT_SECONDS))
+            # nats-py lets the caller wait, also when no answer can come any more.
+            await asyncio.wait((answer, ended), return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                raise StoreUnavailable("the connection to NATS was lost")
+            return answer.result()
         except APIError:
             raise
         except (Error, OSError, ValueError) as error:
             reason = str(error) or type(error).__name__
             raise StoreUnavailable(f"JetStream did not answer: {reason}") from error
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            # The client waits with wait_for, which can take a cancellation for an answer.
-            raise asyncio.CancelledError
-        return answer
+        finally:
+            answer.cancel()
+            ended.cancel()
+            await asyncio.gather(answer, ended, return_exceptions=True)
 
 
 def _unavailable(error: APIError) -> StoreUnavailable:
