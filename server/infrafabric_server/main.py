@@ -263,6 +263,7 @@ class Replica:
             self._announce(grpc_port)
             await stop.asked.wait()
             await self._drain(serving, stop.hurried)
+            await self.parts.slots.close()
             for task in inner:
                 task.cancel()
         await self.mirror.close()

@@ -47,7 +47,8 @@ class Parts:
     """A connected coordinator and what must run for it.
 
     `background`, `dispatcher` and `timers` each have a `run` that the server owns; `begin` of
-    `reactions` is called once they run and the mirror has started.
+    `reactions` is called once they run and the mirror has started. `slots` is closed when nothing
+    is decided any more.
     """
 
     coordinator: Coordinator
@@ -57,6 +58,7 @@ class Parts:
     reactions: Reactions
     scheduler: Scheduler
     links: Links
+    slots: Slots
 
 
 def build_coordinator(
@@ -132,4 +134,4 @@ def build_coordinator(
         capacity,
     )
     reactions.connect()
-    return Parts(coordinator, background, dispatcher, timers, reactions, scheduler, links)
+    return Parts(coordinator, background, dispatcher, timers, reactions, scheduler, links, slots)
