@@ -17,7 +17,7 @@ typescript_cli := $(typescript)/dist/cli/main.js
 checks := check-python check-types check-imports check-contract check-generated \
 	check-typescript check-shell check-duplicates
 
-.PHONY: help setup run cluster serve test lint format generate baseline bench lock clean $(checks)
+.PHONY: help setup run cluster robustness serve test lint format generate baseline bench lock clean $(checks)
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,8 +31,8 @@ $(typescript_cli): $(shell find $(typescript)/src -name '*.ts') $(typescript)/ts
 	@touch $@
 
 # make answers 2 for whatever status a recipe fails with. Asked a question (-q) it answers 1,
-# and still runs a recipe that is marked with +: so these two exit 0 or 1 as the job does.
-ifneq ($(filter run cluster,$(MAKECMDGOALS)),)
+# and still runs a recipe that is marked with +: so these exit 0 or 1 as the job does.
+ifneq ($(filter run cluster robustness,$(MAKECMDGOALS)),)
 MAKEFLAGS += -q
 endif
 run: ## Run the demonstration: a server and a fleet of agents at work
@@ -40,6 +40,11 @@ run: ## Run the demonstration: a server and a fleet of agents at work
 
 cluster: ## Run it on three servers, etcd and NATS, and kill a server on the way
 	+@scripts/run.sh --cluster $(ARGS)
+
+robustness: ## Judge a fleet under faults (SECONDS, SEED, SETUP, FAULTS; ARGS=--help says more)
+	+@scripts/setup.sh && GRPC_VERBOSITY=NONE $(bin)/python -m tests.robustness \
+		$(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(SETUP),--setup $(SETUP)) $(if $(FAULTS),--faults $(FAULTS)) $(ARGS)
 
 serve: setup ## Start the server on its default ports
 	@$(bin)/infrafabric serve $(ARGS)

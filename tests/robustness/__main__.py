@@ -21,7 +21,11 @@ from tests.robustness.run import SETUPS, Plan, UnknownFaultError, run
 def main() -> int:
     """Run, judge, report; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.robustness", description=__doc__)
-    parser.add_argument("--setup", choices=sorted(SETUPS), default="embedded")
+    parser.add_argument(
+        "--setup",
+        default="embedded,distributed",
+        help=f"one or several, with commas, one after the other: {', '.join(SETUPS)}",
+    )
     parser.add_argument("--seconds", type=float, default=60.0, help="that the traffic lasts")
     parser.add_argument("--seed", type=int, default=None, help="of all chance; default: a new one")
     parser.add_argument("--faults", help="some of them, with commas, or none; default: all")
@@ -30,36 +34,39 @@ def main() -> int:
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
     names = None if options.faults is None else tuple(options.faults.split(","))
-    plan = Plan(options.setup, options.seconds, seed, () if names == ("none",) else names)
+    faults = () if names == ("none",) else names
+    setups = options.setup.split(",")
+    if unknown := sorted({*setups} - {*SETUPS}):
+        parser.error(f"there is no set-up {unknown[0]}; there are {', '.join(SETUPS)}")
+    plans = [Plan(setup, options.seconds, seed, faults) for setup in setups]
     if options.judge:
-        return _verdict(plan, options.judge, None)
-    folder = options.folder or Path(tempfile.mkdtemp(prefix="robustness-"))
-    folder.mkdir(parents=True, exist_ok=True)
-    print(f"seed {seed}, evidence in {folder}", flush=True)
+        return _verdict(plans[0], options.judge)
     # Cut sessions are what this is about: they are in the history.
     logging.getLogger("infrafabric").setLevel(logging.ERROR)
     try:
-        asyncio.run(_run(plan, folder))
+        return max([_run(plan, options.folder) for plan in plans])
     except UnknownFaultError as error:
         print(f"tests.robustness: {error}", file=sys.stderr)
         return 2
-    return _verdict(plan, folder, None if options.folder else folder)
 
 
-async def _run(plan: Plan, folder: Path) -> None:
-    await run(plan, folder)
+def _run(plan: Plan, keep: Path | None) -> int:
+    folder = keep / plan.setup if keep else Path(tempfile.mkdtemp(prefix="robustness-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"{plan.setup}, seed {plan.seed}: evidence in {folder}", flush=True)
+    asyncio.run(run(plan, folder))
+    status = _verdict(plan, folder)
+    if not (status or keep):
+        shutil.rmtree(folder)
+    return status
 
 
-def _verdict(plan: Plan, folder: Path, remove: Path | None) -> int:
+def _verdict(plan: Plan, folder: Path) -> int:
     evidence = read(folder)
     violations = judge(evidence)
     for line in lines(plan, evidence, violations):
-        print(line)
-    if violations:
-        return 1
-    if remove is not None:
-        shutil.rmtree(remove)
-    return 0
+        print(line, flush=True)
+    return 1 if violations else 0
 
 
 if __name__ == "__main__":

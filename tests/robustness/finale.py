@@ -35,7 +35,10 @@ async def finish(world: World, found: Traffic) -> None:
     """Wait until no task is left and all watchers have seen it; for `PATIENCE` each."""
     async with Client(world.setup.servers[0].process.grpc) as client:
         await _within(lambda: _nothing_left(client))
-        await _mark(world, found, client)
+        try:
+            await _mark(world, found, client)
+        except FabricError as error:
+            world.recorder.see("finale", "unavailable", why=error.message)
 
 
 async def _nothing_left(client: Client) -> bool:
@@ -86,8 +89,17 @@ async def _within(condition: Callable[[], Awaitable[bool]]) -> bool:
     return True
 
 
-async def write_state(setup: Setup, folder: Path) -> None:
-    """Write what the fabric shows, and the log of each server."""
+async def write_state(world: World, folder: Path) -> None:
+    """Write what the fabric shows, and the log of each server; nothing if it does not answer."""
+    try:
+        await _write(world.setup, folder)
+    except FabricError as error:
+        world.recorder.see("finale", "unavailable", why=error.message)
+        nothing: dict[str, list[str]] = {"servers": [], "tasks": [], "statuses": [], "blockers": []}
+        (folder / STATE).write_text(json.dumps(nothing))
+
+
+async def _write(setup: Setup, folder: Path) -> None:
     async with Client(setup.servers[0].process.grpc) as client:
         statuses, blockers = await _statuses(client)
         state = {
@@ -102,7 +114,8 @@ async def write_state(setup: Setup, folder: Path) -> None:
             process = await asyncio.create_subprocess_exec(
                 *(COMMAND, "witness", "export", "--server", server.process.grpc), stdout=log
             )
-            assert await process.wait() == 0
+            if await process.wait():
+                raise FabricError(f"the log of {server.name} could not be exported")
 
 
 async def _statuses(client: Client) -> tuple[list[dict[str, object]], list[tuple[str, str]]]:

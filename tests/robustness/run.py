@@ -70,7 +70,7 @@ async def run(plan: Plan, folder: Path) -> Evidence:
                     await server.revive()
                 world.closing.set()
                 await _first_of(finish(world, found), working)
-                await write_state(setup, folder)
+                await write_state(world, folder)
             finally:
                 world.over.set()
                 await working

@@ -16,6 +16,11 @@ def judge(evidence: Evidence) -> list[Violation]:
 
 
 def _violations(evidence: Evidence) -> Iterator[Violation]:
+    for seen in evidence.seen("unavailable"):
+        # There is no state to be judged.
+        text = f"the fabric did not come back when the faults were over: {seen.fields['why']}"
+        yield Violation("comes-back", text)
+        return
     replayed = replay(evidence)
     yield from final.chain(evidence)
     yield from replayed.violations
@@ -27,6 +32,7 @@ def _violations(evidence: Evidence) -> Iterator[Violation]:
     yield from order.reads(evidence, replayed)
     yield from watches.task_watches(evidence, replayed)
     yield from watches.status_watches(evidence)
+    yield from watches.gaps(evidence)
     yield from watches.listeners(evidence)
     yield from watches.streams(evidence)
     yield from watches.tails(evidence)

@@ -5,7 +5,7 @@ cost. So an effect can be told from the effect of any other request.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from tests.robustness.check.replay import Replay
@@ -160,40 +160,40 @@ def creations(evidence: Evidence) -> Iterator[Violation]:
     for task_id, count in created.items():
         if count > 1:
             yield Violation("created-once", f"{task_id} was created {count} times", task_id)
-    asked: set[str] = set()
-    answers: dict[str, tuple[str, ...]] = {}
+    for operation in evidence.of_kind("create"):
+        yield from _board(operation, created.keys())
+    answers: dict[str, list[str]] = {}
+    for operation in evidence.of_kind("create", "create-reused"):
+        ids = list(operation.answer.get("task_ids", ()))
+        if operation.acknowledged and answers.setdefault(operation.tag, ids) != ids:
+            text = f"the request id {operation.tag} was answered with other tasks the second time"
+            yield Violation("created-once", text, answers[operation.tag][0])
+    yield from _unasked(evidence, created.keys())
+
+
+def _board(operation: Operation, created: Collection[str]) -> Iterator[Violation]:
+    named = [task["task_id"] for task in operation.fields["tasks"]]
+    ids = list(operation.answer.get("task_ids", named))
+    there = [task_id for task_id in ids if task_id in created]
+    if operation.acknowledged and len(there) < len(named):
+        text = (
+            f"the board {operation.tag} was acknowledged, and {len(named) - len(there)} of its "
+            f"{len(named)} tasks are not in the log"
+        )
+        yield Violation("acknowledged-is-kept", text, ids[0])
+    elif there and len(there) < len(named):
+        text = f"of the board {operation.tag} only {len(there)} of {len(named)} tasks exist"
+        yield Violation("board-all-or-nothing", text, there[0])
+
+
+def _unasked(evidence: Evidence, created: Collection[str]) -> Iterator[Violation]:
+    asked = {operation.task_id for operation in evidence.of_kind("hand-over")}
+    # Of a board without ids whose answer was lost for good, nobody knows the names.
+    nameless = False
     for operation in evidence.of_kind("create"):
         named = [task["task_id"] for task in operation.fields["tasks"]]
-        ids = tuple(operation.answer.get("task_ids", ()))
-        asked |= set(ids or named)
-        there = [task_id for task_id in ids or named if task_id in created]
-        if operation.acknowledged and len(there) < len(named):
-            yield Violation(
-                "acknowledged-is-kept",
-                f"the board {operation.tag} was acknowledged, and {len(named) - len(there)} of "
-                f"its {len(named)} tasks are not in the log",
-                (ids or tuple(named))[0],
-            )
-        elif there and len(there) < len(named) and all(named):
-            yield Violation(
-                "board-all-or-nothing",
-                f"of the board {operation.tag} only {len(there)} of {len(named)} tasks exist",
-                there[0],
-            )
-        if operation.acknowledged and answers.setdefault(operation.tag, ids) != ids:
-            yield Violation(
-                "created-once",
-                f"the board {operation.tag} was answered with other tasks the second time",
-                ids[0],
-            )
-    asked |= {operation.task_id for operation in evidence.of_kind("hand-over")}
-    # Of a board without ids whose answer was lost for good, nobody knows the names.
-    nameless = any(
-        not task["task_id"]
-        for operation in evidence.of_kind("create")
-        if operation.outcome is Outcome.UNKNOWN
-        for task in operation.fields["tasks"]
-    )
+        asked |= {*operation.answer.get("task_ids", named)}
+        nameless = nameless or (operation.outcome is Outcome.UNKNOWN and not all(named))
     for task_id in created:
         if task_id not in asked and not (nameless and task_id.startswith("task-")):
             yield Violation("every-entry-has-a-cause", f"nobody created {task_id}", task_id)

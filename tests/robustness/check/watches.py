@@ -10,6 +10,9 @@ from tests.robustness.check.violation import Violation
 from tests.robustness.evidence import Evidence
 from tests.robustness.history import Observation
 
+# Faults that take away the history which a watch is resumed from.
+FORGETTING = frozenset(("etcd-compact", "etcd-quota"))
+
 
 @dataclass(slots=True)
 class Watch:
@@ -191,6 +194,15 @@ def _reports(evidence: Evidence, found: list[Watch]) -> Iterator[Violation]:
                     f"{operation.swarm_id}, which was acknowledged",
                     swarm_id=operation.swarm_id,
                 )
+
+
+def gaps(evidence: Evidence) -> Iterator[Violation]:
+    """A watch is told that it missed something only when the history was taken away."""
+    injected = {str(seen.fields["name"]) for seen in evidence.seen("fault")}
+    if injected & FORGETTING:
+        return
+    for seen in evidence.seen("task-gap", "status-gap"):
+        yield Violation("watch-gap", f"{seen.client} was told of a gap")
 
 
 def listeners(evidence: Evidence) -> Iterator[Violation]:

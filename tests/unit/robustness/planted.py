@@ -439,3 +439,24 @@ def server_that_died(evidence: Evidence, chance: random.Random) -> str:
     evidence.observations.append(Observation("server-0", "server-died", 1.0, {"why": "a bug"}))
     del chance
     return "server-died"
+
+
+@_planted
+def request_id_taken_twice(evidence: Evidence, chance: random.Random) -> str:
+    asked = _acknowledged(evidence, chance, "create")
+    evidence.operations.append(replace(asked, number=10**6, kind="create-reused"))
+    return "created-once"
+
+
+@_planted
+def gap_without_a_reason(evidence: Evidence, chance: random.Random) -> str:
+    seen = _one(evidence.seen("task-changed"), chance)
+    evidence.observations.append(replace(seen, kind="task-gap", fields={}))
+    return "watch-gap"
+
+
+@_planted
+def fabric_that_does_not_come_back(evidence: Evidence, chance: random.Random) -> str:
+    evidence.observations.append(Observation("finale", "unavailable", 1.0, {"why": "no answer"}))
+    del chance
+    return "comes-back"
