@@ -28,6 +28,11 @@ class Recording:
     sealer: Sealer
     copy: LogCopy | None = None
 
+    def check(self) -> None:
+        """Raise StoreUnavailable, saying why, when the log cannot be shown here any more."""
+        if self.copy is not None:
+            self.copy.check()
+
     @classmethod
     async def alone(cls, store: Store, log: WitnessLog, leadership: Leadership) -> Self:
         """Return what seals into `log`, which no other process writes. Raises StoreError."""
