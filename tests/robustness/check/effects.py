@@ -160,10 +160,13 @@ def creations(evidence: Evidence) -> Iterator[Violation]:
     for task_id, count in created.items():
         if count > 1:
             yield Violation("created-once", f"{task_id} was created {count} times", task_id)
+    answers: dict[str, list[str]] = {}
+    for operation in evidence.of_kind("create-reused"):
+        if operation.acknowledged:
+            text = f"the request id {operation.tag} was taken twice, with two contents"
+            yield Violation("created-once", text)
     for operation in evidence.of_kind("create"):
         yield from _board(operation, created.keys())
-    answers: dict[str, list[str]] = {}
-    for operation in evidence.of_kind("create", "create-reused"):
         ids = list(operation.answer.get("task_ids", ()))
         if operation.acknowledged and answers.setdefault(operation.tag, ids) != ids:
             text = f"the request id {operation.tag} was answered with other tasks the second time"

@@ -44,6 +44,13 @@ async def revision(etcd: Etcd) -> int:
     return int(json.loads(printed)["header"]["revision"]) if done else 0
 
 
+def _leads(member: Member) -> bool:
+    try:
+        return member.leads()
+    except OSError:
+        return False
+
+
 @dataclass(slots=True)
 class MemberDown:
     """Kills or freezes one member, the leader or another one; see `Fault`."""
@@ -57,13 +64,10 @@ class MemberDown:
 
     async def inject(self, chance: random.Random) -> str:
         """Do it."""
-        others = [await asyncio.to_thread(Member.leads, member) for member in self.etcd.members]
-        found = [
-            member
-            for member, leads in zip(self.etcd.members, others, strict=True)
-            if leads or not self.leader
+        leaders = [
+            member for member in self.etcd.members if await asyncio.to_thread(_leads, member)
         ]
-        self._chosen = chance.choice(found or self.etcd.members)
+        self._chosen = chance.choice((self.leader and leaders) or self.etcd.members)
         (Member.pause if self.frozen else Member.kill)(self._chosen)
         return self._chosen.name
 
