@@ -1,11 +1,12 @@
 """Which decisions on an account go together, and what they leave of it: free of I/O."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Generic, TypeVar
 
-from infrafabric_server.store.protocol import Get, Member, Op, Put, TxnResult
+from infrafabric_server.store.protocol import Get, Member, Put, TxnResult
 from infrafabric_server.store.transactions import MAX_MEMBERS
 
 StateT = TypeVar("StateT")
@@ -111,11 +112,12 @@ class _Touched:
 
     def add(self, member: Member) -> bool:
         """Add a member unless it changes what another one touches, or the reverse."""
-        ops: Sequence[Op] = (*member.success, *member.failure)
-        changed = {op.key for op in ops if not isinstance(op, Get)}
-        read = {op.key for op in ops if isinstance(op, Get)}
-        read.update(compare.key for compare in member.compares)
-        if not self._changed.isdisjoint(changed | read) or not self._read.isdisjoint(changed):
+        read = {compare.key for compare in member.compares}
+        changed: set[str] = set()
+        for op in chain(member.success, member.failure):
+            (read if isinstance(op, Get) else changed).add(op.key)
+        alone = self._changed.isdisjoint(changed) and self._changed.isdisjoint(read)
+        if not alone or not self._read.isdisjoint(changed):
             return False
         self._read |= read
         self._changed |= changed
@@ -123,5 +125,8 @@ class _Touched:
 
 
 def _size(member: Member) -> int:
-    ops = (*member.success, *member.failure)
-    return sum(len(op.value) for op in ops if isinstance(op, Put))
+    size = 0
+    for op in chain(member.success, member.failure):
+        if isinstance(op, Put):
+            size += len(op.value)
+    return size

@@ -34,7 +34,7 @@ class Change(Generic[ModelT]):
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class ViewPut(Put, Generic[ModelT]):
     """A Put that remembers the model, which is not decoded again when it shows in the view."""
 

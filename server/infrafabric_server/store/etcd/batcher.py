@@ -90,14 +90,14 @@ class Batcher:
             asyncio.create_task(self._work(), name=f"etcd_lane_{number}") for number in range(lanes)
         ]
 
-    async def run(self, request: Request) -> Answer:
-        """Apply `request` and return its answer. Raises StoreError."""
+    def run(self, request: Request) -> asyncio.Future[Answer]:
+        """Apply `request` and return its answer to come. Raises StoreClosed."""
         if self._stopping:
             raise StoreClosed("the store was closed")
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(footprint(request), future, self._connection.deadline()))
         self._arrived.set()
-        return await future
+        return future
 
     def check(self) -> None:
         """Raise StoreUnavailable if a lane broke."""
