@@ -18,7 +18,7 @@ import pytest
 
 from demo.check.invariants import INVARIANTS
 
-# The demonstration starts its own server.
+# The demonstration starts its own servers.
 pytestmark = pytest.mark.embedded
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +75,9 @@ def _readable(path: Path) -> bool:
 
 
 @asynccontextmanager
-async def run(folder: Path, *options: str, plant: str = "") -> AsyncIterator[Run]:
+async def run(
+    folder: Path, *options: str, plant: str = "", limit: float = LIMIT_SECONDS
+) -> AsyncIterator[Run]:
     mark = uuid.uuid4().hex
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "demo", "--run-dir", str(folder / "run"), *options),
@@ -85,7 +87,7 @@ async def run(folder: Path, *options: str, plant: str = "") -> AsyncIterator[Run
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        async with asyncio.timeout(LIMIT_SECONDS):
+        async with asyncio.timeout(limit):
             yield Run(process, mark)
     finally:
         if process.returncode is None:
@@ -114,6 +116,26 @@ async def test_a_fleet_does_the_board_under_faults(tmp_path: Path) -> None:
             assert (await client.get(f"http://{http}/status")).json()["total_agents"] >= 10
         demo.interrupt()
         assert await demo.end() == 0
+        assert demo.leftovers() == []
+
+
+@pytest.mark.timeout(2 * LIMIT_SECONDS + 10)
+async def test_u6_a_fleet_does_the_board_on_three_servers_of_which_one_is_killed(
+    tmp_path: Path,
+) -> None:
+    async with run(tmp_path, *FAST, "--cluster", limit=2 * LIMIT_SECONDS) as demo:
+        assert await demo.end() == 0
+        for told in (
+            "sessions are spread over the servers: replica-1 ",
+            "which leads the fabric, was killed (SIGKILL)",
+            "all sessions went on at the others",
+            "leads the fabric now",
+            "session-4-sip was killed (SIGKILL)",
+            "37 of 37, each exactly once",
+            f"OK: all {len(INVARIANTS)} invariants hold",
+        ):
+            assert told in demo.printed
+        assert demo.printed.count("\nverified: ") == 3
         assert demo.leftovers() == []
 
 
