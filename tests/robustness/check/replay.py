@@ -32,9 +32,10 @@ _OTHERS = frozenset(
 _NEEDS_DEPENDENCIES = frozenset(
     ("claim_won", "task_assigned", "claim_taken_over", "task_unblocked")
 )
-# A task whose blocker is resolved comes back beside what its swarm was given meanwhile. What
-# was being given to it in that moment may be written so many revisions after that.
-_IN_FLIGHT = 50
+# A task whose blocker is resolved comes back beside what its swarm was given meanwhile. What was
+# being given to it in that moment may be written so many revisions later: as many as there are
+# in some seconds for which the store was away.
+_IN_FLIGHT = 500
 _NEEDS_SLOT = frozenset(("claim_won", "task_assigned"))
 
 
