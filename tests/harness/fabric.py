@@ -35,6 +35,7 @@ class Fabric:
     store: Store
     mirror: Mirror
     clock: Clock
+    flood: Flood
 
     def task(self, task_id: str) -> Task:
         """Return a live task."""
@@ -83,17 +84,20 @@ async def running_fabric(
     limits: Limits | None = None,
     outbox: Outbox | None = None,
     leadership: Leadership | None = None,
+    mirror: Mirror | None = None,
+    attendance: Attendance | None = None,
+    replica: str = "test",
 ) -> AsyncIterator[Fabric]:
     """Run a coordinator over `store` until the block ends; the store stays open.
 
     Without an `outbox` of its own, it has one that is never full and that nobody empties.
-    Without a `leadership`, it leads.
+    Without a `leadership`, it leads. See `harness.replicas` for several over one store.
     """
     clock = clock or SystemClock()
-    mirror = Mirror(store)
+    mirror = mirror or Mirror(store)
     fleet = Fleet(mirror)
     roster = Roster()
-    outbox = outbox or Outbox(clock, "test", ())
+    outbox = outbox or Outbox(clock, replica, ())
     governor = Governor(fleet.swarms, roster)
     flood = Flood(outbox, store, clock, component="coordinator")
     parts = build_coordinator(
@@ -105,8 +109,8 @@ async def running_fabric(
         flood,
         clock,
         leadership or SoleLeader(),
-        Attendance(clock, "test"),
-        replica="test",
+        attendance or Attendance(replica),
+        replica=replica,
         limits=limits or Limits(),
     )
     await mirror.start()
@@ -121,7 +125,7 @@ async def running_fabric(
         tasks = [group.create_task(run) for run in runs]
         await asyncio.sleep(0)
         parts.reactions.begin()
-        yield Fabric(parts.coordinator, parts, fleet, store, mirror, clock)
+        yield Fabric(parts.coordinator, parts, fleet, store, mirror, clock, flood)
         for task in tasks:
             task.cancel()
     governor.close()
