@@ -6,7 +6,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Container, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -31,7 +31,7 @@ from infrafabric.v1.notify_service_pb2_grpc import add_NotifyServiceServicer_to_
 from infrafabric.v1.witness_service_pb2_grpc import add_WitnessServiceServicer_to_server
 from infrafabric_server.adapters import Adapters, opened
 from infrafabric_server.bus.address import BusRefusedError
-from infrafabric_server.clock import Clock, SystemClock
+from infrafabric_server.clock import SystemClock
 from infrafabric_server.config import Address, Settings
 from infrafabric_server.coordinator.attendance import Attendance
 from infrafabric_server.coordinator.build import Limits, Parts, build_coordinator
@@ -147,7 +147,7 @@ class Replica:
         mirror = Mirror(store, shared=adapters.shared)
         replicas = _place(settings, adapters, mirror, name)
         clock, leadership = replicas.clock, replicas.leadership
-        attendance = _attendance(settings, adapters, clock, name)
+        attendance = _attendance(settings, adapters, replicas.present, name)
         fleet = Fleet(mirror)
         roster = Roster()
         governor = Governor(fleet.swarms, roster)
@@ -311,11 +311,13 @@ def _place(settings: Settings, adapters: Adapters, mirror: Mirror, name: str) ->
     )
 
 
-def _attendance(settings: Settings, adapters: Adapters, clock: Clock, name: str) -> Attendance:
+def _attendance(
+    settings: Settings, adapters: Adapters, present: Container[str], name: str
+) -> Attendance:
     if not adapters.shared:
-        return Attendance(clock, name)
+        return Attendance(name)
     subject = f"{settings.subject}.attendance"
-    attendance = Attendance(clock, name, partial(adapters.bus.publish, subject))
+    attendance = Attendance(name, present, partial(adapters.bus.publish, subject))
     adapters.bus.subscribe(subject, attendance.hear)
     return attendance
 

@@ -8,17 +8,14 @@ waits at that replica until the session takes it, or that is taken back there.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 
 import structlog
 
-from infrafabric_server.clock import Clock
 from infrafabric_server.fleet.models import SessionRecord
 from infrafabric_server.store.mirror import Entry
 
 _SECONDS = 1.0
-# A replica that was heard of and is silent for so long has gone, or has lost the bus.
-_SILENCE = 3.5
 # Resting sessions in one message; of further ones the others learn as they change.
 _MOST = 4_096
 
@@ -34,21 +31,23 @@ class Attendance:
 
     def __init__(
         self,
-        clock: Clock,
         replica: str,
+        others: Container[str] = (),
         send: Callable[[bytes], None] | None = None,
         *,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """Take what sends a message to all other replicas, if it can; None if there are none."""
-        self._clock = clock
+        """Take which replicas are there, and what sends them all a message, if it can.
+
+        `send` is None where there are no others.
+        """
         self._replica = replica
+        self._others = others
         self._send = send
         self._sleep = sleep
         self._resting: dict[str, int] = {}
         self._changed: dict[str, int] = {}
         self._elsewhere: dict[str, dict[str, int]] = {}
-        self._heard: dict[str, float] = {}
 
     def note(self, swarm_id: str, epoch: int, *, takes: bool) -> None:
         """Note whether a session here takes tasks now."""
@@ -69,10 +68,7 @@ class Attendance:
     def attends(self, session: Entry[SessionRecord]) -> bool:
         """Tell whether a session takes tasks now at the replica that has it, as far as is known."""
         replica = session.value.replica
-        if self._send is None or replica == self._replica:
-            return False
-        heard = self._heard.get(replica)
-        if heard is not None and self._clock.monotonic() - heard > _SILENCE:
+        if self._send is None or replica == self._replica or replica not in self._others:
             return False
         resting = self._elsewhere.get(replica, {})
         return resting.get(session.value.swarm_id) != session.mod_revision
@@ -85,7 +81,6 @@ class Attendance:
         except (ValueError, TypeError, KeyError, RecursionError):
             _log.warning("attendance_ignored", message=repr(message[:100]))
             return
-        self._heard[replica] = self._clock.monotonic()
         known = {} if said.get("all") is True else self._elsewhere.get(replica, {})
         known.update(rest)
         for swarm_id in take:
@@ -93,14 +88,12 @@ class Attendance:
         self._elsewhere[replica] = known
 
     async def run(self) -> None:
-        """Tell every second which sessions rest, and that this replica is there."""
+        """Tell every second which sessions rest, for those who missed a change."""
         while self._send is not None:
             rest = dict(list(self._resting.items())[:_MOST])
             self._tell(rest, [], complete=len(rest) == len(self._resting))
-            now = self._clock.monotonic()
-            for replica in [each for each, at in self._heard.items() if now - at > 60 * _SILENCE]:
-                del self._heard[replica]
-                self._elsewhere.pop(replica, None)
+            for replica in [each for each in self._elsewhere if each not in self._others]:
+                del self._elsewhere[replica]
             await self._sleep(_SECONDS)
 
     def _tell_changes(self) -> None:

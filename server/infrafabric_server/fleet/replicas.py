@@ -1,7 +1,7 @@
 """What a replica has to do with the other ones of its fabric."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
@@ -10,6 +10,7 @@ from infrafabric_server.bus.protocol import Bus
 from infrafabric_server.clock import Clock
 from infrafabric_server.fleet.leadership import ElectedLeader, Leadership, SoleLeader
 from infrafabric_server.fleet.news import News
+from infrafabric_server.fleet.presence import Presence
 from infrafabric_server.fleet.timekeeping import FabricClock, Timekeeper
 from infrafabric_server.store.mirror import Mirror
 from infrafabric_server.store.protocol import Store
@@ -17,13 +18,14 @@ from infrafabric_server.store.protocol import Store
 
 @dataclass(frozen=True, slots=True)
 class Replicas:
-    """One replica's place among all: whether it leads, and what time it is.
+    """One replica's place among all: whether it leads, what time it is, and who else is there.
 
     Made by `alone` or `among`, before the mirror starts; own `run`.
     """
 
     clock: Clock
     leadership: Leadership
+    present: Container[str] = ()
     works: Sequence[Callable[[], Awaitable[None]]] = ()
 
     @classmethod
@@ -40,12 +42,13 @@ class Replicas:
         They tell each other of their commits and of the time on two subjects below `subject`.
         """
         time = FabricClock(clock)
+        presence = Presence(store, mirror, time, replica)
         leader = ElectedLeader(store, mirror, time, replica)
         news = News(mirror, partial(bus.publish, f"{subject}.news"))
         bus.subscribe(f"{subject}.news", news.hear)
         timekeeper = Timekeeper(time, leader, partial(bus.publish, f"{subject}.time"))
         bus.subscribe(f"{subject}.time", timekeeper.hear)
-        return cls(time, leader, (leader.run, timekeeper.run))
+        return cls(time, leader, presence, (presence.run, leader.run, timekeeper.run))
 
     async def run(self) -> None:
         """Take part until cancelled; a leader then steps down."""

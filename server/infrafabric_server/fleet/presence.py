@@ -1,0 +1,82 @@
+"""Which replicas are there: each has a key on a lease, which ends soon after the replica does."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+
+import structlog
+from pydantic import BaseModel, ConfigDict
+
+from infrafabric_server.clock import Clock
+from infrafabric_server.store.mirror import Mirror
+from infrafabric_server.store.protocol import LeaseNotFound, Store, StoreClosed, StoreError
+
+# How long a replica that has died counts as there, and sessions on it are given tasks.
+LEASE_SECONDS = 5.0
+_RENEWALS = 5
+# Wait before a store that failed is asked again.
+_RETRY_SECONDS = 0.5
+
+_log = structlog.get_logger(__name__)
+
+
+class ReplicaRecord(BaseModel):
+    """A replica that runs; stored under `replicas/<name>`, bound to its lease."""
+
+    model_config = ConfigDict(frozen=True)
+
+    start_time: datetime
+
+
+class Presence:
+    """Says that this replica is there, and knows which others are; own `run`.
+
+    Make it before the mirror starts.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        mirror: Mirror,
+        clock: Clock,
+        replica: str,
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._replica = replica
+        self._sleep = sleep
+        self._view = mirror.view("replicas/", ReplicaRecord)
+
+    def __contains__(self, replica: object) -> bool:
+        return replica in self._view
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    async def run(self) -> None:
+        """Be there until cancelled, and gone at once then."""
+        while True:
+            try:
+                await self._attend()
+            except LeaseNotFound:
+                _log.warning("presence_expired", replica=self._replica)
+            except StoreClosed:
+                raise
+            except StoreError as error:
+                _log.warning("presence_not_written", reason=str(error))
+                await self._sleep(_RETRY_SECONDS)
+
+    async def _attend(self) -> None:
+        lease = await self._store.grant(LEASE_SECONDS)
+        try:
+            record = ReplicaRecord(start_time=self._clock.now())
+            await self._store.txn([], [self._view.put(self._replica, record, lease=lease)])
+            while True:
+                await self._sleep(LEASE_SECONDS / _RENEWALS)
+                await self._store.keepalive(lease)
+        finally:
+            with contextlib.suppress(StoreError):
+                await self._store.revoke(lease)
