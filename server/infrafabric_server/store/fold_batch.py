@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Generic, TypeVar
 
-from infrafabric_server.store.protocol import Get, Member, Put, TxnResult
-from infrafabric_server.store.transactions import MAX_MEMBERS
+from infrafabric_server.store.protocol import Member, Put, TxnResult
+from infrafabric_server.store.transactions import MAX_MEMBERS, Touched
 
 StateT = TypeVar("StateT")
 
@@ -79,7 +79,7 @@ def compose(
     for correction in corrections:
         state = correction(state)
     batch = Batch(state)
-    touched = _Touched()
+    touched = Touched()
     values = 0
     for each in waiting:
         if each.future.done():
@@ -96,32 +96,14 @@ def compose(
                 batch.refused.append((each, refusal))
             continue
         values += _size(decision.member)
-        if not touched.add(decision.member) or (batch.chosen and values > _MAX_VALUES):
+        if batch.chosen and values > _MAX_VALUES:
+            break
+        member = decision.member
+        if touched.add(member.compares, member.success, member.failure) is not None:
             break
         batch.chosen.append((each, decision))
         batch.state = decision.state
     return batch
-
-
-class _Touched:
-    """The keys that the members of a batch read and change."""
-
-    def __init__(self) -> None:
-        self._read: set[str] = set()
-        self._changed: set[str] = set()
-
-    def add(self, member: Member) -> bool:
-        """Add a member unless it changes what another one touches, or the reverse."""
-        read = {compare.key for compare in member.compares}
-        changed: set[str] = set()
-        for op in chain(member.success, member.failure):
-            (read if isinstance(op, Get) else changed).add(op.key)
-        alone = self._changed.isdisjoint(changed) and self._changed.isdisjoint(read)
-        if not alone or not self._read.isdisjoint(changed):
-            return False
-        self._read |= read
-        self._changed |= changed
-        return True
 
 
 def _size(member: Member) -> int:

@@ -156,6 +156,36 @@ def prefix_end(prefix: str) -> str | None:
     return stem[:-1] + ("\ue000" if following == "\ud800" else following)
 
 
+class Touched:
+    """The keys that the parts of a fold read and change."""
+
+    def __init__(self) -> None:
+        self._read: set[str] = set()
+        self._changed: set[str] = set()
+
+    def add(
+        self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op]
+    ) -> str | None:
+        """Add a part, unless a key that it or another one changes is touched by both.
+
+        Returns that key, or None when the part was added.
+        """
+        read = {compare.key for compare in compares}
+        changed: set[str] = set()
+        for op in chain(success, failure):
+            (read if isinstance(op, Get) else changed).add(op.key)
+        for one, other in (
+            (self._changed, changed),
+            (self._changed, read),
+            (self._read, changed),
+        ):
+            if not one.isdisjoint(other):
+                return min(one & other)
+        self._read |= read
+        self._changed |= changed
+        return None
+
+
 class Table:
     """Keys and leases, changed by one whole revision at a time.
 
@@ -294,17 +324,12 @@ def _check_size(size: int) -> None:
 
 
 def _check_apart(fold: Fold) -> None:
-    # Which part of the fold changes a key: nobody else may touch it.
-    changed = {op.key: -1 for op in fold.writes}
-    for place, member in enumerate(fold.members):
-        for op in member.ops:
-            if not isinstance(op, Get) and changed.setdefault(op.key, place) != place:
-                raise ValueError(f"a fold changes a key once, but {op.key} comes twice")
-    for place, member in enumerate(fold.members):
-        reads = (op.key for op in member.ops if isinstance(op, Get))
-        for key in chain((compare.key for compare in member.compares), reads):
-            if changed.get(key, place) != place:
-                raise ValueError(f"a member of a fold looks at {key}, which another part changes")
+    touched = Touched()
+    touched.add((), fold.writes, ())
+    for member in fold.members:
+        shared = touched.add(member.compares, member.success, member.failure)
+        if shared is not None:
+            raise ValueError(f"a part of a fold changes {shared}, which another part touches")
 
 
 def _checked_size(txn: Txn) -> int:
