@@ -126,14 +126,6 @@ class JetStream:
             )
         return answer.seq
 
-    async def remove(self) -> None:
-        """Remove the stream with all that is in it; without one nothing happens."""
-        try:
-            await self._ask(lambda api: api.delete_stream(self._name))
-        except APIError as error:
-            if error.err_code != _STREAM_NOT_FOUND:
-                raise _unavailable(error) from error
-
     async def _adapt(self) -> None:
         try:
             info = await self._ask(lambda api: api.stream_info(self._name))

@@ -8,6 +8,7 @@ from typing import Protocol
 import structlog
 from structlog.typing import FilteringBoundLogger
 
+from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.store.progress import Progress
 from infrafabric_server.store.protocol import StoreFull, StoreUnavailable
 from infrafabric_server.witness.batches import misfit, unpack
@@ -19,7 +20,8 @@ from infrafabric_server.witness.tail import Tail
 # Messages that are asked for at once; each holds up to 1,000 entries.
 _WINDOW = 32
 _FIRST_RETRY_SECONDS = 0.1
-_LAST_RETRY_SECONDS = 5.0
+# Well within the time that a query waits for the log.
+_LAST_RETRY_SECONDS = 1.0
 
 
 class CopyFile(WitnessLog, Protocol):
@@ -124,7 +126,7 @@ class LogCopy:
     async def reached(self, sequence: int) -> None:
         """Return when the copy has every entry up to `sequence`.
 
-        Raises StoreUnavailable when the copy is broken.
+        Raises FabricError, STORE_UNAVAILABLE, when the copy is broken.
         """
         self._wanted.advance(sequence)
         await self._copied.reached(sequence)
@@ -237,7 +239,7 @@ class LogCopy:
             " compare the copies of all replicas with `infrafabric witness verify --data`"
         )
         self._logger.error("witness_copy_broken", reason=self._broken)
-        failure = StoreUnavailable(self._broken)
+        failure = FabricError(Reason.STORE_UNAVAILABLE, self._broken)
         self._copied.fail(failure)
         self._tail.fail(failure)
         self._tried.advance(sys.maxsize)

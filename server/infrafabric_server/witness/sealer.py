@@ -30,7 +30,8 @@ _BATCH = 1000
 # not), and each seal costs two syncs of the disk that a decision may have to wait behind.
 _GATHER_SECONDS = 0.05
 _FIRST_RETRY_SECONDS = 0.1
-_LAST_RETRY_SECONDS = 5.0
+# Well within the time that a query waits for the log.
+_LAST_RETRY_SECONDS = 1.0
 
 
 class Sealer:

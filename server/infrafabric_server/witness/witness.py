@@ -108,8 +108,9 @@ class Witness:
         """Return when all that was decided before the call is in the log, and in this copy of it.
 
         Raises:
-            FabricError: STORE_UNAVAILABLE when the log cannot be written in time.
-            StoreUnavailable: this replica's copy is broken, or the store cannot be read.
+            FabricError: STORE_UNAVAILABLE when the log cannot be written in time, or this
+                replica's copy is broken.
+            StoreError: the store cannot be read.
         """
         try:
             async with asyncio.timeout(self._patience):

@@ -8,9 +8,7 @@ from nats.js.api import StreamConfig
 from nats.js.errors import APIError
 
 from infrafabric_server.bus.nats import NatsBus
-from infrafabric_server.store.protocol import StoreRefused, StoreUnavailable
-from infrafabric_server.witness.archive import Archive
-from infrafabric_server.witness.batches import pack
+from infrafabric_server.store.protocol import StoreUnavailable
 from infrafabric_server.witness.durability import durability
 from infrafabric_server.witness.jetstream import JetStream
 from infrafabric_server.witness.stream import Message, Superseded
@@ -18,7 +16,6 @@ from tests.harness.bus import opened
 from tests.harness.nats import Nats
 from tests.harness.proxy import Proxy
 from tests.integration.witness.kit import stream_on
-from tests.unit.witness.support import chain
 
 
 async def test_messages_are_kept_in_order_and_only_right_behind_the_last(nats: Nats) -> None:
@@ -105,37 +102,6 @@ async def test_w1_what_was_acknowledged_outlives_a_kill(nats: Nats) -> None:
             await bus.ready()
             last = Message(round_ * 20 + 20, b"%d" % (round_ * 20 + 19))
             assert await stream.last() == last
-
-
-async def test_the_log_moves_as_a_whole(nats: Nats) -> None:
-    entries = chain(2500)
-    async with stream_on(nats) as stream:
-        archive = Archive(stream)
-        assert await archive.is_empty()
-        assert [entry async for entry in archive.entries()] == []
-        await archive.append(entries[:1000])
-        await archive.append(entries[1000:1001])
-        again = Archive(stream)
-        with pytest.raises(StoreRefused, match="entry 1003 comes where entry 1002 belongs"):
-            await again.append(entries[1002:])
-        await again.append(entries[1001:])
-        assert not await archive.is_empty()
-        assert [entry async for entry in archive.entries()] == entries
-        await archive.clear()
-        assert await archive.is_empty()
-        await archive.clear()
-        await archive.append(entries[:3])
-        assert [entry async for entry in archive.entries()] == entries[:3]
-
-
-async def test_w1_a_message_that_does_not_follow_is_not_moved(nats: Nats) -> None:
-    entries = chain(10)
-    async with stream_on(nats) as stream:
-        await stream.create()
-        await stream.append(pack(entries[:4]), 0)
-        await stream.append(pack(entries[5:]), 1)
-        with pytest.raises(StoreRefused, match=r"message 2 .* entry 6 comes where entry 5 belongs"):
-            _ = [entry async for entry in Archive(stream).entries()]
 
 
 async def test_a_server_tells_whether_it_syncs_each_message(nats: Nats) -> None:
