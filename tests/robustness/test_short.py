@@ -7,7 +7,7 @@ import pytest
 from tests.robustness.check import judge
 from tests.robustness.run import Plan, run
 
-SECONDS = 5.0
+SECONDS = 4.0
 SEED = 3
 FAULTS = {
     "embedded": ("kill", "cut", "disk-full"),
