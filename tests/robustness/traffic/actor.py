@@ -12,7 +12,7 @@ import grpc
 from infrafabric import Client, FabricError
 from infrafabric.calls import Calls
 from infrafabric.channel import open_channel
-from infrafabric.errors import StoreUnavailable, TryAgain, Unreachable
+from infrafabric.errors import TryAgain, Unreachable
 from tests.robustness.history import Recorder
 from tests.robustness.setups.setup import Setup, pick
 
@@ -134,17 +134,11 @@ class Actor:
             return error
 
     async def insist(
-        self,
-        kind: str,
-        request: Callable[[Client], Awaitable[T]],
-        *,
-        tag: object = "",
-        answer: Callable[[T], dict[str, Any]] = lambda _: {},
-        **fields: Any,
+        self, kind: str, request: Callable[[Client], Awaitable[T]], **noted: Any
     ) -> T | FabricError:
-        """Make a unary request again and again until its outcome is known."""
+        """Ask again and again until the outcome is known; see `ask`."""
         while True:
-            result = await self.ask(kind, request, tag=tag, answer=answer, **fields)
+            result = await self.ask(kind, request, **noted)
             passing = isinstance(result, Unreachable | TryAgain)
             if not passing or self.world.over.is_set():
                 return result
@@ -152,8 +146,3 @@ class Actor:
     def holds(self, task_id: str, attempt: int, swarm_id: str) -> None:
         """Tell the others of a claim, so that somebody may misuse it."""
         self.world.claimed.append((task_id, attempt, swarm_id))
-
-
-def unknown(result: object) -> bool:
-    """Tell whether a request may or may not have taken effect."""
-    return isinstance(result, Unreachable | StoreUnavailable)
