@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll } from "vitest";
@@ -59,7 +59,7 @@ export class Server {
   /** Starts the process and waits for the line that says that both ports answer. */
   async #launch(): Promise<void> {
     const ports = ["--grpc", `127.0.0.1:${this.#port}`, "--http", "127.0.0.1:0"];
-    const child = spawn(COMMAND, ["serve", ...ports, "--data", this.#data], {
+    const child = spawn(COMMAND, ["serve", ...ports, "--data", this.#data, ...this.#standing()], {
       env: { ...process.env, ...this.settings },
       stdio: ["ignore", "pipe", "pipe"],
     });
@@ -76,6 +76,13 @@ export class Server {
         reject(new Error(`the server ended with ${code}:\n${log.join("\n")}`));
       });
     });
+  }
+
+  /** Says what the server stands on: its own store, unless the environment names an etcd. */
+  #standing(): readonly string[] {
+    const { INFRAFABRIC_TEST_ETCD: etcd, INFRAFABRIC_TEST_NATS: nats } = process.env;
+    if (etcd === undefined || nats === undefined) return [];
+    return ["--store", `etcd://${etcd}/${basename(this.#data)}`, "--bus", nats];
   }
 
   async #end(signal: NodeJS.Signals): Promise<void> {
