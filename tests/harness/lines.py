@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Seque
 from contextlib import aclosing
 from typing import Any
 
+from infrafabric_server.store.checks import MAX_MEMBERS, checked_fold
 from infrafabric_server.store.memory import MemoryStore
 from infrafabric_server.store.protocol import (
     Compare,
@@ -16,7 +17,6 @@ from infrafabric_server.store.protocol import (
     TxnResult,
     WatchBatch,
 )
-from infrafabric_server.store.transactions import MAX_MEMBERS, checked_fold
 from infrafabric_server.store.view import Write
 
 Pause = Callable[[], Awaitable[None]]

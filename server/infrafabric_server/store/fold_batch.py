@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Generic, TypeVar
 
+from infrafabric_server.store.checks import MAX_MEMBERS, Touched
 from infrafabric_server.store.protocol import Member, Put, TxnResult
-from infrafabric_server.store.transactions import MAX_MEMBERS, Touched
 
 StateT = TypeVar("StateT")
 

@@ -23,6 +23,7 @@ import structlog
 from pydantic import BaseModel
 
 from infrafabric_server.errors import FabricError, Reason
+from infrafabric_server.store.checks import MAX_MEMBERS
 from infrafabric_server.store.fold_batch import (
     Batch,
     Correction,
@@ -44,7 +45,6 @@ from infrafabric_server.store.protocol import (
     TxnResult,
     unchanged,
 )
-from infrafabric_server.store.transactions import MAX_MEMBERS
 from infrafabric_server.store.view import View
 
 __all__ = ["Decide", "Decision", "Folder"]

@@ -8,6 +8,15 @@ from typing import Self
 
 from infrafabric_server.clock import Clock, SystemClock
 from infrafabric_server.store.background import Background
+from infrafabric_server.store.checks import (
+    check_key,
+    check_range,
+    check_revision,
+    check_ttl,
+    check_watch,
+    checked,
+    checked_fold,
+)
 from infrafabric_server.store.leases import LeaseTimer
 from infrafabric_server.store.protocol import (
     Compacted,
@@ -25,16 +34,7 @@ from infrafabric_server.store.protocol import (
 )
 from infrafabric_server.store.retention import Retention
 from infrafabric_server.store.sorted_keys import SortedKeys
-from infrafabric_server.store.transactions import (
-    Table,
-    check_key,
-    check_range,
-    check_revision,
-    check_ttl,
-    check_watch,
-    checked,
-    checked_fold,
-)
+from infrafabric_server.store.transactions import Table
 from infrafabric_server.store.watching import HistoryPage, Watches
 
 

@@ -8,6 +8,7 @@ import structlog
 from grpc import aio
 
 from infrafabric_server.clock import Clock
+from infrafabric_server.store.checks import MIN_TTL
 from infrafabric_server.store.etcd import rpc
 from infrafabric_server.store.etcd.connection import Connection
 from infrafabric_server.store.etcd.errors import Verdict, store_error, verdict
@@ -16,7 +17,6 @@ from infrafabric_server.store.etcd.layout import Layout
 from infrafabric_server.store.etcd.wire import etcd_pb2 as pb
 from infrafabric_server.store.leases import LeaseTimer
 from infrafabric_server.store.protocol import LeaseNotFound, StoreError
-from infrafabric_server.store.transactions import MIN_TTL
 
 # An id is a positive number of 63 bits, of which the last twelve tell the time of the lease to
 # half a percent, so that a store which takes it over knows it. The rest is chance: among a

@@ -10,6 +10,15 @@ from grpc import aio
 
 from infrafabric_server.clock import Clock, SystemClock
 from infrafabric_server.store.background import Background
+from infrafabric_server.store.checks import (
+    check_key,
+    check_range,
+    check_revision,
+    check_ttl,
+    check_watch,
+    checked,
+    checked_fold,
+)
 from infrafabric_server.store.etcd import rpc, upkeep
 from infrafabric_server.store.etcd.address import Access, EtcdAddress
 from infrafabric_server.store.etcd.batcher import Batcher
@@ -37,16 +46,7 @@ from infrafabric_server.store.protocol import (
     WatchBatch,
 )
 from infrafabric_server.store.retention import Retention
-from infrafabric_server.store.transactions import (
-    Request,
-    check_key,
-    check_range,
-    check_revision,
-    check_ttl,
-    check_watch,
-    checked,
-    checked_fold,
-)
+from infrafabric_server.store.transactions import Request
 
 AnswerT = TypeVar("AnswerT", TxnResult, FoldResult)
 

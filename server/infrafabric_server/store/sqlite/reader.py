@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from queue import SimpleQueue
 from typing import TypeVar
 
+from infrafabric_server.store.checks import check_revision
 from infrafabric_server.store.protocol import (
     Compacted,
     Event,
@@ -17,7 +18,7 @@ from infrafabric_server.store.protocol import (
 )
 from infrafabric_server.store.sqlite.errors import store_error
 from infrafabric_server.store.sqlite.schema import AFTER_ALL_KEYS, first_id, revision_of
-from infrafabric_server.store.transactions import check_revision, prefix_end
+from infrafabric_server.store.transactions import prefix_end
 from infrafabric_server.store.watching import HistoryPage
 
 T = TypeVar("T")

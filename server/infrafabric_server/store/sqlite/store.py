@@ -9,6 +9,15 @@ import structlog
 
 from infrafabric_server.clock import Clock, SystemClock
 from infrafabric_server.store.background import Background
+from infrafabric_server.store.checks import (
+    check_key,
+    check_range,
+    check_revision,
+    check_ttl,
+    check_watch,
+    checked,
+    checked_fold,
+)
 from infrafabric_server.store.leases import LeaseTimer
 from infrafabric_server.store.protocol import (
     Compare,
@@ -30,15 +39,6 @@ from infrafabric_server.store.sqlite.datadir import DataDir
 from infrafabric_server.store.sqlite.group import Command, Grant, Revoke
 from infrafabric_server.store.sqlite.reader import Reader
 from infrafabric_server.store.sqlite.writer import Committed, Writer
-from infrafabric_server.store.transactions import (
-    check_key,
-    check_range,
-    check_revision,
-    check_ttl,
-    check_watch,
-    checked,
-    checked_fold,
-)
 from infrafabric_server.store.watching import Watches
 
 AnswerT = TypeVar("AnswerT")
