@@ -54,7 +54,8 @@ class FabricError(Exception):
     """A refusal with a reason that programs match on and a message for people.
 
     `fields` names the fields at fault; `retry_after` is the number of seconds after which
-    a retry may help, None when it cannot.
+    a retry may help, None when it cannot. `certain` is set when it was decided on views that had
+    caught up with all replicas.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class FabricError(Exception):
         self.message = message
         self.fields = tuple(fields)
         self.retry_after = retry_after
+        self.certain = False
 
 
 class InvalidField(FabricError):

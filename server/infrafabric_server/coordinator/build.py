@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from infrafabric_server.clock import Clock
+from infrafabric_server.coordinator.announcements import Announcements
 from infrafabric_server.coordinator.attendance import Attendance
 from infrafabric_server.coordinator.background import Background
 from infrafabric_server.coordinator.blockers import Blockers
@@ -134,4 +135,5 @@ def build_coordinator(
         capacity,
     )
     reactions.connect()
+    Announcements(records, links).connect()
     return Parts(coordinator, background, dispatcher, timers, reactions, scheduler, links, slots)

@@ -17,11 +17,15 @@ from infrafabric_server.coordinator.models import (
 )
 from infrafabric_server.coordinator.records import MAX_TRIES, Decision, Fact, Records
 from infrafabric_server.coordinator.slots import Slots, SlotsTakenError
+from infrafabric_server.edge.second_look import second_look
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SwarmProfile
 from infrafabric_server.store.mirror import Write
 from infrafabric_server.store.protocol import Compare, present, unchanged
 from infrafabric_server.witness.flood import Flood
+
+# What `rules.holder_claim` refuses.
+_FENCED = (Reason.STALE_ATTEMPT, Reason.TASK_ENDED, Reason.TASK_NOT_CLAIMED, Reason.NOT_OWNER)
 
 
 class Claims:
@@ -52,8 +56,12 @@ class Claims:
         A repeat by the owner is won again under the same attempt.
         Raises SESSION_FENCED when the session was taken over, CONTENTION.
         """
+        known = self._records.tasks.get(task_id)
+        if known is not None and known.claim is not None and known.claim.swarm_id == swarm_id:
+            # A repeat, unless the claim is over and the view is behind.
+            await self._records.mirror.catch_up()
         outcome = await self._claim(swarm_id, task_id, epoch)
-        # A view that is behind may only have refused wrongly.
+        # What was won was compared with the store: a view that is behind only refuses wrongly.
         if outcome.refusal is not None and await self._records.mirror.catch_up():
             outcome = await self._claim(swarm_id, task_id, epoch)
         if outcome.refusal is not None:
@@ -115,7 +123,10 @@ class Claims:
     async def release(
         self, swarm_id: str, task_id: str, attempt: int, reason: str, epoch: int | None = None
     ) -> Task:
-        """Give a task back. A repeat is accepted. Raises as `rules.holder_claim`."""
+        """Give a task back; the swarm is not given it again until it has completed another.
+
+        A repeat is accepted. Raises as `rules.holder_claim`.
+        """
 
         def rule(task: Task, _now: datetime) -> tuple[Task, dict[str, object]]:
             return rules.release(task), {"reason": reason}
@@ -169,7 +180,7 @@ class Claims:
         """Give a claim made outside a session its whole time to live again."""
 
         def rule(task: Task) -> Decision | None:
-            held = self._held(task, swarm_id, attempt)
+            held = rules.holder_claim(task, swarm_id, attempt)
             if held.expire_time is None:
                 return None
             extended = rules.extend(task, self._records.clock.now(), self._ttl)
@@ -207,7 +218,7 @@ class Claims:
         def rule(task: Task) -> Decision | None:
             if rules.repeats_milestone(task, swarm_id, attempt, said):
                 return None
-            self._held(task, swarm_id, attempt)
+            rules.holder_claim(task, swarm_id, attempt)
             reported = rules.progress(task, self._records.clock.now(), self._ttl, said)
             details = {"milestone_percent": percent, "note": note}
             fact = Fact("progress_reported", swarm_id, task_id, attempt, details)
@@ -262,7 +273,7 @@ class Claims:
         def decide(task: Task) -> Decision | None:
             if rules.repeats(task, swarm_id, attempt, kind):
                 return None
-            self._held(task, swarm_id, attempt)
+            rules.holder_claim(task, swarm_id, attempt)
             ended, details = rule(task, self._records.clock.now())
             return Decision(
                 ended,
@@ -284,14 +295,15 @@ class Claims:
             self._check_epoch(swarm_id, epoch)
             return rule(task)
 
-        return await self._records.change(task_id, in_session)
-
-    def _held(self, task: Task, swarm_id: str, attempt: int) -> TaskClaim:
+        mirror = self._records.mirror
         try:
-            return rules.holder_claim(task, swarm_id, attempt)
+            return await second_look(
+                lambda: self._records.change(task_id, in_session), mirror.catch_up
+            )
         except FabricError as error:
-            reason = error.reason.value.lower()
-            self._flood.count("message_fenced", swarm_id, task.task_id, reason)
+            if error.reason in _FENCED:
+                reason = error.reason.value.lower()
+                self._flood.count("message_fenced", swarm_id, task_id, reason)
             raise
 
     def resolved_blocker(self, swarm_id: str, task_id: str, resolution: str) -> list[Write]:

@@ -91,6 +91,7 @@ class Creation:
         record = await self._records.requests.answered(request_id, digest)
         if record is None:
             return None
+        await self._records.mirror.catch_up()
         found = [await self._records.find(task_id) for task_id in record.task_ids]
         return tuple(task for task in found if task is not None)
 

@@ -19,7 +19,8 @@ class Dependencies:
     """An index from each task to the live tasks that depend on it.
 
     A dependency that is not among the live tasks was completed and archived: creation
-    refuses unknown and failed ones, and none is archived while a live task depends on it.
+    refuses unknown and failed ones, and none is archived while a live task depends on it. That
+    holds of views that have come as far as the creation of the dependent task.
     """
 
     def __init__(self, tasks: View[Task]) -> None:
@@ -49,6 +50,10 @@ class Dependencies:
         live = [task for task in found if task is not None]
         live.sort(key=lambda task: (-task.spec.priority, task.spec.position, task.task_id))
         return live
+
+    def missing(self, task: Task) -> bool:
+        """Tell whether a dependency is not among the live tasks."""
+        return any(name not in self._tasks for name in task.spec.dependencies)
 
     def verdict(self, task: Task) -> tuple[Verdict, str]:
         """Return what the dependencies of a blocked task say, and which one dooms it."""

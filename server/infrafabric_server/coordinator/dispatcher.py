@@ -244,13 +244,17 @@ class Dispatcher:
     def _not_acknowledged(self, link: SessionLink, task_id: str, attempt: int) -> None:
         """Take back an assignment that its session did not confirm in time."""
         current = self._links.get(link.swarm_id)
-        if link.unacknowledged.get(task_id) != attempt or current not in (link, None):
+        sessions = self._records.fleet.sessions
+        session = sessions.entry(link.swarm_id)
+        # The session may be resumed at another replica, and the task acknowledged there.
+        gone = session is None or session.mod_revision != link.epoch
+        if link.unacknowledged.get(task_id) != attempt or current not in (link, None) or gone:
             return
         link.suspended = True
-        self._scheduler.refuse(link.swarm_id, task_id)
+        still = unchanged(sessions.key(link.swarm_id), link.epoch)
+        lose = partial(self._claims.lose, link.swarm_id, task_id, attempt)
         self._background.spawn(
-            f"unacknowledged:{task_id}",
-            partial(self._claims.lose, link.swarm_id, task_id, attempt, LossKind.NOT_ACKNOWLEDGED),
+            f"unacknowledged:{task_id}", partial(lose, LossKind.NOT_ACKNOWLEDGED, still)
         )
 
 

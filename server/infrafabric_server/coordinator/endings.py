@@ -5,6 +5,7 @@ from infrafabric_server.coordinator.claims import Claims
 from infrafabric_server.coordinator.models import LossKind, Task, TaskState
 from infrafabric_server.coordinator.records import ARCHIVE, Decision, Fact, Records
 from infrafabric_server.errors import FabricError, Reason
+from infrafabric_server.fleet.models import SessionRole
 from infrafabric_server.store.mirror import Write
 from infrafabric_server.store.protocol import Delete, Put, absent, unchanged
 
@@ -95,13 +96,29 @@ class Endings:
         await self._claims.lose(swarm_id, task_id, attempt, LossKind.DEREGISTERED, gone)
 
     async def withdraw_offer(self, task_id: str, swarm_id: str) -> None:
-        """Take back the offer of a task to a swarm that has no session or does not want it."""
+        """Take back the offer of a task to a swarm that does not want it."""
 
         def rule(task: Task) -> Decision | None:
             if task.offered_to != swarm_id:
                 return None
             fact = Fact("offer_withdrawn", swarm_id, task_id, task.attempt)
             return Decision(rules.offer(task, ""), [fact])
+
+        await self._records.change(task_id, rule)
+
+    async def offered_to_nobody(self, task_id: str, swarm_id: str) -> None:
+        """Take back the offer of a task to a swarm that has no session which takes tasks."""
+        sessions = self._records.fleet.sessions
+
+        def rule(task: Task) -> Decision | None:
+            session = sessions.entry(swarm_id)
+            there = session is not None and session.value.role is SessionRole.WORKER
+            if task.offered_to != swarm_id or there:
+                return None
+            fact = Fact("offer_withdrawn", swarm_id, task_id, task.attempt)
+            seen = 0 if session is None else session.mod_revision
+            same = unchanged(sessions.key(swarm_id), seen)
+            return Decision(rules.offer(task, ""), [fact], [same])
 
         await self._records.change(task_id, rule)
 

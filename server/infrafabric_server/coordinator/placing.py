@@ -133,6 +133,7 @@ class Placing:
 
         Raises TASK_NOT_FOUND, TASK_ENDED, TASK_NOT_AVAILABLE, CONTENTION.
         """
+        looked = False
         for _ in range(MAX_TRIES):
             entry = self._records.tasks.entry(task_id)
             if entry is None:
@@ -140,8 +141,11 @@ class Placing:
             self._placeable(entry.value)
             assignment = await self._dispatcher.assign(entry.value, entry.mod_revision)
             after = self._records.tasks.entry(task_id) or entry
-            if assignment is not None or after == entry:
-                return Placed(after.value, assignment.match if assignment else None)
+            if assignment is not None:
+                return Placed(after.value, assignment.match)
+            if after == entry and (looked or not await self._records.mirror.catch_up()):
+                return Placed(after.value, None)
+            looked = True
         raise FabricError(
             Reason.CONTENTION, f"task {task_id} changes too fast; try again", retry_after=0.1
         )
@@ -162,18 +166,6 @@ class Placing:
                 f"task {task.task_id} {why}; it must be available",
             )
 
-    async def release(
-        self, swarm_id: str, task_id: str, attempt: int, reason: str, epoch: int | None = None
-    ) -> Task:
-        """Give a task back; the swarm is not given it again until it has completed another.
-
-        A repeat is accepted. Raises as `rules.holder_claim`.
-        """
-        task = self._records.tasks.get(task_id)
-        if task is not None and rules.holds(task, swarm_id, attempt):
-            self._scheduler.refuse(swarm_id, task_id)
-        return await self._claims.release(swarm_id, task_id, attempt, reason, epoch)
-
     def offer_answered(self, link: SessionLink, task_id: str) -> None:
         """Note that a session has claimed what was on offer, whether it won or lost."""
         self._offers.answered(link, task_id)
@@ -191,8 +183,9 @@ class Placing:
             rules.holder_claim(task, link.swarm_id, attempt)
         if not task.state.ended:
             self._offers.declined(link, task_id)
-            self._scheduler.refuse(link.swarm_id, task_id)
         if attempt == 0:
+            if not task.state.ended:
+                self._scheduler.refuse(link.swarm_id, task_id)
             if task.offered_to == link.swarm_id:
                 await self._endings.withdraw_offer(task_id, link.swarm_id)
         else:

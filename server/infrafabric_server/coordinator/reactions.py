@@ -14,7 +14,7 @@ from infrafabric_server.coordinator.capacity import Capacity
 from infrafabric_server.coordinator.dependencies import Dependencies, Verdict
 from infrafabric_server.coordinator.dispatcher import Dispatcher, age
 from infrafabric_server.coordinator.endings import Endings
-from infrafabric_server.coordinator.frames import Alert, Said
+from infrafabric_server.coordinator.frames import Alert
 from infrafabric_server.coordinator.link import Links
 from infrafabric_server.coordinator.models import (
     BlockerAlert,
@@ -32,7 +32,6 @@ from infrafabric_server.coordinator.timers import Timers
 from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.fleet.models import (
     AgentStatus,
-    Broadcast,
     SessionRecord,
     SessionRole,
     SwarmProfile,
@@ -80,7 +79,6 @@ class Reactions:
         """Listen to the views; call once, before the mirror starts."""
         self._records.tasks.subscribe(self._task_changed)
         self._records.blockers.subscribe(self._blocker_changed)
-        self._records.broadcasts.subscribe(self._broadcast_changed)
         self._records.fleet.swarms.subscribe(self._profile_changed)
         self._records.fleet.sessions.subscribe(self._session_changed)
         self._records.fleet.statuses.subscribe(self._status_changed)
@@ -97,12 +95,15 @@ class Reactions:
             self._background.spawn("take_lead", self._take_lead)
 
     async def _take_lead(self) -> None:
+        clock = self._records.clock
         for place, entry in enumerate(list(self._records.tasks.entries())):
             if place % _TURN == _TURN - 1:
                 await asyncio.sleep(0)
             task = self._records.tasks.get(entry.id)
             if task is not None:
                 self._set_timer(entry.id, task)
+                if task.available_time is not None and rules.on_offer(task, clock.now()):
+                    self._due(task, rules.Due.AVAILABLE)
                 self._examine(task)
         for alert in list(self._records.blockers.entries()):
             self._about_nobody(alert.value)
@@ -154,8 +155,11 @@ class Reactions:
         if old is None or old.claim is None or new is None or new.claim is not None:
             return
         held, end = old.claim, new.last_end
-        released = end is not None and (end.kind, end.attempt) == (EndKind.RELEASED, held.attempt)
-        if released or new.last_loss in (LossKind.NOT_ACKNOWLEDGED, LossKind.DECLINED):
+        if end is not None and end.attempt == held.attempt:
+            refused = end.kind is EndKind.RELEASED
+        else:
+            refused = new.last_loss in (LossKind.NOT_ACKNOWLEDGED, LossKind.DECLINED)
+        if refused:
             self._scheduler.refuse(held.swarm_id, new.task_id)
 
     def _waits_for_assignment(self, task: Task) -> bool:
@@ -179,14 +183,23 @@ class Reactions:
     def _follow(self, task: Task) -> None:
         verdict, culprit = self._dependencies.verdict(task)
         if verdict is Verdict.READY:
-            self._follows(
-                f"ready:{task.task_id}", partial(self._dispatcher.make_ready, task.task_id)
-            )
+            self._follows(f"ready:{task.task_id}", partial(self._make_ready, task.task_id))
         elif verdict is Verdict.DOOMED:
             found = self._records.tasks.get(culprit)
             state = "gone" if found is None else found.state.value
             reason = f"dependency {culprit} is {state}"
             self._follows(f"doom:{task.task_id}", partial(self._endings.doom, task.task_id, reason))
+
+    async def _make_ready(self, task_id: str) -> None:
+        entry = self._records.tasks.entry(task_id)
+        if entry is None:
+            return
+        if self._dependencies.missing(entry.value):
+            # Archived; or the view shows another replica's task before what it depends on.
+            await self._records.mirror.caught_up(entry.create_revision)
+            if self._dependencies.verdict(entry.value)[0] is not Verdict.READY:
+                return
+        await self._dispatcher.make_ready(task_id)
 
     def _set_timer(self, task_id: str, task: Task | None) -> None:
         name = f"task:{task_id}"
@@ -253,7 +266,7 @@ class Reactions:
         if swarm_id and (session is None or session.role is not SessionRole.WORKER):
             self._follows(
                 f"unoffer:{task.task_id}",
-                partial(self._endings.withdraw_offer, task.task_id, swarm_id),
+                partial(self._endings.offered_to_nobody, task.task_id, swarm_id),
             )
 
     def _held_by_nobody(self, task: Task) -> None:
@@ -322,11 +335,6 @@ class Reactions:
         after = change.new is not None and change.new.declared
         if before or after:
             self.refresh(change.id)
-
-    def _broadcast_changed(self, change: Change[Broadcast]) -> None:
-        if change.new is not None and change.old is None:
-            for link in self._links.live():
-                link.send(Said(change.new, change.revision))
 
     def _blocker_changed(self, change: Change[BlockerAlert]) -> None:
         alert = change.new

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from infrafabric_server.clock import Clock
@@ -97,16 +98,21 @@ class Records:
     async def change(self, task_id: str, rule: Callable[[Task], Decision | None]) -> Task:
         """Apply `rule` to a task until it is written on the state that the rule saw.
 
-        A rule that returns None leaves the task as it is. Returns the task as it is then. An
-        archived task is shown to the rule too: what has ended can be said again.
+        A rule that returns None leaves the task as it is: it is asked once more when the view may
+        be behind. Returns the task as it is then. An archived task is shown to the rule too: what
+        has ended can be said again.
         Raises TASK_NOT_FOUND, whatever the rule raises, and CONTENTION.
         """
+        looked = False
         for _ in range(MAX_TRIES):
             entry = self.tasks.entry(task_id)
             if entry is None:
                 return await self._unchanged(task_id, rule)
             decision = rule(entry.value)
             if decision is None:
+                if not looked and await self.mirror.catch_up():
+                    looked = True
+                    continue
                 return entry.value
             result = await self.commit(
                 [unchanged(entry.key, entry.mod_revision), *decision.compares],
@@ -165,8 +171,13 @@ class Records:
 
     def broadcasts_after(self, revision: int) -> list[tuple[int, Broadcast]]:
         """Return the texts sent after a revision that are still kept, oldest first."""
-        sent = [(entry.mod_revision, entry.value) for entry in self.broadcasts.entries()]
-        return sorted((item for item in sent if item[0] > revision), key=lambda item: item[0])
+        # Later ones are still to be announced: see Announcements.
+        until = self.mirror.revision if self.mirror.shared else inf
+        return [
+            (entry.mod_revision, entry.value)
+            for entry in sorted(self.broadcasts.entries(), key=lambda entry: entry.mod_revision)
+            if revision < entry.mod_revision <= until
+        ]
 
     def blocker_id(self, swarm_id: str, task_id: str) -> str:
         """Return the id under which the blocker of a swarm and task is stored."""

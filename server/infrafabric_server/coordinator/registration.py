@@ -76,11 +76,16 @@ class Registration:
         Raises LIMIT_REACHED, CONTENTION.
         """
         swarms = self._records.fleet.swarms
+        looked = False
         for _ in range(MAX_TRIES):
             known = swarms.entry(joining.swarm_id)
             check_room(swarms, joining.swarm_id)
             profile = registered(known, joining, self._records.clock.now())
             if known is not None and profile == known.value:
+                # It may have been forgotten or changed elsewhere.
+                if not looked and await self._records.mirror.catch_up():
+                    looked = True
+                    continue
                 return profile
             seen = known.mod_revision if known is not None else 0
             result = await self._records.commit(
@@ -103,7 +108,7 @@ class Registration:
             if known is None:
                 raise FabricError(Reason.SWARM_NOT_FOUND, f"no swarm has the id {swarm_id}")
             result = await self._records.commit(
-                [unchanged(known.key, known.mod_revision)],
+                [unchanged(known.key, known.mod_revision), *self._slots.unseen(swarm_id)],
                 [
                     fleet.swarms.delete(swarm_id),
                     fleet.sessions.delete(swarm_id),

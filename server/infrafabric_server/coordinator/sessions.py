@@ -5,6 +5,7 @@ import secrets
 from dataclasses import dataclass
 
 from infrafabric_server.coordinator import rules
+from infrafabric_server.coordinator.announcements import sayings
 from infrafabric_server.coordinator.capacity import Capacity
 from infrafabric_server.coordinator.claims import Claims
 from infrafabric_server.coordinator.dispatcher import Dispatcher
@@ -15,7 +16,6 @@ from infrafabric_server.coordinator.frames import (
     Delivery,
     Holding,
     Opened,
-    Said,
 )
 from infrafabric_server.coordinator.link import Links, SessionLink
 from infrafabric_server.coordinator.models import LossKind, Task
@@ -220,7 +220,7 @@ class Sessions:
             link.send(*(Alert(alert) for alert in alerts if alert.open))
         if opening.after_broadcast is not None:
             missed = self._records.broadcasts_after(opening.after_broadcast)
-            link.send(*(Said(broadcast, revision) for revision, broadcast in missed))
+            link.send(*sayings(missed))
         self._reactions.refresh(link.swarm_id)
         link.welcomed()
 

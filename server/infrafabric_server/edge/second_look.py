@@ -33,11 +33,19 @@ async def second_look(decide: Callable[[], Awaitable[T]], catch_up: CatchUp) -> 
     """Return what `decide` returns; if it refuses, once more after the views have caught up.
 
     What is accepted was compared with the store, so a stale view can only refuse wrongly: what
-    was acknowledged by another replica just now is not in it yet.
+    was acknowledged by another replica just now is not in it yet. A refusal that was looked at
+    twice is certain: whoever calls the caller does not decide it again.
     """
     try:
         return await decide()
     except FabricError as refusal:
-        if refusal.reason in _FINAL or not await catch_up():
+        if refusal.certain or refusal.reason in _FINAL:
             raise
-    return await decide()
+        if not await catch_up():
+            refusal.certain = True
+            raise
+    try:
+        return await decide()
+    except FabricError as refusal:
+        refusal.certain = True
+        raise

@@ -224,6 +224,10 @@ class ElectedLeader:
             except StoreError as error:
                 _log.warning("leadership_not_renewed", reason=str(error))
                 continue
+            if self._clock.monotonic() >= self._until:
+                # Meanwhile it was not led: whoever leads next looks at everything.
+                _log.warning("leadership_renewed_too_late", term=term)
+                return
             self._until = asked + self._lease_seconds * _VALID
 
     def _deposed(self, term: int) -> bool:

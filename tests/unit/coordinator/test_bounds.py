@@ -26,9 +26,9 @@ async def test_c11_a_release_that_is_refused_keeps_no_task_from_anybody(fabric: 
     await fabric.coordinator.claim_task("caller", "t")
     for task_id in ("t", "unknown"):
         with pytest.raises(FabricError):
-            await fabric.coordinator.placing.release("s", task_id, 1, "not mine")
-    await fabric.coordinator.placing.release("caller", "t", 1, "not mine")
-    await fabric.coordinator.placing.release("s", "first", 1, "not mine either")
+            await fabric.coordinator.claims.release("s", task_id, 1, "not mine")
+    await fabric.coordinator.claims.release("caller", "t", 1, "not mine")
+    await fabric.coordinator.claims.release("s", "first", 1, "not mine either")
     await fabric.settled()
     assert link.working == {"t": 2}
 

@@ -343,7 +343,7 @@ async def test_c10_a_stranger_takes_over_under_new_attempts(fabric: Fabric) -> N
 async def test_c11_a_release_gives_the_task_to_another(fabric: Fabric) -> None:
     link = await fabric.join("s", {"x"})
     await fabric.create(new_task("t", needs={"x"}))
-    await fabric.coordinator.placing.release("s", "t", 1, "not mine", link.epoch)
+    await fabric.coordinator.claims.release("s", "t", 1, "not mine", link.epoch)
     await fabric.settled()
     assert fabric.task("t").state is TaskState.AVAILABLE
     await fabric.join("other", {"x"})

@@ -189,7 +189,7 @@ class Board(RuleBasedStateMachine):
     @rule(swarm_id=swarms, pick=picks)
     def release(self, swarm_id: str, pick: int) -> None:
         task = self.a_task(pick)
-        work = self.fabric.coordinator.placing.release(swarm_id, task.task_id, task.attempt, "r")
+        work = self.fabric.coordinator.claims.release(swarm_id, task.task_id, task.attempt, "r")
         self.call(work, *HELD)
 
     @precondition(lambda self: self.names)

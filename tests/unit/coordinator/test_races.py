@@ -168,7 +168,7 @@ class Crowd:
                 )
             case "release":
                 self.unwanted.add((swarm_id, task.task_id))
-                await coordinator.placing.release(*held, "", epoch)
+                await coordinator.claims.release(*held, "", epoch)
             case "block":
                 report = BlockerReport(
                     task_id=task.task_id, attempt=task.attempt, description="no key"

@@ -41,7 +41,7 @@ async def test_c4_a_task_that_comes_back_while_it_is_being_assigned_still_finds_
     # Taken in the dispatcher's place, to be written late.
     (assignment,) = scheduler.settle()
     assert (await fabric.coordinator.claim_task("caller", "t")).claimed
-    await fabric.coordinator.placing.release("caller", "t", 1, "not mine")
+    await fabric.coordinator.claims.release("caller", "t", 1, "not mine")
     await fabric.settled()
     scheduler.done(assignment)
     fabric.parts.dispatcher.wake()

@@ -57,7 +57,7 @@ class ClaimCalls(CoordinatorServiceServicer):
         """Give a task back."""
         reason = validate.require_text("reason", request.reason)
         task = await self.coordinator.background.finish(
-            self.coordinator.placing.release(*_claim_of(request), reason)
+            self.coordinator.claims.release(*_claim_of(request), reason)
         )
         return pb.ReleaseTaskResponse(task=task_to_wire(task))
 

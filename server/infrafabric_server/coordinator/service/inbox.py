@@ -201,7 +201,7 @@ class Inbox:
     async def _release(self, frame: pb.ClientFrame) -> Answer:
         said = frame.release
         with self._link.ending(said.task_id):
-            return await self._coordinator.placing.release(
+            return await self._coordinator.claims.release(
                 *self._claim_of("release", said),
                 validate.require_text("release.reason", said.reason),
                 self._link.epoch,
