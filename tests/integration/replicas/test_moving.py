@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infrafabric import Calls, Client, Session, SessionOptions
+from infrafabric import Calls, Client, Session, SessionOptions, TaskHandle
 from infrafabric.v1.task_pb2 import DISPATCH_MANUAL, TASK_STATE_COMPLETED, Task
 from tests.harness.cluster import Backing, Cluster
 from tests.harness.server import ServerProcess
@@ -52,14 +52,18 @@ def worker_of(cluster: Cluster, swarm_id: str = "worker") -> Session:
     return Session(cluster.grpc, swarm_id=swarm_id, capabilities=["a"], options=options)
 
 
+async def given(client: Client, worker: Session) -> TaskHandle:
+    """Create a task at the other server, and return it as it comes to the worker."""
+    await worker.opened()
+    await client.tasks.create(Task(task_id="t", required_capabilities=["a"]))
+    return await anext(worker)
+
+
 @ends
 async def test_u6_a_session_keeps_its_task(cluster: Cluster, end: End) -> None:
     first, second = cluster.replicas
     async with Client(second.grpc) as client, worker_of(cluster) as worker:
-        await worker.opened()
-        # Created at the one server, pushed by the other.
-        await client.tasks.create(Task(task_id="t", required_capabilities=["a"]))
-        task = await anext(worker)
+        task = await given(client, worker)
         await end(first)
         await task.progress(50, "half way")
         await task.complete({"at": "the other one"})
@@ -76,9 +80,7 @@ async def test_u6_a_session_keeps_its_task(cluster: Cluster, end: End) -> None:
 async def test_c10_a_server_that_wakes_up_speaks_for_nobody(cluster: Cluster) -> None:
     first, second = cluster.replicas
     async with Client(second.grpc) as client, worker_of(cluster) as worker:
-        await worker.opened()
-        await client.tasks.create(Task(task_id="t", required_capabilities=["a"]))
-        task = await anext(worker)
+        task = await given(client, worker)
         first.pause()
         await task.complete()
         first.resume()

@@ -1,8 +1,6 @@
-import { createServer, type Http2Server } from "node:http2";
-import { type AddressInfo, createServer as createTcpServer, type Socket } from "node:net";
+import { type AddressInfo, createServer, type Socket } from "node:net";
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { onTestFinished } from "vitest";
 import {
   CoordinatorService,
@@ -12,6 +10,7 @@ import {
   WatchTasksResponseSchema,
 } from "../../src/index.js";
 import { refusedCall } from "./refusal.js";
+import { RpcServer } from "./rpc-server.js";
 
 /** What becomes of a call after it was counted. */
 export type Answer = () => Promise<void> | void;
@@ -29,51 +28,37 @@ export const breakOff: Answer = () => {
 
 /** One of several servers, of which the test plays the part; it counts what it is asked. */
 export class Replica {
-  readonly #server: Http2Server;
-  readonly #connections = new Set<Socket>();
+  readonly #server = new RpcServer((router) => {
+    router.rpc(CoordinatorService.method.getTask, async ({ taskId }) => {
+      await this.#called();
+      return create(GetTaskResponseSchema, { task: { taskId } });
+    });
+    router.rpc(CoordinatorService.method.createTask, async ({ task }) => {
+      await this.#called();
+      return create(CreateTaskResponseSchema, task === undefined ? {} : { task });
+    });
+    router.rpc(CoordinatorService.method.watchTasks, (request) => this.#watch(request));
+  });
   answer: Answer = () => undefined;
   calls = 0;
   /** Where each watch began. */
   readonly cursors: string[] = [];
 
-  private constructor() {
-    this.#server = createServer(
-      connectNodeAdapter({
-        routes: (router) => {
-          router.rpc(CoordinatorService.method.getTask, async ({ taskId }) => {
-            await this.#called();
-            return create(GetTaskResponseSchema, { task: { taskId } });
-          });
-          router.rpc(CoordinatorService.method.createTask, async ({ task }) => {
-            await this.#called();
-            return create(CreateTaskResponseSchema, task === undefined ? {} : { task });
-          });
-          router.rpc(CoordinatorService.method.watchTasks, (request) => this.#watch(request));
-        },
-      }),
-    );
-    this.#server.on("connection", (connection: Socket) => {
-      this.#connections.add(connection);
-      connection.on("close", () => this.#connections.delete(connection));
-    });
-  }
-
   /** Starts one for the time of the test. */
   static async start(): Promise<Replica> {
     const replica = new Replica();
-    await new Promise<void>((resolve) => replica.#server.listen(0, "127.0.0.1", resolve));
+    await replica.#server.start();
     onTestFinished(() => replica.stop());
     return replica;
   }
 
   get url(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return this.#server.url;
   }
 
   /** Cuts all connections and stops listening. */
-  stop(): void {
-    for (const connection of this.#connections) connection.destroy();
-    this.#server.close();
+  stop(): Promise<void> {
+    return this.#server.stop();
   }
 
   async #called(): Promise<void> {
@@ -92,7 +77,7 @@ export class Replica {
 /** Returns the url of a port that is listened at by a program that never says a word. */
 export async function silentUrl(): Promise<string> {
   const sockets = new Set<Socket>();
-  const server = createTcpServer((socket) => sockets.add(socket.on("error", () => undefined)));
+  const server = createServer((socket) => sockets.add(socket.on("error", () => undefined)));
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   onTestFinished(() => {
     for (const socket of sockets) socket.destroy();

@@ -1,9 +1,6 @@
-import { createServer, type Http2Server } from "node:http2";
-import type { AddressInfo, Socket } from "node:net";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import type { ConnectError } from "@connectrpc/connect";
-import { connectNodeAdapter } from "@connectrpc/connect-node";
 import {
   type ClientFrame,
   CoordinatorService,
@@ -15,6 +12,7 @@ import {
   type ServerFrameSchema,
 } from "../../src/index.js";
 import { Mailbox } from "./mailbox.js";
+import { RpcServer } from "./rpc-server.js";
 
 type ServerBody = NonNullable<MessageInitShape<typeof ServerFrameSchema>["frame"]>;
 type Opened = Omit<MessageInitShape<typeof OpenedFrameSchema>, "lease" | "$typeName">;
@@ -114,36 +112,23 @@ export class ScriptedStream {
  * For what a real server cannot be made to do: cuts between two frames, holes, silence.
  */
 export class ScriptedFabric {
-  readonly #server: Http2Server;
-  readonly #connections = new Set<Socket>();
   readonly #streams = new Mailbox<ScriptedStream>();
-
-  private constructor() {
-    this.#server = createServer(
-      connectNodeAdapter({
-        routes: (router) => {
-          router.rpc(CoordinatorService.method.openSession, (requests) => {
-            const stream = new ScriptedStream(requests);
-            this.#streams.put(stream);
-            return stream.outgoing();
-          });
-        },
-      }),
-    );
-    this.#server.on("connection", (connection: Socket) => {
-      this.#connections.add(connection);
-      connection.on("close", () => this.#connections.delete(connection));
+  readonly #server = new RpcServer((router) => {
+    router.rpc(CoordinatorService.method.openSession, (requests) => {
+      const stream = new ScriptedStream(requests);
+      this.#streams.put(stream);
+      return stream.outgoing();
     });
-  }
+  });
 
   static async start(): Promise<ScriptedFabric> {
     const fabric = new ScriptedFabric();
-    await new Promise<void>((resolve) => fabric.#server.listen(0, "127.0.0.1", resolve));
+    await fabric.#server.start();
     return fabric;
   }
 
   get url(): string {
-    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+    return this.#server.url;
   }
 
   /** Waits for the next stream. */
@@ -153,14 +138,11 @@ export class ScriptedFabric {
 
   /** Cuts all connections at once, without a word. */
   cut(): void {
-    for (const connection of this.#connections) connection.destroy();
+    this.#server.cut();
   }
 
   /** Cuts all connections and stops listening. */
-  async stop(): Promise<void> {
-    this.cut();
-    await new Promise<void>((resolve) => {
-      this.#server.close(() => resolve());
-    });
+  stop(): Promise<void> {
+    return this.#server.stop();
   }
 }

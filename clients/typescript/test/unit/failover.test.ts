@@ -66,7 +66,7 @@ test("turns begin anywhere, and go to the next when the one in turn is left", ()
 
 test.each(ALL)("%s that never reached a dead server goes to the next", async (_, call) => {
   const { first, second, clients } = await two();
-  first.stop();
+  await first.stop();
   await call(clients);
   expect(second.calls).toBe(1);
 });
