@@ -6,7 +6,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable, Container, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -41,6 +41,7 @@ from infrafabric_server.edge.store_metrics import show_leader
 from infrafabric_server.errors import FabricError
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership, while_leading
+from infrafabric_server.fleet.presence import Presence
 from infrafabric_server.fleet.replicas import Replicas
 from infrafabric_server.gateway.app import create_app
 from infrafabric_server.gateway.events import Events
@@ -312,9 +313,9 @@ def _place(settings: Settings, adapters: Adapters, mirror: Mirror, name: str) ->
 
 
 def _attendance(
-    settings: Settings, adapters: Adapters, present: Container[str], name: str
+    settings: Settings, adapters: Adapters, present: Presence | None, name: str
 ) -> Attendance:
-    if not adapters.shared:
+    if present is None:
         return Attendance(name)
     subject = f"{settings.subject}.attendance"
     attendance = Attendance(name, present, partial(adapters.bus.publish, subject))

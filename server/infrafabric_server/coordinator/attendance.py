@@ -8,7 +8,8 @@ waits at that replica until the session takes it, or that is taken back there.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import structlog
 
@@ -22,6 +23,18 @@ _MOST = 4_096
 _log = structlog.get_logger(__name__)
 
 
+class Others(Protocol):
+    """Which replicas are there."""
+
+    def __contains__(self, replica: object) -> bool:
+        """Tell whether a replica is there."""
+        ...
+
+    def follow(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the name of each replica that comes or goes."""
+        ...
+
+
 class Attendance:
     """Tells other replicas which sessions here rest, and knows which rest there; own `run`.
 
@@ -32,14 +45,14 @@ class Attendance:
     def __init__(
         self,
         replica: str,
-        others: Container[str] = (),
+        others: Others | None = None,
         send: Callable[[bytes], None] | None = None,
         *,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         """Take which replicas are there, and what sends them all a message, if it can.
 
-        `send` is None where there are no others.
+        Both are None where there are no others.
         """
         self._replica = replica
         self._others = others
@@ -48,6 +61,15 @@ class Attendance:
         self._resting: dict[str, int] = {}
         self._changed: dict[str, int] = {}
         self._elsewhere: dict[str, dict[str, int]] = {}
+        self._listener: Callable[[str], None] | None = None
+
+    def follow(
+        self, session_changed: Callable[[str], None], replica_changed: Callable[[str], None]
+    ) -> None:
+        """Tell which swarm's session elsewhere rests or rests no more, and who comes or goes."""
+        self._listener = session_changed
+        if self._others is not None:
+            self._others.follow(replica_changed)
 
     def note(self, swarm_id: str, epoch: int, *, takes: bool) -> None:
         """Note whether a session here takes tasks now."""
@@ -68,7 +90,7 @@ class Attendance:
     def attends(self, session: Entry[SessionRecord]) -> bool:
         """Tell whether a session takes tasks now at the replica that has it, as far as is known."""
         replica = session.value.replica
-        if self._send is None or replica == self._replica or replica not in self._others:
+        if self._others is None or replica == self._replica or replica not in self._others:
             return False
         resting = self._elsewhere.get(replica, {})
         return resting.get(session.value.swarm_id) != session.mod_revision
@@ -81,15 +103,19 @@ class Attendance:
         except (ValueError, TypeError, KeyError, RecursionError):
             _log.warning("attendance_ignored", message=repr(message[:100]))
             return
-        known = {} if said.get("all") is True else self._elsewhere.get(replica, {})
-        known.update(rest)
+        before = self._elsewhere.get(replica, {})
+        known = rest if said.get("all") is True else before | rest
         for swarm_id in take:
-            known.pop(swarm_id, None)
+            known.pop(str(swarm_id), None)
         self._elsewhere[replica] = known
+        if self._listener is not None:
+            for swarm_id in before.keys() | known.keys():
+                if before.get(swarm_id) != known.get(swarm_id):
+                    self._listener(swarm_id)
 
     async def run(self) -> None:
         """Tell every second which sessions rest, for those who missed a change."""
-        while self._send is not None:
+        while self._send is not None and self._others is not None:
             rest = dict(list(self._resting.items())[:_MOST])
             self._tell(rest, [], complete=len(rest) == len(self._resting))
             for replica in [each for each in self._elsewhere if each not in self._others]:

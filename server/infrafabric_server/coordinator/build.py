@@ -103,6 +103,7 @@ def build_coordinator(
         timers,
         background,
         leadership,
+        attendance,
     )
     sessions = Sessions(
         records,

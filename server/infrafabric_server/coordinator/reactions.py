@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import partial
 
 from infrafabric_server.coordinator import rules
+from infrafabric_server.coordinator.attendance import Attendance
 from infrafabric_server.coordinator.background import Background, Work
 from infrafabric_server.coordinator.capacity import Capacity
 from infrafabric_server.coordinator.dependencies import Dependencies, Verdict
@@ -61,8 +62,10 @@ class Reactions:
         timers: Timers,
         background: Background,
         leadership: Leadership,
+        attendance: Attendance,
     ) -> None:
         self._leadership = leadership
+        self._attendance = attendance
         self._records = records
         self._capacity = capacity
         self._scheduler = scheduler
@@ -82,6 +85,7 @@ class Reactions:
         self._records.fleet.swarms.subscribe(self._profile_changed)
         self._records.fleet.sessions.subscribe(self._session_changed)
         self._records.fleet.statuses.subscribe(self._status_changed)
+        self._attendance.follow(self.refresh, self._replica_changed)
 
     def begin(self) -> None:
         """Set off what a crash may have left undone; call once, after the mirror started."""
@@ -310,6 +314,11 @@ class Reactions:
             if offered is not None:
                 self._offered_to_nobody(offered)
         self.refresh(swarm_id)
+
+    def _replica_changed(self, replica: str) -> None:
+        for swarm_id, session in self._records.fleet.sessions.items():
+            if session.replica == replica:
+                self.refresh(swarm_id)
 
     def _profile_changed(self, change: Change[SwarmProfile]) -> None:
         self._capacity.profile_changed(change.id, change.new)

@@ -50,6 +50,10 @@ class Presence:
         self._sleep = sleep
         self._view = mirror.view("replicas/", ReplicaRecord)
 
+    def follow(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the name of each replica that comes or goes."""
+        self._view.subscribe(lambda change: listener(change.id))
+
     def __contains__(self, replica: object) -> bool:
         return replica in self._view
 

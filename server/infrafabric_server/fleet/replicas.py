@@ -1,7 +1,7 @@
 """What a replica has to do with the other ones of its fabric."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Container, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
@@ -25,7 +25,7 @@ class Replicas:
 
     clock: Clock
     leadership: Leadership
-    present: Container[str] = ()
+    present: Presence | None = None
     works: Sequence[Callable[[], Awaitable[None]]] = ()
 
     @classmethod

@@ -416,3 +416,54 @@ async def test_w1_a_message_that_only_looked_stale_is_not_counted_as_fenced(
     fenced = [kv.value for kv in page.kvs if "message_fenced" in kv.value]
     assert len(fenced) == 1
     assert '"count":1' in fenced[0]
+
+
+async def test_c4_a_session_elsewhere_that_takes_tasks_again_is_given_them_at_once(
+    cluster: Cluster,
+) -> None:
+    link = await cluster["bert"].fabric.join("s", {"x"}, slots=2, credit=1)
+    for task_id in ("first", "second"):
+        await cluster["anna"].fabric.create(new_task(task_id, needs={"x"}))
+        await cluster.settled()
+    assert link.working == {"first": 1}
+    sessions = cluster["bert"].fabric.coordinator.sessions
+    sessions.acknowledge(link, "first", 1)
+    sessions.add_credit(link, 2)
+    await cluster.settled()
+    assert link.working == {"first": 1, "second": 1}
+    await cluster["bert"].fabric.coordinator.claims.complete(
+        "s", "first", 1, result_json="{}", cost_micros=0, epoch=link.epoch
+    )
+    await cluster["anna"].fabric.create(new_task("third", needs={"x"}))
+    await cluster.settled()
+    assert "third" in link.working
+
+
+async def test_c10_sessions_of_a_replica_that_is_gone_are_given_nothing(cluster: Cluster) -> None:
+    await cluster["bert"].fabric.join("there", {"x"})
+    here = await cluster["anna"].fabric.join("here", {"x"}, cost=5)
+    await cluster.settled()
+    await cluster.kill("bert")
+    await cluster.pass_time(10)
+    assert "there" in cluster["anna"].fabric.fleet.sessions
+    await cluster["anna"].fabric.create(new_task("t", needs={"x"}))
+    await cluster.settled()
+    assert here.working == {"t": 1}
+
+
+async def test_c4_without_a_leader_a_replica_helps_itself_after_a_moment(
+    cluster: Cluster,
+) -> None:
+    link = await cluster["bert"].fabric.join("s", {"x"})
+    await cluster["anna"].fabric.coordinator.register_swarm("holder")
+    await cluster["anna"].fabric.create(new_task("t", needs={"x"}, dispatch=Dispatch.AUTO))
+    await cluster.settled()
+    assert link.working == {"t": 1}
+    await cluster["anna"].fabric.join("other", {"x"}, cost=1)
+    await cluster.settled()
+    cluster["anna"].line.freeze()
+    await cluster["bert"].fabric.coordinator.claims.release("s", "t", 1, "not mine")
+    second = await cluster["bert"].fabric.join("third", {"x"}, cost=9)
+    await cluster.settled()
+    await cluster.pass_time(0.5)
+    assert second.working == {"t": 2}
