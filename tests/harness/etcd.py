@@ -126,11 +126,16 @@ class Etcd(Running):
         endpoints = tuple(member.endpoint for member in self.members)
         return EtcdAddress(endpoints, prefix, tls=self._tls)
 
-    def control(self, *arguments: str) -> None:
-        """Run `etcdctl`, over a connection without TLS."""
+    def control(self, *arguments: str) -> str:
+        """Run `etcdctl`, over a connection without TLS; return what it prints."""
         endpoint = f"--endpoints={self.members[0].endpoint}"
-        subprocess.run(
-            [program("etcdctl"), endpoint, *arguments], check=True, stdout=subprocess.DEVNULL
+        command = [program("etcdctl"), endpoint, *arguments]
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    def revision(self) -> int:
+        """Return etcd's own revision, which counts all that is on the cluster."""
+        return int(
+            json.loads(self.control("get", "nothing", "--write-out=json"))["header"]["revision"]
         )
 
     def clear(self, prefix: str) -> None:

@@ -160,6 +160,23 @@ async def test_history_is_forgotten_by_age_and_idle_lanes_with_it(etcd: Etcd) ->
         assert (await store.txn([present("a")], [Put("a", "last")])).succeeded
 
 
+async def test_what_is_there_is_read_after_a_compaction_at_the_newest_revision(etcd: Etcd) -> None:
+    """A server that starts when nobody writes must not wait for a revision that never comes."""
+    async with opened(etcd.address()) as store:
+        for n in range(3):
+            await store.txn([], [Put(f"k{n}", "")])
+        newest = await store.revision()
+    etcd.control("compact", str(etcd.revision()))
+    async with opened(etcd.address()) as store:
+        first = await store.range("", limit=2)
+        assert first.revision == newest
+        rest = await store.range("", after=first.kvs[-1].key, revision=first.revision)
+        assert [kv.key for kv in (*first.kvs, *rest.kvs)] == ["k0", "k1", "k2"]
+        await store.txn([], [Put("k3", "")])
+        with pytest.raises(Compacted):
+            await store.range("", revision=newest)
+
+
 async def test_a_prefix_that_holds_something_else_is_refused(etcd: Etcd) -> None:
     async with opened(etcd.address("outer")) as store:
         await store.txn([], [Put("a", "1")])

@@ -305,13 +305,19 @@ class EtcdStore:
 
     async def _check_kept(self, revision: int) -> None:
         # What is at the revision of etcd's own compaction counts as gone: see Watcher.
-        request = pb.RangeRequest(
-            key=self._layout.probe,
-            revision=max(1, self._layout.etcd(revision) - 1),
-            count_only=True,
-        )
-        answer = await self._range(request)
+        before = max(1, self._layout.etcd(revision) - 1)
+        try:
+            answer = await self._range(self._probe(before))
+        except Compacted:
+            # Somebody else may have compacted etcd at its newest revision. What is there now can
+            # be read all the same, and where nobody writes there is no other revision to ask for.
+            answer = await self._range(self._probe(before + 1))
+            if self._layout.port(answer.header.revision) > revision:
+                raise
         check_revision(revision, self._layout.port(answer.header.revision))
+
+    def _probe(self, at: int) -> pb.RangeRequest:
+        return pb.RangeRequest(key=self._layout.probe, revision=at, count_only=True)
 
     async def _forget(self, revision: int) -> None:
         await upkeep.sweep_lanes(self._connection, self._layout, revision)
