@@ -170,6 +170,7 @@ class Sealer:
         if not self._leadership.leading:
             raise StoreUnavailable("this replica does not lead any more")
         if not self._certain:
+            self._waiting.doubt()
             # In this order; see above.
             await self._appender.begin(self._waiting.sealed)
             await self._load()

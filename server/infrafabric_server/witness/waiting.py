@@ -1,6 +1,6 @@
 """What waits in the outbox, as one replica knows it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -68,24 +68,28 @@ class Waiting:
         self.settled = Progress(0)
         self.sealed: Sealed | None = None
         self._kvs: dict[str, KeyValue] = {}
+        # Those of them that are in the log, and about to be removed.
+        self._leaving: frozenset[str] = frozenset()
         self._revision = 0
         self._least = 0
 
     def __len__(self) -> int:
-        return len(self._kvs)
+        return len(self._kvs) - len(self._leaving)
 
     def first(self, count: int) -> list[KeyValue]:
         """Return the first `count` in the order of decision."""
-        return list(islice(self._kvs.values(), count))
+        return list(islice(self._staying(), count))
 
     def load(self, state: OutboxState) -> bool:
-        """Take the whole outbox as it was read; return whether that was recent enough."""
-        if state.revision < max(self._revision, self._least):
-            return False
-        self._kvs = {kv.key: kv for kv in state.waiting}
-        self._revision = state.revision
-        self._know(state.sealed)
-        self._settle()
+        """Make sure that this is no older than what was read; return False if that was too old."""
+        if state.revision > self._revision:
+            if state.revision < self._least:
+                return False
+            self._kvs = {kv.key: kv for kv in state.waiting}
+            self._revision = state.revision
+            self._leaving &= self._kvs.keys()
+            self._know(state.sealed)
+            self._settle()
         return True
 
     def apply(self, batch: WatchBatch) -> None:
@@ -100,27 +104,35 @@ class Waiting:
                 self._kvs.pop(event.key, None)
             elif event.key.startswith(PREFIX):
                 self._kvs[event.key] = event.kv
+        self._leaving &= self._kvs.keys()
         self._settle()
 
     def seal(self, keys: Collection[str], sealed: Sealed) -> None:
-        """Take out what is in the log now, which goes up to `sealed` at least."""
+        """Take notice that `keys` are in the log, which goes up to `sealed` at least."""
+        self._leaving = frozenset(keys) & self._kvs.keys()
         self._know(sealed)
-        for key in keys:
-            self._kvs.pop(key, None)
         self._settle()
 
     def removed(self, keys: Collection[str], revision: int) -> None:
-        """Take notice that `keys` left the outbox before or at `revision`."""
+        """Take notice that the sealed `keys` left the outbox, before or at `revision`."""
         self._least = max(self._least, revision)
         for key in keys:
             self._kvs.pop(key, None)
+        self._leaving = frozenset()
+
+    def doubt(self) -> None:
+        """Take back that keys are about to be removed: it is not known what became of that."""
+        self._leaving = frozenset()
+
+    def _staying(self) -> Iterator[KeyValue]:
+        return (kv for kv in self._kvs.values() if kv.key not in self._leaving)
 
     def _know(self, sealed: Sealed | None) -> None:
         if sealed is not None and (self.sealed is None or self.sealed.sequence < sealed.sequence):
             self.sealed = sealed
 
     def _settle(self) -> None:
-        first = next(iter(self._kvs.values()), None)
+        first = next(self._staying(), None)
         self.settled.advance(self._revision if first is None else first.mod_revision - 1)
 
 
