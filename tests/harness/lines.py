@@ -93,7 +93,8 @@ class Line:
     """A replica's connection to a store that other replicas use, too.
 
     Its watch can be held back, all of it can be frozen as when the process is stopped, and
-    `pause` may take its time before each request, answer and batch of the watch.
+    `pause` may take its time before each request, answer and batch of the watch. `requests` are
+    counted.
     """
 
     def __init__(self, store: MemoryStore, pause: Pause = _at_once) -> None:
@@ -101,6 +102,7 @@ class Line:
         self._pause = pause
         self._watching = asyncio.Event()
         self._running = asyncio.Event()
+        self.requests = 0
         self._watching.set()
         self._running.set()
 
@@ -129,6 +131,7 @@ class Line:
         method = getattr(self.inner, name)
 
         async def call(*args: Any, **kwargs: Any) -> Any:
+            self.requests += 1
             await self._pause()
             await self._running.wait()
             answer = await method(*args, **kwargs)

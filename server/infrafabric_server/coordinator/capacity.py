@@ -32,7 +32,7 @@ class Capacity:
 
     `roster` marks the swarms that may take any task, `filler_roster` those that may take a
     filler: the same ones and those that are blocked. A reservation holds a slot while a
-    decision about it is being written.
+    decision about it is being written. `elsewhere` has the free swarms of other replicas.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Capacity:
         self._held: defaultdict[str, dict[str, bool]] = defaultdict(dict)
         self._reserved: defaultdict[str, set[str]] = defaultdict(set)
         self._free_since: dict[str, float] = {}
+        self.elsewhere: set[str] = set()
 
     def profile_changed(self, swarm_id: str, profile: SwarmProfile | None) -> None:
         """Note a registration in the filler roster; the governor keeps the other one."""
@@ -172,6 +173,10 @@ class Capacity:
             deciding = link.deciding(self._clock.monotonic())
             if self.free_slots(swarm_id) <= deciding:
                 available = Availability.NONE
+        if link is None and available is not Availability.NONE:
+            self.elsewhere.add(swarm_id)
+        else:
+            self.elsewhere.discard(swarm_id)
         if available is Availability.NONE:
             self._free_since.pop(swarm_id, None)
             since = None

@@ -14,6 +14,7 @@ from infrafabric_server.coordinator.records import Records
 from infrafabric_server.coordinator.registration import Joining, Registration
 from infrafabric_server.coordinator.sessions import Sessions
 from infrafabric_server.fleet.models import SwarmProfile
+from infrafabric_server.store.mirror import Write
 
 
 class IFCoordinator(Protocol):
@@ -86,6 +87,12 @@ class Coordinator:
     ) -> SwarmProfile:
         """See IFCoordinator."""
         return await self.registration.register(Joining(swarm_id, capabilities))
+
+    async def introduce(
+        self, swarm_id: str, capabilities: frozenset[str] | None, first: Write
+    ) -> bool:
+        """Make a swarm known with `first`, in one transaction; False if it is known already."""
+        return await self.registration.introduce(Joining(swarm_id, capabilities), first)
 
     async def claim_task(self, swarm_id: str, task_id: str) -> ClaimOutcome:
         """See IFCoordinator."""

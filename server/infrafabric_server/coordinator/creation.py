@@ -181,6 +181,7 @@ class Creation:
                 taken, notes = self._slots.taking(claims)
                 result = await self._records.commit([*compares, *taken], [*writes, *notes], facts)
         except SlotsTakenError:
+            await self._records.mirror.catch_up()
             return None
         return tuple(tasks.values()) if result.succeeded else None
 

@@ -192,6 +192,8 @@ class Dispatcher:
             else:
                 result = await self._slots.claim(decision.task, compares, writes, decision.facts)
         except SlotsTakenError:
+            # The views miss claims of other replicas, and would lead to the same swarm again.
+            await self._records.mirror.catch_up()
             return False
         else:
             return result.succeeded

@@ -12,8 +12,8 @@ from infrafabric_server.coordinator.slots import Slots
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SwarmProfile
 from infrafabric_server.limits import MAX_SWARMS
-from infrafabric_server.store.mirror import Entry, View
-from infrafabric_server.store.protocol import unchanged
+from infrafabric_server.store.mirror import Entry, View, Write
+from infrafabric_server.store.protocol import absent, unchanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,21 @@ class Registration:
             if result.succeeded:
                 return profile
         raise _contention(joining.swarm_id)
+
+    async def introduce(self, joining: Joining, first: Write) -> bool:
+        """Make a swarm known that is not, and write `first` about it, in one transaction.
+
+        Returns False, with nothing written, if it is known already. Raises LIMIT_REACHED.
+        """
+        swarms = self._records.fleet.swarms
+        check_room(swarms, joining.swarm_id)
+        profile = registered(None, joining, self._records.clock.now())
+        result = await self._records.commit(
+            [absent(swarms.key(joining.swarm_id)), absent(first.key)],
+            [swarms.put(joining.swarm_id, profile), first],
+            [registration_fact(profile)],
+        )
+        return result.succeeded
 
     async def deregister(self, swarm_id: str) -> list[str]:
         """Forget a swarm: its session ends and its tasks go back; return their ids, sorted.

@@ -123,6 +123,8 @@ class Scheduler:
             return None
         roster = self._roster(task)
         passed: Collection[str] = self._refusers.get(task.task_id, ())
+        if task.task_id in self._left:
+            passed = self._capacity.elsewhere.union(passed)
         while True:
             match = roster.best(
                 task.spec.required_capabilities,
@@ -136,9 +138,6 @@ class Scheduler:
                 return None
             # A stream may have ended since the roster heard of its swarm, which hears it now.
             if not self._capacity.refresh(match.swarm_id).allows(task):
-                continue
-            if task.task_id in self._left and not self._capacity.is_here(match.swarm_id):
-                passed = {*passed, match.swarm_id}
                 continue
             return self._reserve(task.task_id, match.swarm_id, match)
 

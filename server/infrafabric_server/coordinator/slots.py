@@ -6,6 +6,7 @@ claim's own transaction, and decided on the account as it is then. Claims of one
 the same time are written together, so that they do not race each other.
 """
 
+import secrets
 from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
@@ -23,14 +24,15 @@ class SlotsTakenError(Exception):
 
 
 class TakenSlots(BaseModel):
-    """Claims of a swarm, by task with their attempt; stored under `slots/<swarm_id>`.
+    """Claims of a swarm, by task with attempt and mark; stored under `slots/<swarm_id>`.
 
-    Claims that are over stay until the next one is decided.
+    Claims that are over stay until the next one is decided. The mark is never used again: the
+    same attempt may be claimed twice if the first claim was not written.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    claims: dict[str, int] = {}
+    claims: dict[str, tuple[int, str]] = {}
 
 
 class Slots:
@@ -60,10 +62,11 @@ class Slots:
             return await self._records.commit(compares, writes, facts)
         assert claimed.claim is not None
         member = Member(tuple(compares), (*writes, *self._records.entries(facts)))
+        mark = secrets.token_hex(4)
 
         def decide(state: TakenSlots) -> Decision[TakenSlots]:
-            taken = self._with(state, claimed)
-            return Decision(taken, member, lambda left, end: _settled(left, end, claimed))
+            taken = self._with(state, claimed, mark)
+            return Decision(taken, member, lambda left, end: _settled(left, end, claimed, mark))
 
         result = await self._folder.decide(claimed.claim.swarm_id, decide)
         await self._records.settle(result)
@@ -81,7 +84,7 @@ class Slots:
             assert task.claim is not None
             swarm_id = task.claim.swarm_id
             state = states.get(swarm_id) or self._view.get(swarm_id) or TakenSlots()
-            states[swarm_id] = self._with(state, task)
+            states[swarm_id] = self._with(state, task, secrets.token_hex(4))
         compares = [compare for swarm_id in states for compare in self.unseen(swarm_id)]
         return compares, [self._view.put(swarm_id, state) for swarm_id, state in states.items()]
 
@@ -101,33 +104,37 @@ class Slots:
         if self._folder is not None:
             await self._folder.close()
 
-    def _with(self, state: TakenSlots, claimed: Task) -> TakenSlots:
+    def _with(self, state: TakenSlots, claimed: Task, mark: str) -> TakenSlots:
         assert claimed.claim is not None
         swarm_id = claimed.claim.swarm_id
+        entry = self._view.entry(swarm_id)
+        seen = {} if entry is None else entry.value.claims
         claims = {
-            task_id: attempt
-            for task_id, attempt in state.claims.items()
-            if not self._is_over(swarm_id, task_id, attempt)
+            task_id: noted
+            for task_id, noted in state.claims.items()
+            if not self._is_over(swarm_id, task_id, noted[0], shown=seen.get(task_id) == noted)
         }
-        claims[claimed.task_id] = claimed.attempt
+        claims[claimed.task_id] = (claimed.attempt, mark)
         if not self._capacity.has_room(swarm_id, claims):
             raise SlotsTakenError(f"{swarm_id} has no free slot")
         return TakenSlots(claims=claims)
 
-    def _is_over(self, swarm_id: str, task_id: str, attempt: int) -> bool:
-        """Tell whether a claim takes a slot no more; one that the views do not show yet does."""
+    def _is_over(self, swarm_id: str, task_id: str, attempt: int, *, shown: bool) -> bool:
+        """Tell whether a claim takes a slot no more; one that the views do not show yet does.
+
+        `shown` tells whether the view of the accounts has it. Claim and account are written at
+        one revision: then the view of the tasks has it, too, unless it failed or was archived.
+        """
         task = self._records.tasks.get(task_id)
-        if task is None:
-            # It was archived, or it is about to be shown.
-            seen = self._view.entry(swarm_id)
-            return seen is not None and task_id in seen.value.claims
-        if task.attempt != attempt:
-            return task.attempt > attempt
+        if task is None or task.attempt < attempt:
+            return shown
+        if task.attempt > attempt:
+            return True
         return task.claim is None or task.claim.swarm_id != swarm_id or task.claim.parked
 
 
-def _settled(state: TakenSlots, ended: TxnResult, claimed: Task) -> TakenSlots:
-    if ended.succeeded or state.claims.get(claimed.task_id) != claimed.attempt:
+def _settled(state: TakenSlots, ended: TxnResult, claimed: Task, mark: str) -> TakenSlots:
+    if ended.succeeded or state.claims.get(claimed.task_id) != (claimed.attempt, mark):
         return state
     return TakenSlots(
         claims={name: each for name, each in state.claims.items() if name != claimed.task_id}

@@ -17,9 +17,11 @@ from infrafabric_server.coordinator.models import (
     TaskState,
 )
 from infrafabric_server.coordinator.registration import Joining
+from infrafabric_server.coordinator.slots import TakenSlots
 from infrafabric_server.edge.second_look import second_look
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SessionRole
+from infrafabric_server.store.protocol import Put
 from tests.harness.fabric import new_task
 from tests.harness.replicas import Cluster, running_cluster
 from tests.unit.coordinator.test_coordinator import said
@@ -467,3 +469,37 @@ async def test_c4_without_a_leader_a_replica_helps_itself_after_a_moment(
     await cluster.settled()
     await cluster.pass_time(0.5)
     assert second.working == {"t": 2}
+
+
+async def test_c1_a_slot_that_was_noted_for_a_claim_that_failed_is_free(cluster: Cluster) -> None:
+    """C1: what a replica that died between a lost claim and its correction leaves behind."""
+    anna = cluster["anna"].fabric
+    await anna.coordinator.register_swarm("s")
+    board = [new_task(name, dispatch=Dispatch.MANUAL) for name in ("t", "u", "v")]
+    await anna.create(*board)
+    noted = TakenSlots(claims={"t": (1, "mark"), "u": (1, "gone")})
+    await cluster.store.txn([], [Put("slots/s", noted.model_dump_json())])
+    await cluster.settled()
+    await anna.coordinator.endings.cancel("u", "enough")
+    assert (await cluster["bert"].fabric.coordinator.claim_task("s", "v")).claimed
+
+
+async def test_c1_a_replica_that_is_behind_does_not_try_a_full_swarm_without_end(
+    cluster: Cluster,
+) -> None:
+    anna, bert = cluster["anna"], cluster["bert"]
+    link = await bert.fabric.join("s", {"x"})
+    await cluster.settled()
+    await cluster.pass_time(1)
+    anna.fall_behind()
+    await bert.fabric.create(new_task("t", needs={"x"}))
+    assert link.working == {"t": 1}
+    before = anna.line.requests
+    creation = asyncio.create_task(anna.fabric.create(new_task("u", needs={"x"})))
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert anna.line.requests - before < 20
+    anna.come_along()
+    await creation
+    await cluster.settled()
+    assert anna.fabric.task("u").state is TaskState.AVAILABLE
