@@ -55,7 +55,7 @@ from infrafabric_server.notify.service import NotifyService, StatusFrames
 from infrafabric_server.notify.watch import StatusWatch
 from infrafabric_server.store.feed import Feed
 from infrafabric_server.store.mirror import Mirror
-from infrafabric_server.store.protocol import StoreRefused, StoreUnavailable
+from infrafabric_server.store.protocol import Store, StoreRefused, StoreUnavailable
 from infrafabric_server.witness import figures
 from infrafabric_server.witness.flood import Flood
 from infrafabric_server.witness.outbox import Outbox
@@ -227,7 +227,7 @@ class Replica:
             notify,
             events,
             parts.coordinator.placing,
-            health=store.health,
+            health=partial(_health, store, recording),
             registry=registry,
             is_draining=lambda: grpc.draining,
             catch_up=mirror.catch_up,
@@ -321,6 +321,11 @@ def _attendance(
     attendance = Attendance(name, present, partial(adapters.bus.publish, subject))
     adapters.bus.subscribe(subject, attendance.hear)
     return attendance
+
+
+async def _health(store: Store, recording: Recording) -> None:
+    await store.health()
+    recording.check()
 
 
 async def _recording(settings: Settings, adapters: Adapters, leadership: Leadership) -> Recording:

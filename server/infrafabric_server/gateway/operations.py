@@ -39,7 +39,7 @@ class Operations:
         try:
             await self._health()
         except StoreError as error:
-            return _unwell("unavailable", f"the store cannot take a write: {error}")
+            return _unwell("unavailable", f"the server cannot do its work: {error}")
         return JSONResponse({"status": "ok"})
 
     async def metrics(self, _request: Request) -> Response:

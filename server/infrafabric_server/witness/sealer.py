@@ -43,12 +43,19 @@ class Sealer:
     written, decisions wait in the outbox; when it can be written again, they are sealed
     without further ado.
 
-    That nothing is sealed twice: after `Appender.begin` has found the end of the log, the
-    outbox is read anew, so all that is in the log before its last append has left what was
-    read, and what that last append holds the appender knows. From then on only this process
-    appends, or the log refuses, which leads back to `begin`. A leader that does not know yet
-    that it was followed may so append once; it cannot remove, which the fence sees to, and
-    without that it does not append again.
+    That nothing is sealed twice, whoever else believes to lead:
+
+    1. Nobody appends before what the last append holds has left the outbox. So what an earlier
+       append holds left it before the last one was made.
+    2. `Appender.begin` finds the last append, and the outbox is read after that. So what was
+       read holds nothing of earlier appends, and what it holds of the last one the appender
+       knows and does not seal again.
+    3. Then only this process appends: when another one does, the next append here is refused,
+       and leads back to `begin`. What it removed never comes back, see `Waiting`.
+
+    The fence is for what comes after: a leader that was followed and does not know it may
+    append once. It cannot remove that, so it appends no more, and the record of how far the
+    log goes never goes back.
     """
 
     def __init__(
