@@ -3,10 +3,14 @@
 import asyncio
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
+from grpc import aio
 
 from infrafabric_server.store.etcd import EtcdOptions
+from infrafabric_server.store.etcd.connection import Connection
+from infrafabric_server.store.etcd.rpc import Metadata
 from infrafabric_server.store.protocol import (
     Compacted,
     Delete,
@@ -180,6 +184,28 @@ async def test_compaction_while_a_watch_is_cut_off_is_told(etcd: Etcd) -> None:
             assert refused.value.oldest == 9
         batches = await followed(behind, "", 9, "a")
         assert batches[0].revision == 9
+
+
+async def test_a_watch_whose_call_ends_before_it_has_asked_is_begun_again(
+    etcd: Etcd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another call notes that the member is gone, in the very moment that a watch begins."""
+    begin, left = Connection.stream, iter(range(3))
+
+    def stream(
+        self: Connection, method: Any, metadata: Metadata
+    ) -> tuple[aio.StreamStreamCall[Any, Any], int]:
+        call, at = begin(self, method, metadata)
+        if next(left, None) is not None:
+            call.cancel()
+        return call, at
+
+    async with opened(etcd.address()) as store:
+        await store.txn([], [Put("a", "")])
+        monkeypatch.setattr(Connection, "stream", stream)
+        (batch,) = await followed(store, "", 1, "a")
+        assert batch.revision == 1
+        assert next(left, None) is None
 
 
 async def test_losing_the_leader_of_three_pauses_and_loses_nothing(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from itertools import groupby
 
 import structlog
@@ -258,7 +258,9 @@ class Watcher:
         try:
             await asyncio.wait((writing, closed), return_when=asyncio.FIRST_COMPLETED)
             self._check_open()
-            await writing
+            # One that has failed already takes nothing more: the reader is told how it ended.
+            with suppress(asyncio.InvalidStateError):
+                await writing
         finally:
             writing.cancel()
             closed.cancel()
