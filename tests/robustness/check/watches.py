@@ -13,6 +13,9 @@ from tests.robustness.history import Observation
 # Faults that take away the history which a watch is resumed from.
 FORGETTING = frozenset(("etcd-compact", "etcd-quota"))
 
+# How calls for help are named over gRPC and over HTTP.
+_HELP = (5, "help")
+
 
 @dataclass(slots=True)
 class Watch:
@@ -178,7 +181,10 @@ def _agreement(evidence: Evidence, found: list[Watch]) -> Iterator[Violation]:
 
 
 def _reports(evidence: Evidence, found: list[Watch]) -> Iterator[Violation]:
-    """Every acknowledged report with a text is seen by who watched all the time."""
+    """Every acknowledged call for help is seen by who watched all the time.
+
+    A report of being blocked may be overtaken by whoever resolves the blocker.
+    """
     since = {watch.client: watch.changes[0].at for watch in found if watch.changes}
     whole = Counter(watch.client for watch in found)
     for watch in found:
@@ -186,8 +192,9 @@ def _reports(evidence: Evidence, found: list[Watch]) -> Iterator[Violation]:
             continue
         texts = {str(s.fields["message"]) for s in watch.changes}
         for operation in evidence.of_kind("status"):
-            late = operation.invoked > since[watch.client]
-            if operation.acknowledged and operation.tag and late and operation.tag not in texts:
+            if operation.fields["status"] not in _HELP or operation.invoked < since[watch.client]:
+                continue
+            if operation.acknowledged and operation.tag not in texts:
                 yield Violation(
                     "watch-holes",
                     f"{watch.client} never saw the report {operation.tag} of "
