@@ -93,7 +93,7 @@ class Server:
                 self._ended_badly(f"exit code {code}; its log ends:\n{self.process.log[-4000:]}")
 
     async def revive(self) -> None:
-        """Start it if it is down, again and again while it refuses."""
+        """Start it if it is down, again and again while it refuses; note it if it never does."""
         async with self._changing:
             give_up = asyncio.get_running_loop().time() + _REVIVAL
             while not self.process.running:
@@ -101,7 +101,8 @@ class Server:
                     await self.process.start()
                 except ServerFailedError as error:
                     if asyncio.get_running_loop().time() > give_up:
-                        raise
+                        self._recorder.see(self.name, "unavailable", why=str(error)[-4000:])
+                        return
                     self._recorder.see(self.name, "start-refused", why=str(error)[-600:])
                     await asyncio.sleep(_PAUSE)
             self._connect()
