@@ -191,7 +191,12 @@ class Replica:
         show_leader(registry, lambda: leadership.leading)
         figures.show(registry, recording.sealer, recording.tail, recording.copy)
         witness = Witness(
-            recording.log, recording.tail, recording.sealer, flood, copy=recording.copy
+            recording.log,
+            recording.tail,
+            recording.sealer,
+            flood,
+            copy=recording.copy,
+            patience=recording.patience,
         )
         coordinator = CoordinatorServicer(
             parts.coordinator, Feed(store, mirror, [records.tasks]), StatusFrames(notify)

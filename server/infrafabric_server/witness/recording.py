@@ -16,17 +16,25 @@ from infrafabric_server.witness.stream_appender import StreamAppender
 from infrafabric_server.witness.tail import Tail
 
 
+# Seconds that a query waits for what was just decided to be sealed. Among replicas a leader that
+# died is followed after five, and another two pass until a lost answer of NATS is looked up.
+_PATIENCE_ALONE = 5.0
+_PATIENCE_AMONG = 12.0
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
     """What writes the log, and what is read: `log`, and its end in memory.
 
     `copy` follows a log that is elsewhere into `log`; None where `log` itself is sealed into.
+    `patience` is how many seconds a reader should wait for what was just decided.
     """
 
     log: WitnessLog
     tail: Tail
     sealer: Sealer
     copy: LogCopy | None = None
+    patience: float = _PATIENCE_ALONE
 
     def check(self) -> None:
         """Raise StoreUnavailable, saying why, when the log cannot be shown here any more."""
@@ -60,4 +68,4 @@ class Recording:
         sealer = Sealer(store, StreamAppender(stream, copy), leadership, ask=ask)
         sealer.follow(copy.expect)
         bus.subscribe(f"{subject}.seal", lambda _: sealer.hurry())
-        return cls(file, tail, sealer, copy)
+        return cls(file, tail, sealer, copy, _PATIENCE_AMONG)
