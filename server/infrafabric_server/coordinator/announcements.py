@@ -1,6 +1,7 @@
 """Texts for everyone, sent to the sessions of this replica."""
 
 from collections.abc import Iterable
+from itertools import zip_longest
 
 from infrafabric_server.coordinator.frames import Said
 from infrafabric_server.coordinator.link import Links
@@ -77,5 +78,5 @@ def sayings(texts: Iterable[tuple[int, Broadcast]]) -> list[Said]:
     later = [revision for revision, _ in ordered[1:]]
     return [
         Said(text, revision - 1 if revision == following else revision)
-        for (revision, text), following in zip(ordered, [*later, None], strict=True)
+        for (revision, text), following in zip_longest(ordered, later)
     ]
