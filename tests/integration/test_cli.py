@@ -270,8 +270,6 @@ def test_w2_tampered_log_names_the_first_bad_entry(
 
 
 def test_streams_print_lines_as_things_happen(cli: Cli, shared_server: ServerProcess) -> None:
-    # That a swarm comes to be known is a change by itself.
-    cli("notify", "idle", "--swarm", "thirteen-w")
     watch = started(shared_server, "tasks", "watch", "--json")
     tail = started(shared_server, "witness", "tail", "--json", "--task", "thirteen-t")
     status = started(shared_server, "status", "--follow", "--json")

@@ -99,8 +99,6 @@ async def test_n4_http_and_grpc_show_the_same_fleet(
 async def test_n10_both_watches_tell_the_same_with_the_same_cursors(
     client: Client, http: httpx.AsyncClient
 ) -> None:
-    # That a swarm comes to be known is a change by itself.
-    await post(http, "/agent/idle", session_id="a")
     async with http.stream("GET", "/events") as answer:
         stream = Stream(answer)
         await stream.until("snapshot_end")

@@ -172,11 +172,9 @@ test("U2: without a command, lines on standard input direct the session", async 
 });
 
 test("notify reports a status, and watch shows it as it happens", async () => {
-  const swarm = fresh("ts");
-  // It is known from now on: that a swarm comes to be known is a change by itself.
-  expect((await new Run(["notify", "idle", "--swarm", swarm]).end()).code).toBe(0);
   const watch = new Run(["watch", "statuses"]);
   await watch.line({ watch: "status", snapshot_end: undefined });
+  const swarm = fresh("ts");
   const run = new Run(["notify", "help", "stuck", "--swarm", swarm, "--needs", "a,b"]);
   await run.line({ swarm_id: swarm, status: "help" });
   expect((await run.end()).code).toBe(0);
