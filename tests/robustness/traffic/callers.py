@@ -6,18 +6,34 @@ from typing import Any
 
 from infrafabric import FabricError
 from infrafabric.v1.coordinator_claim_pb2 import ClaimTaskResponse
-from infrafabric.v1.task_pb2 import DISPATCH_MANUAL, TASK_STATE_AVAILABLE, Task, TaskState
-from tests.robustness.traffic.actor import Actor
+from infrafabric.v1.task_pb2 import (
+    CLAIM_REFUSAL_SWARM_UNKNOWN,
+    DISPATCH_MANUAL,
+    TASK_STATE_AVAILABLE,
+    Task,
+    TaskState,
+)
+from tests.robustness.traffic.actor import Actor, World
 
 SLOTS = 2
 # All callers look at the same few tasks, so that they meet.
 _FIRST = 3
+_LEAVING = 0.05
 
 
 class Caller(Actor):
-    """Claims by hand, against the others, and ends its claims or leaves them to time."""
+    """Claims by hand, against the others, and ends its claims or leaves them to time.
 
-    _registered = False
+    Args:
+        name: in the history, and of the swarm.
+        world: what it shares with the others.
+        leaves: whether the swarm is deregistered now and then, and comes back.
+    """
+
+    def __init__(self, name: str, world: World, *, leaves: bool = False) -> None:
+        super().__init__(name, world)
+        self._leaves = leaves
+        self._registered = False
 
     async def step(self) -> None:
         """Claim one task and do something with it."""
@@ -28,6 +44,14 @@ class Caller(Actor):
                 swarm_id=self.name,
             )
             self._registered = not isinstance(answer, FabricError)
+            return
+        if self._leaves and not self.world.closing.is_set() and self.chance.random() < _LEAVING:
+            await self.insist(
+                "deregister",
+                lambda client: client.swarms.deregister(self.name),
+                swarm_id=self.name,
+            )
+            self._registered = False
             return
         task_id = await self._choice()
         if task_id is None:
@@ -67,7 +91,10 @@ class Caller(Actor):
             swarm_id=self.name,
             task_id=task_id,
         )
-        if isinstance(answer, FabricError) or not answer.claimed:
+        if isinstance(answer, FabricError):
+            return 0
+        if not answer.claimed:
+            self._registered = answer.refusal != CLAIM_REFUSAL_SWARM_UNKNOWN
             return 0
         self.holds(task_id, answer.task.attempt, self.name)
         return answer.task.attempt

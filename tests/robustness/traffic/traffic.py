@@ -44,7 +44,7 @@ def traffic(world: World) -> Traffic:
         *(BoardMaker(f"maker-{n}", world) for n in range(2)),
         *(Worker(f"worker-{n}", world, capability="ab"[n % 2], slots=1 + n // 2) for n in range(4)),
         *(RawWorker(f"raw-{n}", world, capability="ab"[n % 2]) for n in range(2)),
-        *(Caller(f"caller-{n}", world) for n in range(3)),
+        *(Caller(f"caller-{n}", world, leaves=n == 2) for n in range(3)),
         *(HttpCaller(f"http-{n}", world) for n in range(2)),
         EventReader("event-reader-0", world),
         *(Meddler(f"meddler-{n}", world) for n in range(2)),
