@@ -15,7 +15,6 @@ from infrafabric_server.witness.stream import LogStream
 from infrafabric_server.witness.stream_appender import StreamAppender
 from infrafabric_server.witness.tail import Tail
 
-
 # Seconds that a query waits for what was just decided to be sealed. Among replicas a leader that
 # died is followed after five, and another two pass until a lost answer of NATS is looked up.
 _PATIENCE_ALONE = 5.0
