@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -75,18 +76,6 @@ class Actor:
         self._stack = AsyncExitStack()
         self._client: Client | None = None
 
-    async def run(self) -> None:
-        """Be at work until the run is over."""
-        try:
-            while not self.world.over.is_set():
-                await self.step()
-        finally:
-            await self._stack.aclose()
-
-    async def step(self) -> None:
-        """Do one thing; to be overridden."""
-        raise NotImplementedError
-
     async def client(self) -> Client:
         """Return a client of the server that is asked at the moment."""
         if self._client is None:
@@ -97,7 +86,7 @@ class Actor:
 
     async def move(self) -> None:
         """Ask any server from now on."""
-        await self._stack.aclose()
+        await self.leave()
         self._client = None
 
     def channel(self) -> grpc.aio.Channel:
@@ -146,3 +135,23 @@ class Actor:
     def holds(self, task_id: str, attempt: int, swarm_id: str) -> None:
         """Tell the others of a claim, so that somebody may misuse it."""
         self.world.claimed.append((task_id, attempt, swarm_id))
+
+    async def leave(self) -> None:
+        """Close what is open."""
+        await self._stack.aclose()
+
+
+class Stepper(Actor, ABC):
+    """A client that does one thing after another."""
+
+    async def run(self) -> None:
+        """Be at work until the run is over."""
+        try:
+            while not self.world.over.is_set():
+                await self.step()
+        finally:
+            await self.leave()
+
+    @abstractmethod
+    async def step(self) -> None:
+        """Do one thing."""

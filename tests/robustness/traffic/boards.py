@@ -12,7 +12,7 @@ from infrafabric.v1.task_pb2 import (
     RetryPolicy,
     Task,
 )
-from tests.robustness.traffic.actor import Actor
+from tests.robustness.traffic.actor import Stepper
 
 # Tasks that wait or are worked on; more would only queue.
 _ENOUGH = 60
@@ -20,7 +20,7 @@ _BOARD = 12
 CAPABILITIES = ("a", "b")
 
 
-class BoardMaker(Actor):
+class BoardMaker(Stepper):
     """Creates boards whose tasks wait for one another, under request ids that it repeats."""
 
     async def step(self) -> None:

@@ -13,7 +13,7 @@ from infrafabric.v1.task_pb2 import (
     Task,
     TaskState,
 )
-from tests.robustness.traffic.actor import Actor, World
+from tests.robustness.traffic.actor import Stepper, World
 
 SLOTS = 2
 # All callers look at the same few tasks, so that they meet.
@@ -21,7 +21,7 @@ _FIRST = 3
 _LEAVING = 0.05
 
 
-class Caller(Actor):
+class Caller(Stepper):
     """Claims by hand, against the others, and ends its claims or leaves them to time.
 
     Args:

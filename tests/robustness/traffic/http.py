@@ -4,12 +4,13 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import grpc
 import httpx
 
 from infrafabric import errors
 from infrafabric.errors import FabricError, Refused, StoreUnavailable, Unreachable
 from tests.robustness.setups.setup import pick
-from tests.robustness.traffic.actor import DEADLINE, Actor
+from tests.robustness.traffic.actor import DEADLINE, Stepper, World
 from tests.robustness.traffic.watchers import Watcher
 
 _STATUSES = ("idle", "busy", "blocked", "help")
@@ -21,7 +22,7 @@ _PASSING = {
 }
 
 
-class HttpCaller(Actor):
+class HttpCaller(Stepper):
     """Reports statuses, hands tasks to a swarm and sends texts, as old clients do."""
 
     async def step(self) -> None:
@@ -96,12 +97,13 @@ class HttpCaller(Actor):
 class EventReader(Watcher):
     """Follows `/events`, from the id of the last event on."""
 
-    def __init__(self, name: str, world: Any) -> None:
+    def __init__(self, name: str, world: World) -> None:
         super().__init__(name, world)
         self._together: list[tuple[str, dict[str, Any]]] = []
 
-    async def read(self, _channel: Any) -> AsyncGenerator[Any, None]:
+    async def read(self, channel: grpc.aio.Channel) -> AsyncGenerator[Any, None]:
         """Read events from the last id on."""
+        del channel  # it is of gRPC
         # What had no id yet comes again.
         self._together.clear()
         server = pick(self.world.setup, self.chance).http.address

@@ -2,11 +2,11 @@
 
 from infrafabric import Client, FabricError
 from infrafabric.v1.notify_service_pb2 import NotifyRequest
-from tests.robustness.traffic.actor import Actor
+from tests.robustness.traffic.actor import Stepper
 from tests.robustness.traffic.callers import shown
 
 
-class Meddler(Actor):
+class Meddler(Stepper):
     """Does one thing after another to the tasks of others."""
 
     async def step(self) -> None:
@@ -98,7 +98,7 @@ async def _speak(
             return await claims.report_blocker(swarm_id, text, task_id=task_id, attempt=attempt)
 
 
-class Announcer(Actor):
+class Announcer(Stepper):
     """Sends texts to everyone, and some of them again."""
 
     async def step(self) -> None:
@@ -116,7 +116,7 @@ class Announcer(Actor):
         await self.pause(0.1, 0.5)
 
 
-class Reporter(Actor):
+class Reporter(Stepper):
     """A swarm that only reports its status."""
 
     async def step(self) -> None:

@@ -6,10 +6,10 @@ from contextlib import suppress
 from infrafabric import FabricError, Session
 from infrafabric.session.session import SessionOptions
 from infrafabric.v1.session_client_pb2 import SESSION_ROLE_ORCHESTRATOR
-from tests.robustness.traffic.actor import Actor
+from tests.robustness.traffic.actor import Stepper
 
 
-class Orchestrator(Actor):
+class Orchestrator(Stepper):
     """Hears of incidents and resolves them after a while; at the end all that are open."""
 
     async def run(self) -> None:

@@ -28,14 +28,14 @@ from infrafabric.v1.session_server_pb2 import (
 )
 from tests.integration.fire.raw import RawSession, StreamOverError
 from tests.robustness.setups.setup import pick
-from tests.robustness.traffic.actor import DEADLINE, Actor, World
+from tests.robustness.traffic.actor import DEADLINE, Stepper, World
 
 _BEAT = 0.8
 # How long a stream may take to be opened.
 _OPENING = 4.0
 
 
-class RawWorker(Actor):
+class RawWorker(Stepper):
     """Opens one stream after another, with or without the token of the last one.
 
     It confirms most of its tasks, declines some, claims offers, and speaks for claims of the past.

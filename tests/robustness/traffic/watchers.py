@@ -1,6 +1,7 @@
 """Those who follow tasks, statuses and the log, over every cut."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, TypeVar
@@ -44,7 +45,7 @@ async def messages(call: grpc.aio.UnaryStreamCall[Any, Message]) -> AsyncGenerat
         call.cancel()
 
 
-class Watcher(Actor):
+class Watcher(Actor, ABC):
     """Reads one stream after another, each from where the one before ended.
 
     Attributes:
@@ -82,13 +83,13 @@ class Watcher(Actor):
                 self.recorder.see(self.name, "watch-cut", why=type(error).__name__)
             await asyncio.sleep(self.chance.uniform(0.02, 0.2))
 
-    def read(self, channel: Any) -> AsyncGenerator[Any, None]:
-        """Return the messages after the cursor; to be overridden."""
-        raise NotImplementedError
+    @abstractmethod
+    def read(self, channel: grpc.aio.Channel) -> AsyncGenerator[Any, None]:
+        """Return the messages after the cursor."""
 
+    @abstractmethod
     def take(self, message: Any) -> None:
-        """Handle one message; to be overridden."""
-        raise NotImplementedError
+        """Handle one message."""
 
 
 class TaskWatcher(Watcher):
@@ -103,7 +104,7 @@ class TaskWatcher(Watcher):
         self._together: list[Task] = []
         self.ended: set[str] = set()
 
-    def read(self, channel: Any) -> AsyncGenerator[Any, None]:
+    def read(self, channel: grpc.aio.Channel) -> AsyncGenerator[Any, None]:
         """Watch from the cursor on."""
         # What had no cursor yet comes again.
         self._together.clear()
@@ -157,7 +158,7 @@ class StatusWatcher(Watcher):
         super().__init__(name, world)
         self.texts: set[str] = set()
 
-    def read(self, channel: Any) -> AsyncGenerator[Any, None]:
+    def read(self, channel: grpc.aio.Channel) -> AsyncGenerator[Any, None]:
         """Watch from the cursor on."""
         request = WatchStatusRequest(after_cursor=self.cursor)
         return messages(NotifyServiceStub(channel).WatchStatus(request))
@@ -213,7 +214,7 @@ class Tail(Watcher):
         super().__init__(name, world)
         self.sequence = 0
 
-    def read(self, channel: Any) -> AsyncGenerator[Any, None]:
+    def read(self, channel: grpc.aio.Channel) -> AsyncGenerator[Any, None]:
         """Tail from the last entry on."""
         request = TailEntriesRequest(after_sequence=self.sequence)
         return messages(WitnessServiceStub(channel).TailEntries(request))
