@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -102,19 +103,26 @@ def _chosen(setup: Setup, plan: Plan) -> dict[str, Fault]:
 async def _spoil(world: World, events: Sequence[Event], seconds: float) -> None:
     """Inject the faults when they are due, heal them, and return when the time is over."""
     begin = asyncio.get_running_loop().time()
+    # Healing may take longer than was planned; what comes next to the same thing waits for it.
+    turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
     async with asyncio.TaskGroup() as group:
         for number, event in enumerate(events):
-            group.create_task(_one(world, event, begin, world.chance(f"fault {number}")))
+            turn = turns[world.setup.faults[event.name].domain]
+            chance = world.chance(f"fault {number}")
+            group.create_task(_one(world, event, begin, turn, chance))
         await asyncio.sleep(seconds)
 
 
-async def _one(world: World, event: Event, begin: float, chance: random.Random) -> None:
+async def _one(
+    world: World, event: Event, begin: float, turn: asyncio.Lock, chance: random.Random
+) -> None:
     clock, fault = asyncio.get_running_loop().time, world.setup.faults[event.name]
     await asyncio.sleep(begin + event.start - clock())
-    where = await fault.inject(chance)
-    world.recorder.see("faults", "fault", name=event.name, where=where)
-    try:
-        await asyncio.sleep(begin + event.end - clock())
-    finally:
-        await fault.heal()
-    world.recorder.see("faults", "healed", name=event.name)
+    async with turn:
+        where = await fault.inject(chance)
+        world.recorder.see("faults", "fault", name=event.name, where=where)
+        try:
+            await asyncio.sleep(begin + event.end - clock())
+        finally:
+            await fault.heal()
+        world.recorder.see("faults", "healed", name=event.name)
