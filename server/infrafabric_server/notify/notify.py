@@ -20,7 +20,7 @@ from infrafabric_server.notify.broadcasts import Broadcasts
 from infrafabric_server.notify.escalation import Escalation
 from infrafabric_server.notify.help import HelpSearch
 from infrafabric_server.notify.idle_queue import IdleQueue
-from infrafabric_server.notify.models import Agent, Notified, StatusReport
+from infrafabric_server.notify.models import Agent, Notified, Situation, StatusReport
 from infrafabric_server.notify.ports import Coordinator
 from infrafabric_server.notify.situations import Situations
 from infrafabric_server.notify.sweeper import Sweeper
@@ -143,15 +143,17 @@ class Notify:
         )
 
     async def _notify(self, report: StatusReport) -> Notified:
-        await self._make_known(report)
-        if report.status is Status.BLOCKED:
-            report = await self._block(report)
-        else:
-            await self._resume(report)
-        status = await self._book.apply(
-            report.swarm_id,
-            lambda status, situation, now: rules.report(status, report, situation, now),
-        )
+        status = await self._introduce(report)
+        if status is None:
+            await self._make_known(report)
+            if report.status is Status.BLOCKED:
+                report = await self._block(report)
+            else:
+                await self._resume(report)
+            status = await self._book.apply(
+                report.swarm_id,
+                lambda status, situation, now: rules.report(status, report, situation, now),
+            )
         if status.status is Status.COMPLETED:
             await self._book.apply(report.swarm_id, rules.settle)
         return await self._answer(report)
@@ -164,6 +166,21 @@ class Notify:
                 return Notified(helpers=await self._help.find(report.swarm_id, report.needs))
             case _:
                 return Notified(escalated=report.status is Status.BLOCKED)
+
+    async def _introduce(self, report: StatusReport) -> AgentStatus | None:
+        """Register a swarm that is not known together with its first status, and return that.
+
+        A watcher hears what it said, and nothing before. None if it is known, or is blocked,
+        which is a matter of its own.
+        """
+        swarm_id = report.swarm_id
+        if swarm_id in self._fleet.swarms or report.status is Status.BLOCKED:
+            return None
+        now = self._clock.now()
+        status = rules.report(rules.initial(swarm_id, now), report, Situation(), now)
+        first = self._fleet.statuses.put(swarm_id, status)
+        begun = await self._coordinator.introduce(swarm_id, report.capabilities or None, first)
+        return status if begun else None
 
     async def _make_known(self, report: StatusReport) -> None:
         profile = self._fleet.swarms.get(report.swarm_id)

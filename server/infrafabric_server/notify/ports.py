@@ -4,7 +4,7 @@ from typing import Protocol
 
 from infrafabric_server.coordinator.models import BlockerAlert, BlockerReport, Task
 from infrafabric_server.fleet.models import SwarmProfile
-from infrafabric_server.store.mirror import View
+from infrafabric_server.store.mirror import View, Write
 
 
 class Coordinator(Protocol):
@@ -24,6 +24,15 @@ class Coordinator(Protocol):
         self, swarm_id: str, capabilities: frozenset[str] | None = None
     ) -> SwarmProfile:
         """Make a swarm known, or replace its capabilities (None leaves them).
+
+        Raises LIMIT_REACHED.
+        """
+        ...
+
+    async def introduce(
+        self, swarm_id: str, capabilities: frozenset[str] | None, first: Write
+    ) -> bool:
+        """Make a swarm known with `first`, in one transaction; False if it is known already.
 
         Raises LIMIT_REACHED.
         """

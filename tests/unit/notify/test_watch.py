@@ -41,6 +41,11 @@ def tells(swarm_id: str, status: Status) -> Callable[[Batch], bool]:
     return holds
 
 
+async def watched(world: World) -> None:
+    """Return when a watch that begins knows of all that was reported."""
+    await world.mirror.caught_up(await world.store.revision())
+
+
 def statuses(batches: list[Batch]) -> list[tuple[str, Status]]:
     return [
         (event.agent.status.swarm_id, event.agent.status.status)
@@ -55,6 +60,7 @@ async def test_n10_a_watch_begins_with_a_snapshot(monkeypatch: pytest.MonkeyPatc
     async with World() as world:
         for swarm_id in "edcba":
             await world.report(swarm_id, Status.BUSY)
+        await watched(world)
         async with aclosing(world.watch.follow(None)) as batches:
             seen = await until(batches, ended)
         assert statuses(seen) == [(swarm_id, Status.BUSY) for swarm_id in "abcde"]
@@ -92,8 +98,9 @@ async def test_n10_from_every_cursor_the_rest_is_told_once() -> None:
 
 async def test_n10_a_cursor_that_is_too_old_is_told_and_a_snapshot_follows() -> None:
     async with World() as world:
-        await world.report("s", Status.IDLE)
-        await world.report("s", Status.BUSY)
+        for status in (Status.IDLE, Status.HELP, Status.BUSY):
+            await world.report("s", status)
+        await watched(world)
         await world.store.compact(world.mirror.revision)
         # A watcher of another process: nothing of the past is in its memory.
         async with World(world.data) as later, aclosing(later.watch.follow(1)) as batches:
@@ -106,6 +113,7 @@ async def test_n10_a_cursor_that_is_too_old_is_told_and_a_snapshot_follows() -> 
 async def test_what_a_swarm_can_do_and_its_end_and_texts_are_told() -> None:
     async with World() as world:
         await world.report("s", Status.BUSY, capabilities={"go"})
+        await watched(world)
         async with aclosing(world.watch.follow(None)) as batches:
             await until(batches, ended)
             await world.coordinator.register_swarm("s", frozenset({"rust"}))
