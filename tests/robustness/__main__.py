@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.robustness.check import judge
 from tests.robustness.evidence import read
 from tests.robustness.report import lines
-from tests.robustness.run import SETUPS, Plan, UnknownFaultError, run
+from tests.robustness.run import SETUPS, Plan, UnknownFaultError, planned, run
 
 
 def main() -> int:
@@ -32,6 +32,8 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="keep the evidence here (a new folder)")
     parser.add_argument("--judge", type=Path, help="run nothing: judge the evidence of this folder")
     options = parser.parse_args()
+    if options.judge:
+        return _verdict(planned(options.judge), options.judge)
     seed = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
     names = None if options.faults is None else tuple(options.faults.split(","))
     faults = () if names == ("none",) else names
@@ -39,8 +41,6 @@ def main() -> int:
     if unknown := sorted({*setups} - {*SETUPS}):
         parser.error(f"there is no set-up {unknown[0]}; there are {', '.join(SETUPS)}")
     plans = [Plan(setup, options.seconds, seed, faults) for setup in setups]
-    if options.judge:
-        return _verdict(plans[0], options.judge)
     # Cut sessions are what this is about: they are in the history.
     logging.getLogger("infrafabric").setLevel(logging.ERROR)
     try:

@@ -1,11 +1,12 @@
 """A run: servers, traffic, faults, and the evidence that is left."""
 
 import asyncio
+import json
 import random
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +26,9 @@ SETUPS: dict[str, Callable[[Path, Recorder], AbstractAsyncContextManager[Setup]]
     "distributed": distributed,
     "distributed-3": partial(distributed, replicas=3, members=3),
 }
+
+
+_PLAN = "plan.json"
 
 
 class UnknownFaultError(Exception):
@@ -48,6 +52,13 @@ class Plan:
     faults: tuple[str, ...] | None = None
 
 
+def planned(folder: Path) -> Plan:
+    """Return what the run was that left its evidence in a folder."""
+    plan = json.loads((folder / _PLAN).read_text())
+    faults = None if plan["faults"] is None else tuple(plan["faults"])
+    return Plan(plan["setup"], plan["seconds"], plan["seed"], faults)
+
+
 async def run(plan: Plan, folder: Path) -> Evidence:
     """Run once and return the evidence, which is also left in the folder.
 
@@ -58,6 +69,7 @@ async def run(plan: Plan, folder: Path) -> Evidence:
     Raises:
         UnknownFaultError: the plan names a fault that the set-up does not have.
     """
+    (folder / _PLAN).write_text(json.dumps(asdict(plan)))
     recorder = Recorder(folder / HISTORY)
     try:
         async with SETUPS[plan.setup](folder, recorder) as setup:
