@@ -79,6 +79,7 @@ def test_u3_unreachable_says_what_to_do(arguments: tuple[str, ...]) -> None:
         (("board", "import", "/no/such/board.yaml"), "cannot be read"),
         (("status", "--server", ""), "HOST:PORT"),
         (("status", "--server", "http://127.0.0.1:50051"), "HOST:PORT"),
+        (("status", "--server", "127.0.0.1:50051,"), "several separated by commas"),
         (("serve", "--grpc", "0.0.0.0:1"), "not a loopback address"),
         (("serve", "--http", "nonsense"), "HOST:PORT"),
         (("serve", "--config", "/no/such/file"), "cannot be read"),

@@ -224,6 +224,7 @@ test("U2: the address may be the one that `infrafabric` takes, and a wrong one i
   const address = new URL(server.url).host;
   expect((await new Run(["tasks", "--url", address]).end()).code).toBe(0);
   expect((await new Run(["tasks"], address).end()).code).toBe(0);
+  expect((await new Run(["tasks", "--url", `127.0.0.1:1,${address}`]).end()).code).toBe(0);
   const wrong = await new Run(["tasks", "--url", "http://no port:x"]).end();
   expect(wrong.code).toBe(2);
   expect(JSON.parse(wrong.errors).error).toContain('got "http://no port:x"');
