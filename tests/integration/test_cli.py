@@ -365,8 +365,8 @@ def test_u3_of_several_servers_one_that_answers_is_asked(
 ) -> None:
     # Nobody listens at port 1; whichever the command begins with.
     for servers in (f"127.0.0.1:1,{shared_server.grpc}", f"{shared_server.grpc},127.0.0.1:1"):
-        cli("swarm", "register", "sixteen-w", "--server", servers)
-    cli("swarm", "get", "sixteen-w", "--server", "127.0.0.1:1,[::1]:1", code=ExitCode.UNREACHABLE)
+        cli("swarm", "register", "several-w", "--server", servers)
+    cli("swarm", "get", "several-w", "--server", "127.0.0.1:1,[::1]:1", code=ExitCode.UNREACHABLE)
 
 
 def test_serve_ends_with_0_when_it_is_asked_to(tmp_path: Path) -> None:
