@@ -14,6 +14,7 @@ from infrafabric_server.store.protocol import (
     LeaseNotFound,
     Member,
     Op,
+    StoreClosed,
     TxnResult,
     WatchBatch,
 )
@@ -102,6 +103,7 @@ class Line:
         self._pause = pause
         self._watching = asyncio.Event()
         self._running = asyncio.Event()
+        self._cut = False
         self.requests = 0
         self._watching.set()
         self._running.set()
@@ -122,6 +124,11 @@ class Line:
         """Let everything through that waited."""
         self._running.set()
 
+    def cut(self) -> None:
+        """Let nothing through for good: its process has died."""
+        self._cut = True
+        self.thaw()
+
     @property
     def frozen(self) -> bool:
         """Whether nothing gets through."""
@@ -132,14 +139,18 @@ class Line:
 
         async def call(*args: Any, **kwargs: Any) -> Any:
             self.requests += 1
-            await self._pause()
-            await self._running.wait()
+            await self._passage()
             answer = await method(*args, **kwargs)
-            await self._pause()
-            await self._running.wait()
+            await self._passage()
             return answer
 
         return call
+
+    async def _passage(self) -> None:
+        await self._pause()
+        await self._running.wait()
+        if self._cut:
+            raise StoreClosed("the process has died")
 
     async def txn(
         self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()

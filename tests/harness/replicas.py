@@ -205,6 +205,7 @@ class Cluster:
         """End a replica as `kill -9` does: its sessions' leases and its leadership stay."""
         replica = self.replicas.pop(name)
         await replica.bus.close()
+        replica.line.cut()
         serving = self._serving.pop(name)
         serving.cancel()
         await asyncio.wait((serving,))
@@ -262,9 +263,11 @@ async def running_cluster(
             await cluster.add(name)
         if names:
             cluster[names[0]].lead()
-        yield cluster
-        for replica in cluster.replicas.values():
-            replica.come_along()
-            replica.line.thaw()
-            replica.stopped.set()
+        try:
+            yield cluster
+        finally:
+            for replica in cluster.replicas.values():
+                replica.come_along()
+                replica.line.thaw()
+                replica.stopped.set()
     await store.close()

@@ -8,13 +8,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from infrafabric_server.edge.second_look import CatchUp
 from infrafabric_server.fleet.models import Status
 from infrafabric_server.gateway.answers import status_json
 from infrafabric_server.gateway.bodies import read_object
 from infrafabric_server.gateway.refusals import draining
 from infrafabric_server.gateway.requests import BroadcastBody, StatusBody
 from infrafabric_server.notify.notify import IFNotify
+from infrafabric_server.store.second_look import CatchUp
 
 
 class Agents:
@@ -47,7 +47,6 @@ class Agents:
         report = body.report(status)
         if self._is_draining():
             raise draining()
-        await self._catch_up()
         answer = await self._notify.notify(report)
         told: dict[str, Any] = {"status": "received"}
         match status:

@@ -92,6 +92,7 @@ class StatusBook:
         self._settled = asyncio.Event()
         self._settled.set()
         self._round_size = MAX_TOGETHER
+        self._newest = 0
         self._closed = False
 
     def start(self) -> None:
@@ -109,9 +110,9 @@ class StatusBook:
     def _take_over(self, swarm_id: str) -> None:
         """Find what whoever wrote of a swarm before has left undone."""
         self._elsewhere.discard(swarm_id)
-        missed = self._situations.missed(swarm_id)
+        missed = self._missed(swarm_id)
         if missed:
-            self._news[swarm_id] = [(each.revision, each.news) for each in missed if each.news]
+            self._news[swarm_id] = missed
         status = self._fleet.statuses.get(swarm_id)
         if status is None or swarm_id not in self._fleet.swarms:
             self._touch(swarm_id)
@@ -132,6 +133,7 @@ class StatusBook:
     def heard(self, happened: Happened) -> None:
         """Note that something happened to a swarm; its status follows in the next round."""
         swarm_id = happened.swarm_id
+        self._newest = max(self._newest, happened.revision)
         if not self._is_ours(swarm_id):
             self._elsewhere.add(swarm_id)
             return
@@ -168,6 +170,9 @@ class StatusBook:
                 await self._wake.wait()
                 # Whoever waits for the decision behind the news is answered first.
                 await asyncio.sleep(0)
+                # A status says up to which revision it takes account of everything.
+                while self._mirror.shared and self._mirror.revision < self._newest:
+                    await self._mirror.caught_up(self._newest)
                 await self._round()
                 if not self._dirty:
                     self._wake.clear()
@@ -210,9 +215,12 @@ class StatusBook:
         entry = self._fleet.statuses.entry(swarm_id)
         news = self._news.pop(swarm_id, [])
         ours = self._is_ours(swarm_id)
+        request = self._next_request(swarm_id)
         if not ours:
             self._elsewhere.add(swarm_id)
             news = []
+            if request is None:
+                return None
         if swarm_id not in self._fleet.swarms:
             unknown = FabricError(Reason.SWARM_NOT_FOUND, f"no swarm has the id {swarm_id}")
             for each in self._requests.pop(swarm_id, ()):
@@ -221,20 +229,24 @@ class StatusBook:
         now = self._clock.now()
         situation = self._situations.of(swarm_id)
         status = rules.initial(swarm_id, now) if entry is None else entry.value
-        if ours:
-            if swarm_id in self._unrepaired:
-                status = rules.repaired(status, situation, now)
-            status = rules.settle(status, situation, now)
-            news.sort(key=lambda each: each[0])
-            status = rules.fold(status, (item for _, item in news), situation, now)
-        request = self._next_request(swarm_id)
+        if not ours or swarm_id in self._unrepaired:
+            status = rules.repaired(status, situation, now)
+        status = rules.settle(status, situation, now)
+        # Who writes in place of another replica takes account of what that one has not come to.
+        unseen = news if ours else self._missed(swarm_id)
+        unseen.sort(key=lambda each: each[0])
+        counted = status.counted_revision
+        fresh = (item for revision, item in unseen if revision > counted)
+        status = rules.fold(status, fresh, situation, now)
         if request is not None:
             status = request.rule(status, situation, now)
-        elif not ours:
-            return None
-        if ours and entry is not None and status != entry.value:
+        if status != (None if entry is None else entry.value) and (entry or self._mirror.shared):
             status = rules.count_settled(status, self._mirror.revision)
         return _Step(swarm_id, entry, status, news, request)
+
+    def _missed(self, swarm_id: str) -> list[tuple[int, News]]:
+        missed = self._situations.missed(swarm_id)
+        return [(each.revision, each.news) for each in missed if each.news is not None]
 
     def _next_request(self, swarm_id: str) -> _Request | None:
         waiting = self._requests.get(swarm_id)

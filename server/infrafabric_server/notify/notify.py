@@ -95,6 +95,7 @@ class Notify:
         requests: Requests,
         escalate_after: timedelta = timedelta(minutes=30),
     ) -> None:
+        self._mirror = mirror
         self._fleet = fleet
         self._leadership = leadership
         self._coordinator = coordinator
@@ -132,6 +133,8 @@ class Notify:
 
     async def notify(self, report: StatusReport) -> Notified:
         """See IFNotify."""
+        # What a report changes, and what it is the end of, depends on what was said before.
+        await self._mirror.catch_up()
         for _ in range(_MAX_TRIES):
             try:
                 return await self._notify(report)

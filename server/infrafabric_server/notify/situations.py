@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 from infrafabric_server.coordinator.models import BlockerAlert, ClaimEnd, EndKind, Task, TaskState
@@ -44,6 +45,9 @@ class Situations:
         # The completed tasks that are not archived yet, by who completed them, with the revision.
         self._completed: dict[str, dict[str, int]] = {}
         self._open: dict[str, dict[str, BlockerAlert]] = {}
+        # The revisions of the news of claims and blockers, unless that was before the start.
+        self._claimed: dict[str, int] = {}
+        self._blocked: dict[str, int] = {}
 
     def start(self, listener: Listener) -> None:
         """Take in the views as they are; `listener` hears of every change from now on.
@@ -77,7 +81,9 @@ class Situations:
     def missed(self, swarm_id: str) -> list[Happened]:
         """Return what happened to a swarm that its status does not take account of.
 
-        A server that died between a change and its effect on a status leaves such a gap.
+        A server that died between a change and its effect on a status leaves such a gap, and so
+        does a replica that has not come to it. What was seen here is known by its revision; what
+        was there before the start by its time, too, as its key may have changed since.
         """
         status = self._status(swarm_id)
         found = []
@@ -90,13 +96,18 @@ class Situations:
             return found
         for task_id in self._held.get(swarm_id, {}):
             entry = self._tasks.entry(task_id)
-            held = None if entry is None else entry.value.claim
-            if entry is not None and held is not None and held.claim_time >= status.status_time:
-                found.append(Happened(swarm_id, entry.mod_revision, Claimed(task_id)))
+            if entry is not None and entry.value.claim is not None:
+                seen, time = self._claimed.get(task_id), entry.value.claim.claim_time
+                if _is_news(status, seen, entry.mod_revision, time):
+                    revision = seen or entry.mod_revision
+                    found.append(Happened(swarm_id, revision, Claimed(task_id)))
         for alert in self._open.get(swarm_id, {}).values():
             known = self._blockers.entry(alert.blocker_id)
-            if known is not None and alert.create_time >= status.status_time:
-                found.append(Happened(swarm_id, known.mod_revision, Blocked(alert)))
+            if known is not None:
+                seen, time = self._blocked.get(alert.blocker_id), alert.create_time
+                if _is_news(status, seen, known.mod_revision, time):
+                    revision = seen or known.mod_revision
+                    found.append(Happened(swarm_id, revision, Blocked(alert)))
         return sorted(found, key=lambda each: each.revision)
 
     def _status(self, swarm_id: str) -> AgentStatus | None:
@@ -120,7 +131,10 @@ class Situations:
             own_word = new is not None and _ended_by_holder(old, new)
             self._listener(Happened(before, change.revision, Dropped(change.id, own_word)))
         if after and after != before:
+            self._claimed[change.id] = change.revision
             self._listener(Happened(after, change.revision, Claimed(change.id)))
+        elif not after:
+            self._claimed.pop(change.id, None)
 
     def _blocker_changed(self, change: Change[BlockerAlert]) -> None:
         old, new = change.old, change.new
@@ -129,8 +143,10 @@ class Situations:
         if new is not None and new.open:
             # Being escalated is nothing new to the swarm itself.
             if not was_open or old is None or old.escalations == new.escalations:
+                self._blocked[change.id] = change.revision
                 self._listener(Happened(new.swarm_id, change.revision, Blocked(new)))
         elif old is not None and was_open:
+            self._blocked.pop(change.id, None)
             self._listener(Happened(old.swarm_id, change.revision, Unblocked(old.task_id)))
 
     def _hold(self, old: Task | None, new: Task | None) -> None:
@@ -177,6 +193,16 @@ def _counted(status: AgentStatus | None, task_id: str, revision: int) -> bool:
     if status is None:
         return False
     return revision <= status.counted_revision or task_id in status.counted
+
+
+def _is_news(status: AgentStatus, seen: int | None, changed: int, time: datetime) -> bool:
+    """Tell whether a status takes no account of what was seen here at a revision.
+
+    Not `seen`, it began at `time` and before its key was last `changed`.
+    """
+    if seen is not None:
+        return seen > status.counted_revision
+    return changed > status.counted_revision and time >= status.status_time
 
 
 def _ended_by_holder(old: Task | None, new: Task) -> bool:
