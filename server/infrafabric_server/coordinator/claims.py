@@ -17,11 +17,11 @@ from infrafabric_server.coordinator.models import (
 )
 from infrafabric_server.coordinator.records import MAX_TRIES, Decision, Fact, Records
 from infrafabric_server.coordinator.slots import Slots, SlotsTakenError
-from infrafabric_server.edge.second_look import second_look
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SwarmProfile
 from infrafabric_server.store.mirror import Write
 from infrafabric_server.store.protocol import Compare, present, unchanged
+from infrafabric_server.store.second_look import second_look
 from infrafabric_server.witness.flood import Flood
 
 # What `rules.holder_claim` refuses.

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 from infrafabric_server.edge.gate import Gate
 from infrafabric_server.edge.interceptor import Interceptor
 from infrafabric_server.edge.metrics import CallMetrics
-from infrafabric_server.edge.second_look import CatchUp
+from infrafabric_server.store.second_look import CatchUp
 
 # Time in which those who watch the health hear NOT_SERVING, before their streams end.
 NOTICE_SECONDS = 0.1

@@ -21,8 +21,8 @@ from infrafabric_server.edge.error_table import as_refusal, status_of
 from infrafabric_server.edge.gate import Gate, draining
 from infrafabric_server.edge.methods import MUTATING
 from infrafabric_server.edge.metrics import CallMetrics, Meter
-from infrafabric_server.edge.second_look import CatchUp, second_look
 from infrafabric_server.errors import FabricError
+from infrafabric_server.store.second_look import CatchUp, second_look
 
 _CODES = {code.value[0]: code for code in StatusCode}
 

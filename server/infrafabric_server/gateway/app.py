@@ -6,7 +6,6 @@ from prometheus_client import CollectorRegistry, Gauge
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from infrafabric_server.edge.second_look import CatchUp
 from infrafabric_server.gateway.agents import Agents
 from infrafabric_server.gateway.events import Events
 from infrafabric_server.gateway.guard import Guard
@@ -15,6 +14,7 @@ from infrafabric_server.gateway.operations import Operations
 from infrafabric_server.gateway.refusals import HANDLERS
 from infrafabric_server.gateway.tasks import HandDispatch, Tasks
 from infrafabric_server.notify.notify import IFNotify
+from infrafabric_server.store.second_look import CatchUp
 
 
 def create_app(

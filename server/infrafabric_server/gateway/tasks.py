@@ -9,11 +9,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from infrafabric_server.coordinator.models import ClaimOutcome, Refusal
-from infrafabric_server.edge.second_look import CatchUp
 from infrafabric_server.edge.struct_json import object_to_json
 from infrafabric_server.gateway.bodies import read_object
 from infrafabric_server.gateway.refusals import draining, refusal_body
 from infrafabric_server.gateway.requests import AssignBody
+from infrafabric_server.store.second_look import CatchUp
 
 
 class HandDispatch(Protocol):

@@ -18,10 +18,10 @@ from infrafabric_server.coordinator.models import (
 )
 from infrafabric_server.coordinator.registration import Joining
 from infrafabric_server.coordinator.slots import TakenSlots
-from infrafabric_server.edge.second_look import second_look
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SessionRole
 from infrafabric_server.store.protocol import Put
+from infrafabric_server.store.second_look import second_look
 from tests.harness.fabric import new_task
 from tests.harness.replicas import Cluster, running_cluster
 from tests.unit.coordinator.test_coordinator import said

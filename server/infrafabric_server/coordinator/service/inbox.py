@@ -14,11 +14,11 @@ from infrafabric_server.coordinator.link import SessionLink
 from infrafabric_server.coordinator.service import parse
 from infrafabric_server.edge import validate
 from infrafabric_server.edge.error_table import as_refusal
-from infrafabric_server.edge.second_look import second_look
 from infrafabric_server.edge.struct_json import struct_to_json
 from infrafabric_server.edge.times import from_timestamp
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.limits import MAX_MODEL
+from infrafabric_server.store.second_look import second_look
 
 # Frames of one session that are worked on at the same time; more wait unread.
 MAX_IN_FLIGHT = 256
