@@ -74,11 +74,11 @@ class Port:
 
 
 class Account(BaseModel):
-    """What is reserved, and by which claim."""
+    """What is reserved; every claim here succeeds, so that a number is enough."""
 
     model_config = ConfigDict(frozen=True)
 
-    holds: dict[str, int] = {}
+    taken: int = 0
 
 
 class Claims:
@@ -100,32 +100,24 @@ class Claims:
         revision = self._revisions.get(task, 0)
         result = await self._store.txn(
             [unchanged(account, revision), unchanged(task, revision)],
-            [Put(account, f'{{"holds":{{"{caller}":1}}}}'), Put(task, _VALUE)],
+            [Put(account, f'{{"taken":{revision}}}'), Put(task, _VALUE)],
         )
         self._note(task, result)
 
     async def hot(self, caller: int) -> None:
         """Claim with an account that all share."""
-        await self._folded(caller, "hot")
+        task = f"tasks/hot/{caller}"
+        member = Member([unchanged(task, self._revisions.get(task, 0))], [Put(task, _VALUE)])
 
-    async def folded(self, caller: int) -> None:
-        """Claim with the caller's own account, folded for itself."""
-        await self._folded(caller, f"own{caller}")
+        def decide(known: Account) -> Decision[Account]:
+            return Decision(Account.model_construct(taken=known.taken + 1), member)
+
+        self._note(task, await self._folder.decide("hot", decide))
 
     async def close(self) -> None:
         """Finish what was asked for."""
         await self._folder.close()
         await self._mirror.close()
-
-    async def _folded(self, caller: int, account: str) -> None:
-        name, task = f"{caller}", f"tasks/{account}/{caller}"
-        member = Member([unchanged(task, self._revisions.get(task, 0))], [Put(task, _VALUE)])
-
-        def decide(known: Account) -> Decision[Account]:
-            holds = {**known.holds, name: known.holds.get(name, 0) + 1}
-            return Decision(Account.model_construct(holds=holds), member)
-
-        self._note(task, await self._folder.decide(account, decide))
 
     def _note(self, task: str, result: TxnResult) -> None:
         assert result.succeeded
