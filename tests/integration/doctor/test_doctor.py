@@ -101,11 +101,15 @@ async def test_limits_that_are_a_little_too_small(tmp_path: Path, nats: Nats) ->
     assert found["etcd", "members"].level is Level.NOTE
 
 
+def fill(etcd: Etcd) -> None:
+    for number in range(20):
+        etcd.put(f"other/{number}", "x" * 100_000)
+
+
 async def test_a_full_quota(tmp_path: Path, nats: Nats) -> None:
     with Etcd(tmp_path, arguments=["--quota-backend-bytes=1000000"]) as etcd:
         with pytest.raises(subprocess.CalledProcessError):
-            for number in range(20):
-                etcd.put(f"other/{number}", "x" * 100_000)
+            fill(etcd)
         found = await looked(loaded(etcd.address(), nats.address, tmp_path))
     assert "NOSPACE" in found["etcd", "alarms"].text
     assert "quota" in found["etcd", "cluster"].text
