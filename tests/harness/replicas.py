@@ -23,7 +23,7 @@ from typing import TypeVar
 from infrafabric_server.bus.local import Hub, LocalBus
 from infrafabric_server.coordinator.attendance import Attendance
 from infrafabric_server.coordinator.build import Limits
-from infrafabric_server.fleet.leadership import Leadership, Listener
+from infrafabric_server.fleet.leadership import ElectedLeader, Leadership, Listener
 from infrafabric_server.fleet.news import News
 from infrafabric_server.fleet.presence import Presence
 from infrafabric_server.notify.notify import Notify
@@ -195,6 +195,8 @@ class Cluster:
             replica = Replica(name, fabric, notify, line, bus, chosen, asyncio.Event())
             async with asyncio.TaskGroup() as group:
                 runs: list[Awaitable[None]] = [notify.run(), attendance.run(), presence.run()]
+                if isinstance(leadership, ElectedLeader):
+                    runs.append(leadership.run())
                 tasks = [group.create_task(_run(run)) for run in runs]
                 ready.set_result(replica)
                 await replica.stopped.wait()
