@@ -19,6 +19,7 @@ from infrafabric_server.store.checks import (
     checked,
     checked_fold,
 )
+from infrafabric_server.store.closing import Closing
 from infrafabric_server.store.etcd import rpc, upkeep
 from infrafabric_server.store.etcd.address import Access, EtcdAddress
 from infrafabric_server.store.etcd.batcher import Batcher
@@ -41,7 +42,6 @@ from infrafabric_server.store.protocol import (
     Op,
     Put,
     RangeResult,
-    StoreClosed,
     TxnResult,
     WatchBatch,
 )
@@ -94,7 +94,7 @@ class EtcdStore:
         self._connection = connection
         self._layout = layout
         self._newest = 0
-        self._closing: asyncio.Task[None] | None = None
+        self._closing = Closing(self._close)
         owner = f"{randbits(64):016x}"
         self._watcher = Watcher(connection, layout, observer)
         marks = upkeep.Marks(connection, layout, self._watcher)
@@ -187,7 +187,7 @@ class EtcdStore:
     ) -> RangeResult:
         """Return a page of keys, as `Store.range` says."""
         check_range(prefix, after, limit)
-        self._check_open()
+        self._closing.check()
         if revision:
             await self._check_kept(revision)
         span = self._layout.under(prefix, after)
@@ -235,17 +235,17 @@ class EtcdStore:
     async def grant(self, ttl: float) -> int:
         """Create a lease of `ttl` seconds and return its id."""
         check_ttl(ttl)
-        self._check_open()
+        self._closing.check()
         return await self._leases.grant(ttl)
 
     async def keepalive(self, lease: int) -> None:
         """Give the lease its whole time again; etcd is told by a thread. Raises LeaseNotFound."""
-        self._check_open()
+        self._closing.check()
         await self._leases.keepalive(lease)
 
     async def revoke(self, lease: int) -> None:
         """End the lease and delete its keys in one change."""
-        self._check_open()
+        self._closing.check()
         await self._leases.revoke(lease)
 
     async def compact(self, revision: int) -> None:
@@ -261,16 +261,14 @@ class EtcdStore:
 
     async def health(self) -> None:
         """Have a majority write something. Raises StoreError with the reason if that fails."""
-        self._check_open()
+        self._closing.check()
         self._background.check()
         self._batcher.check()
         await upkeep.probe(self._connection, self._layout)
 
     async def close(self) -> None:
         """Finish what was accepted, then release everything. Safe to repeat."""
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._close())
-        await asyncio.shield(self._closing)
+        await self._closing.close()
 
     async def _close(self) -> None:
         await self._background.stop()
@@ -279,19 +277,15 @@ class EtcdStore:
         await self._leases.stop()
         await self._connection.close()
 
-    def _check_open(self) -> None:
-        if self._closing is not None:
-            raise StoreClosed("the store was closed")
-
     async def _apply(self, request: Request, answer: type[AnswerT]) -> AnswerT:
-        self._check_open()
+        self._closing.check()
         given = await self._batcher.run(request)
         assert isinstance(given, answer), f"{request} was answered by {given}"
         self._newest = max(self._newest, given.revision)
         return given
 
     async def _range(self, request: pb.RangeRequest) -> pb.RangeResponse:
-        self._check_open()
+        self._closing.check()
         try:
             answer = await self._connection.read(rpc.RANGE, request)
         except aio.AioRpcError as error:

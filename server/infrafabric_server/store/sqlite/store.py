@@ -18,6 +18,7 @@ from infrafabric_server.store.checks import (
     checked,
     checked_fold,
 )
+from infrafabric_server.store.closing import Closing
 from infrafabric_server.store.leases import LeaseTimer
 from infrafabric_server.store.protocol import (
     Compare,
@@ -28,7 +29,6 @@ from infrafabric_server.store.protocol import (
     Op,
     Put,
     RangeResult,
-    StoreClosed,
     StoreError,
     TxnResult,
     WatchBatch,
@@ -63,7 +63,7 @@ class SqliteStore:
     ) -> None:
         state = directory.state
         self._directory = directory
-        self._closing: asyncio.Task[None] | None = None
+        self._closing = Closing(self._close)
         self._reader = Reader(directory.readers)
         self._watches = Watches(state.revision, self._reader.history)
         self._leases = LeaseTimer(clock, self._expire, sleep)
@@ -114,7 +114,7 @@ class SqliteStore:
     async def get(self, key: str) -> KeyValue | None:
         """Return `key` as it is now, or None."""
         check_key(key)
-        self._check_open()
+        self._closing.check()
         return await self._reader.get(key)
 
     async def range(
@@ -122,7 +122,7 @@ class SqliteStore:
     ) -> RangeResult:
         """Return a page of keys, as `Store.range` says."""
         check_range(prefix, after, limit)
-        self._check_open()
+        self._closing.check()
         return await self._reader.range(prefix, limit, after, revision)
 
     async def txn(
@@ -149,7 +149,7 @@ class SqliteStore:
 
     async def keepalive(self, lease: int) -> None:
         """Give the lease its whole time again, in memory. Raises LeaseNotFound."""
-        self._check_open()
+        self._closing.check()
         self._leases.renew(lease)
 
     async def revoke(self, lease: int) -> None:
@@ -158,29 +158,27 @@ class SqliteStore:
 
     async def compact(self, revision: int) -> None:
         """Forget history before `revision`, and make room of it, in small steps."""
-        self._check_open()
+        self._closing.check()
         check_revision(revision, self._watches.revision)
         await self._writer.call(lambda connection: upkeep.compact(connection, revision))
         self._watches.compacted(revision)
         while await self._writer.call(upkeep.sweep):
-            self._check_open()
+            self._closing.check()
 
     async def revision(self) -> int:
         """Return the newest revision that was acknowledged."""
-        self._check_open()
+        self._closing.check()
         return self._watches.revision
 
     async def health(self) -> None:
         """Write something, durably. Raises StoreError with the reason if that fails."""
-        self._check_open()
+        self._closing.check()
         self._background.check()
         await self._writer.call(upkeep.probe)
 
     async def close(self) -> None:
         """Finish what was accepted, then release everything. Safe to repeat."""
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._close())
-        await asyncio.shield(self._closing)
+        await self._closing.close()
 
     async def _close(self) -> None:
         await self._background.stop()
@@ -189,12 +187,8 @@ class SqliteStore:
         await self._reader.close()
         await asyncio.to_thread(self._directory.close)
 
-    def _check_open(self) -> None:
-        if self._closing is not None:
-            raise StoreClosed("the store was closed")
-
     async def _write(self, command: Command, answer: type[AnswerT]) -> AnswerT:
-        self._check_open()
+        self._closing.check()
         given = await self._writer.run(command)
         assert isinstance(given, answer), f"{command} was answered by {given}"
         return given
