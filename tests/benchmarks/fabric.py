@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from grpc import aio
@@ -10,11 +10,14 @@ from grpc import aio
 from infrafabric.v1 import coordinator_claim_pb2 as claim_pb
 from infrafabric.v1 import coordinator_swarm_pb2 as swarm_pb
 from infrafabric.v1 import coordinator_task_pb2 as task_pb
+from infrafabric.v1 import notify_service_pb2, task_pb2
 from infrafabric.v1 import session_client_pb2 as client_pb
 from infrafabric.v1 import session_server_pb2 as server_pb
-from infrafabric.v1 import task_pb2
 from infrafabric.v1.coordinator_service_pb2 import OpenSessionRequest
 from infrafabric.v1.coordinator_service_pb2_grpc import CoordinatorServiceStub
+from infrafabric.v1.notify_service_pb2_grpc import NotifyServiceStub
+from tests.benchmarks.controls import Echo
+from tests.benchmarks.measuring import Report, crowd
 
 OnFrame = Callable[["RawSession", server_pb.ServerFrame], None]
 
@@ -138,3 +141,64 @@ class Pushes:
         elif kind == "reply" and frame.reply.request_id in self.done:
             assert frame.reply.WhichOneof("result") != "error", frame
             self.done.pop(frame.reply.request_id).set_result(time.perf_counter())
+
+
+async def measure_rate(
+    bench: Bench, stubs: Sequence[CoordinatorServiceStub], echo: Echo, report: Report, each: int
+) -> float:
+    """Show the tasks submitted and completed a second, 64 in flight, and return tasks / echoes.
+
+    Eight workers are spread over `stubs`; all tasks are submitted on a stream to the first.
+    `each` is how many tasks each of the 64 submits in each of four rounds.
+    """
+    pushes = Pushes()
+    workers = [
+        RawSession(stubs[number % len(stubs)], bench.name("worker"), pushes.on_frame)
+        for number in range(8)
+    ]
+    await asyncio.gather(*(link.open(["work"], slots=16) for link in workers))
+    submitter = RawSession(stubs[0], bench.name("submitter"), pushes.on_frame)
+    await submitter.open(["none"], role=2)
+
+    async def submit(_caller: int) -> None:
+        name = bench.name("rated")
+        _, completion = pushes.expect(name)
+        task = task_pb2.Task(task_id=name, required_capabilities=["work"])
+        frame = client_pb.CreateFrame(tasks=[task])
+        submitter.send(client_pb.ClientFrame(create=frame))
+        await completion
+
+    echoes = tasks = 0.0
+    for _ in range(4):
+        before = time.perf_counter()
+        await crowd(64, each, lambda _: echo.call())
+        echoes += time.perf_counter() - before
+        before = time.perf_counter()
+        await crowd(64, each, submit)
+        tasks += time.perf_counter() - before
+    done = 4 * 64 * each
+    report.figure("echoes a second", f"{done / echoes:.0f}")
+    report.figure("tasks submitted, pushed and completed a second", f"{done / tasks:.0f}")
+    await asyncio.gather(*(link.close() for link in [*workers, submitter]))
+    return echoes / tasks
+
+
+async def watch_status(
+    stub: NotifyServiceStub, swarm_id: str
+) -> tuple[asyncio.Queue[float], asyncio.Task[None]]:
+    """Watch one swarm: return the moments of its changes to come, and what puts them there."""
+    seen: asyncio.Queue[float] = asyncio.Queue()
+    listening = asyncio.Event()
+
+    async def follow() -> None:
+        async for response in stub.WatchStatus(notify_service_pb2.WatchStatusRequest()):
+            for event in response.events:
+                kind = event.WhichOneof("event")
+                if kind == "snapshot_end":
+                    listening.set()
+                elif kind == "changed" and event.changed.swarm_id == swarm_id:
+                    seen.put_nowait(time.perf_counter())
+
+    follower = asyncio.create_task(follow())
+    await listening.wait()
+    return seen, follower

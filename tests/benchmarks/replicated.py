@@ -17,14 +17,14 @@ from grpc import aio
 
 from infrafabric.v1 import coordinator_claim_pb2 as claim_pb
 from infrafabric.v1 import coordinator_task_pb2 as task_pb
-from infrafabric.v1 import notify_service_pb2, session_client_pb2, status_pb2, task_pb2
+from infrafabric.v1 import notify_service_pb2, status_pb2, task_pb2
 from infrafabric.v1.coordinator_service_pb2_grpc import CoordinatorServiceStub
 from infrafabric.v1.notify_service_pb2_grpc import NotifyServiceStub
 from infrafabric.v1.session_server_pb2 import ServerFrame
 from infrafabric_server.bus.nats import NatsBus
 from tests.benchmarks.controls import Disk, Echo
 from tests.benchmarks.etcd import Bare
-from tests.benchmarks.fabric import Bench, Pushes, RawSession
+from tests.benchmarks.fabric import Bench, Pushes, RawSession, measure_rate, watch_status
 from tests.benchmarks.measuring import Latency, Report, alternate, crowd, timed
 from tests.harness.cluster import Cluster
 
@@ -106,23 +106,14 @@ class Replicated:
 
     async def rate(self) -> None:
         """Tasks submitted and completed a second, 64 in flight, workers at both replicas."""
-        pushes = Pushes()
-        workers = [
-            RawSession(self.stubs[number % 2], self.bench.name("worker"), pushes.on_frame)
-            for number in range(8)
-        ]
-        await asyncio.gather(*(link.open(["work"], slots=16) for link in workers))
-        submitter = RawSession(self.stubs[0], self.bench.name("submitter"), pushes.on_frame)
-        await submitter.open(["none"], role=2)
-        each = self.times(60)
+        self.report.heading("rate, 64 in flight, submitted on a stream, workers at both replicas")
+        ratio = await measure_rate(
+            self.bench, self.stubs, self.echo, self.report, self.times(60)
+        )
+        self.report.aim("tasks / echoes", ratio, 0.8, at_least=True)
 
-        async def submit(_caller: int) -> None:
-            name = self.bench.name("rated")
-            _, completion = pushes.expect(name)
-            task = task_pb2.Task(task_id=name, required_capabilities=["work"])
-            frame = session_client_pb2.CreateFrame(tasks=[task])
-            submitter.send(session_client_pb2.ClientFrame(create=frame))
-            await completion
+    async def one(_caller: int) -> None:
+            await submit(submitter, pushes, self.bench.name("rated"))
 
         echoes = tasks = 0.0
         for _ in range(4):
@@ -130,7 +121,7 @@ class Replicated:
             await crowd(64, each, lambda _: self.echo.call())
             echoes += time.perf_counter() - before
             before = time.perf_counter()
-            await crowd(64, each, submit)
+            await crowd(64, each, one)
             tasks += time.perf_counter() - before
         done = 4 * 64 * each
         self.report.heading("rate, 64 in flight, submitted on a stream, workers at both replicas")
@@ -194,7 +185,6 @@ class Replicated:
         """C2, C4, C6 and N3: 50 events a second, whatever the answers take."""
         pushes = Pushes()
         alerts: asyncio.Queue[float] = asyncio.Queue()
-        changes: asyncio.Queue[float] = asyncio.Queue()
 
         def on_alert(_session: RawSession, frame: ServerFrame) -> None:
             if frame.WhichOneof("frame") == "blocker_alert":
@@ -208,7 +198,7 @@ class Replicated:
         boss = RawSession(self.stubs[1], self.bench.name("boss"), on_alert)
         await boss.open([], role=2)
         notifier, stuck = await self.bench.swarms(2)
-        watching = await self._watch(notifier, changes)
+        changes, watching = await watch_status(self.notify[1], notifier)
         total = self.times(1000)
         tasks = await self.bench.manual_tasks(total)
         claimers = await self.bench.swarms(100)
@@ -261,24 +251,6 @@ class Replicated:
             found = Latency.of(latencies[name])
             self.report.figure(name, found)
             self.report.aim(f"{name} p99, ms ({row})", found.p99, aim)
-
-    async def _watch(self, swarm_id: str, seen: asyncio.Queue[float]) -> asyncio.Task[None]:
-        """Watch at the second replica what is reported at the first one."""
-        watch = self.notify[1].WatchStatus(notify_service_pb2.WatchStatusRequest())
-        listening = asyncio.Event()
-
-        async def follow() -> None:
-            async for response in watch:
-                for event in response.events:
-                    kind = event.WhichOneof("event")
-                    if kind == "snapshot_end":
-                        listening.set()
-                    elif kind == "changed" and event.changed.swarm_id == swarm_id:
-                        seen.put_nowait(time.perf_counter())
-
-        follower = asyncio.create_task(follow())
-        await listening.wait()
-        return follower
 
 
 async def _run(kind: Callable[[int, float], Awaitable[None]], number: int, due: float) -> None:

@@ -11,7 +11,6 @@ from infrafabric.v1 import coordinator_claim_pb2 as claim_pb
 from infrafabric.v1 import coordinator_task_pb2 as task_pb
 from infrafabric.v1 import (
     notify_service_pb2,
-    session_client_pb2,
     status_pb2,
     task_pb2,
     witness_service_pb2,
@@ -21,7 +20,7 @@ from infrafabric.v1.notify_service_pb2_grpc import NotifyServiceStub
 from infrafabric.v1.session_server_pb2 import ServerFrame
 from infrafabric.v1.witness_service_pb2_grpc import WitnessServiceStub
 from tests.benchmarks.controls import Disk, Echo
-from tests.benchmarks.fabric import Bench, Pushes, RawSession
+from tests.benchmarks.fabric import Bench, Pushes, RawSession, measure_rate, watch_status
 from tests.benchmarks.measuring import (
     Latency,
     Report,
@@ -162,22 +161,14 @@ class Run:
 
     async def rate(self) -> None:
         """Tasks submitted and completed a second, 64 in flight, submitted on a stream."""
-        pushes = Pushes()
-        workers = [
-            RawSession(self.stub, self.bench.name("worker"), pushes.on_frame) for _ in range(8)
-        ]
-        await asyncio.gather(*(link.open(["work"], slots=16) for link in workers))
-        submitter = RawSession(self.stub, self.bench.name("submitter"), pushes.on_frame)
-        await submitter.open(["none"], role=2)
-        each = self.times(60)
+        self.report.heading("rate, 64 in flight, submitted on a stream")
+        ratio = await measure_rate(
+            self.bench, [self.stub], self.echo, self.report, self.times(60)
+        )
+        self.report.aim("tasks / echoes", ratio, 0.9, at_least=True)
 
-        async def submit(_caller: int) -> None:
-            name = self.bench.name("rated")
-            _, completion = pushes.expect(name)
-            task = task_pb2.Task(task_id=name, required_capabilities=["work"])
-            frame = session_client_pb2.CreateFrame(tasks=[task])
-            submitter.send(session_client_pb2.ClientFrame(create=frame))
-            await completion
+    async def one(_caller: int) -> None:
+            await submit(submitter, pushes, self.bench.name("rated"))
 
         echo_time = whole_time = 0.0
         for _ in range(4):
@@ -185,7 +176,7 @@ class Run:
             await crowd(64, each, lambda _: self.echo.call())
             echo_time += time.perf_counter() - before
             before = time.perf_counter()
-            await crowd(64, each, submit)
+            await crowd(64, each, one)
             whole_time += time.perf_counter() - before
         count = 4 * 64 * each
         self.report.heading("rate, 64 in flight, submitted on a stream")
@@ -198,22 +189,8 @@ class Run:
 
     async def notifications(self) -> None:
         """A status change to a watcher, and what it costs the caller."""
-        seen: asyncio.Queue[float] = asyncio.Queue()
-        watch = self.notify.WatchStatus(notify_service_pb2.WatchStatusRequest())
         swarm_id = self.bench.name("notifier")
-        listening = asyncio.Event()
-
-        async def follow() -> None:
-            async for response in watch:
-                for event in response.events:
-                    kind = event.WhichOneof("event")
-                    if kind == "snapshot_end":
-                        listening.set()
-                    elif kind == "changed" and event.changed.swarm_id == swarm_id:
-                        seen.put_nowait(time.perf_counter())
-
-        follower = asyncio.create_task(follow())
-        await listening.wait()
+        seen, follower = await watch_status(self.notify, swarm_id)
         latencies: list[float] = []
         spent = 0.0
         statuses = (status_pb2.STATUS_BUSY, status_pb2.STATUS_IDLE)
@@ -237,7 +214,6 @@ class Run:
         rounds = self.times(500)
         echoes, _ = await alternate(rounds, self.echo.call, report)
         follower.cancel()
-        watch.cancel()
         echo, change = Latency.of(echoes), Latency.of(latencies)
         self.report.heading("notify")
         self.report.figure("bare unary echo", echo)
