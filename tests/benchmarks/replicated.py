@@ -25,7 +25,7 @@ from infrafabric_server.bus.nats import NatsBus
 from tests.benchmarks.controls import Disk, Echo
 from tests.benchmarks.etcd import Bare
 from tests.benchmarks.fabric import Bench, Pushes, RawSession, measure_rate, watch_status
-from tests.benchmarks.measuring import Latency, Report, alternate, crowd, timed
+from tests.benchmarks.measuring import Latency, Report, alternate, timed
 from tests.harness.cluster import Cluster
 
 # Members of etcd, by the name of the part.
@@ -107,28 +107,8 @@ class Replicated:
     async def rate(self) -> None:
         """Tasks submitted and completed a second, 64 in flight, workers at both replicas."""
         self.report.heading("rate, 64 in flight, submitted on a stream, workers at both replicas")
-        ratio = await measure_rate(
-            self.bench, self.stubs, self.echo, self.report, self.times(60)
-        )
+        ratio = await measure_rate(self.bench, self.stubs, self.echo, self.report, self.times(60))
         self.report.aim("tasks / echoes", ratio, 0.8, at_least=True)
-
-    async def one(_caller: int) -> None:
-            await submit(submitter, pushes, self.bench.name("rated"))
-
-        echoes = tasks = 0.0
-        for _ in range(4):
-            before = time.perf_counter()
-            await crowd(64, each, lambda _: self.echo.call())
-            echoes += time.perf_counter() - before
-            before = time.perf_counter()
-            await crowd(64, each, one)
-            tasks += time.perf_counter() - before
-        done = 4 * 64 * each
-        self.report.heading("rate, 64 in flight, submitted on a stream, workers at both replicas")
-        self.report.figure("echoes a second", f"{done / echoes:.0f}")
-        self.report.figure("tasks submitted, pushed and completed a second", f"{done / tasks:.0f}")
-        self.report.aim("tasks / echoes", echoes / tasks, 0.8, at_least=True)
-        await asyncio.gather(*(link.close() for link in [*workers, submitter]))
 
     async def pushes_across(self) -> None:
         """A push to a session at the other replica, with 1,000 sessions over both.

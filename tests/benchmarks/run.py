@@ -162,30 +162,8 @@ class Run:
     async def rate(self) -> None:
         """Tasks submitted and completed a second, 64 in flight, submitted on a stream."""
         self.report.heading("rate, 64 in flight, submitted on a stream")
-        ratio = await measure_rate(
-            self.bench, [self.stub], self.echo, self.report, self.times(60)
-        )
+        ratio = await measure_rate(self.bench, [self.stub], self.echo, self.report, self.times(60))
         self.report.aim("tasks / echoes", ratio, 0.9, at_least=True)
-
-    async def one(_caller: int) -> None:
-            await submit(submitter, pushes, self.bench.name("rated"))
-
-        echo_time = whole_time = 0.0
-        for _ in range(4):
-            before = time.perf_counter()
-            await crowd(64, each, lambda _: self.echo.call())
-            echo_time += time.perf_counter() - before
-            before = time.perf_counter()
-            await crowd(64, each, one)
-            whole_time += time.perf_counter() - before
-        count = 4 * 64 * each
-        self.report.heading("rate, 64 in flight, submitted on a stream")
-        self.report.figure("echoes a second", f"{count / echo_time:.0f}")
-        self.report.figure(
-            "tasks submitted, pushed and completed a second", f"{count / whole_time:.0f}"
-        )
-        self.report.aim("tasks / echoes", echo_time / whole_time, 0.9, at_least=True)
-        await asyncio.gather(*(link.close() for link in [*workers, submitter]))
 
     async def notifications(self) -> None:
         """A status change to a watcher, and what it costs the caller."""
