@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -17,11 +17,14 @@ from infrafabric_cli.settings import PLACES, Flags, with_settings
 if TYPE_CHECKING:
     from infrafabric_server.config import Settings
     from infrafabric_server.transfer.dumpfile import Summary
+    from infrafabric_server.witness.models import Sealed
 
 app = typer.Typer(no_args_is_help=True)
 
 Config = Annotated[Path | None, typer.Option(metavar="FILE", help="TOML file with settings.")]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The dump.")]
+ResultT = TypeVar("ResultT")
+
 # With `migrate`, the two places take the place of these.
 _ACCESS = tuple(name for name in PLACES if name not in ("data", "store"))
 
@@ -114,6 +117,36 @@ def migrate(
     _report(_run(work()), done, json_output=json_output)
 
 
+@app.command("restore-log")
+@with_settings(PLACES)
+def restore_log(flags: Flags, config: Config = None, json_output: Json = False) -> None:
+    """Put a witness log that NATS lost back into its stream, from a replica's --data.
+
+    Stop every server first. The copy is checked, and must go as far as the
+    store says that the log was sealed: take the longest that `infrafabric
+    witness verify --data` finds. What the stream has already stays.
+    """
+    chosen = settings.load(flags, config)
+    if not chosen.shared:
+        complain("store, bus: a fabric in a folder has no log in NATS; give --store and --bus")
+        raise typer.Exit(ExitCode.USAGE)
+
+    async def work() -> "Sealed | None":
+        from infrafabric_server.transfer.lost_log import put_back  # noqa: PLC0415
+        from infrafabric_server.transfer.opening import cluster_of  # noqa: PLC0415
+
+        async with cluster_of(chosen, os.environ) as place:
+            return await put_back(chosen.data, place)
+
+    sealed = _run(work())
+    entries, head = (0, "") if sealed is None else (sealed.sequence, sealed.hash)
+    if json_output:
+        print_json({"entries": entries, "hash": head})
+    else:
+        say(f"the log of {_name(chosen)} is that of {chosen.data}")
+        say(f"{entries} witness entries, the last one with the hash {head}")
+
+
 def _end(place: str, flags: Flags, config: Path | None) -> "Settings":
     if _is_folder(place):
         return settings.load({"data": place, "store": "sqlite", "bus": "local"}, None, alone=True)
@@ -128,7 +161,7 @@ def _name(chosen: "Settings") -> str:
     return str(chosen.etcd_address()) if chosen.shared else str(chosen.data)
 
 
-def _run(work: "Coroutine[Any, Any, Summary]") -> "Summary":
+def _run(work: Coroutine[Any, Any, ResultT]) -> ResultT:
     from infrafabric_server.bus.address import BusRefusedError  # noqa: PLC0415
     from infrafabric_server.logs import configure_logs  # noqa: PLC0415
     from infrafabric_server.store.protocol import (  # noqa: PLC0415

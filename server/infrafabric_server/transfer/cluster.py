@@ -8,8 +8,9 @@ from infrafabric_server.store.protocol import KeyValue, StoreRefused
 from infrafabric_server.transfer import stream_log
 from infrafabric_server.transfer.dumpreader import Dump
 from infrafabric_server.transfer.revisions import Renumber, moved
-from infrafabric_server.witness.models import Entry
+from infrafabric_server.witness.models import Entry, Sealed
 from infrafabric_server.witness.stream import LogStream
+from infrafabric_server.witness.waiting import SEALED, read_sealed
 
 # A server keeps one of these on a lease: the leader's key as long as it runs.
 _SIGNS_OF_LIFE = ("leader/", "sessions/")
@@ -45,15 +46,23 @@ class Cluster:
     Args:
         fabric: the prefix.
         log: the stream with its witness log; whoever made it closes it.
+
+    Attributes:
+        log: that stream.
     """
 
     def __init__(self, fabric: Fabric, log: LogStream) -> None:
         self._fabric = fabric
-        self._log = log
+        self.log = log
 
     async def source(self) -> ClusterSource:
         """See Place."""
-        return ClusterSource(self._fabric, self._log, await self._fabric.revision())
+        return ClusterSource(self._fabric, self.log, await self._fabric.revision())
+
+    async def sealed(self) -> Sealed | None:
+        """Return how far the log went at least, as the store has it. Raises StoreError."""
+        value = await self._fabric.value(SEALED)
+        return None if value is None else read_sealed(value)
 
     async def check_unused(self) -> None:
         """See Place."""
@@ -77,7 +86,7 @@ class Cluster:
         continued, and one that goes on after it is kept.
         """
         entries = dump.entries()
-        head, more = await stream_log.going_on(self._log, entries)
+        head, more = await stream_log.going_on(self.log, entries)
         # What is decided from now on was decided later than all that is in the log.
         newest = max(dump.header.revision, head.revision if head and more else 0)
         renumber = await self._fabric.begin(newest)
@@ -85,7 +94,7 @@ class Cluster:
             # What is named in a value was changed before the value was, or with it.
             changes = [(kv.key, moved(kv.key, kv.value, renumber)) for kv in dump.kvs_at(places)]
             renumber.add(revision, await self._fabric.put(changes))
-        await stream_log.extend(self._log, entries)
+        await stream_log.extend(self.log, entries)
         await self._fabric.finish(renumber)
         return renumber
 

@@ -29,7 +29,7 @@ from typing import Any, BinaryIO, Self
 
 from infrafabric_server.store.protocol import KeyValue
 from infrafabric_server.witness.chain import GENESIS, link_hash
-from infrafabric_server.witness.models import Entry
+from infrafabric_server.witness.models import Entry, Sealed
 
 NAME = "infrafabric-dump"
 VERSION = 1
@@ -60,6 +60,34 @@ class Summary:
     leased: int = 0
     entries: int = 0
     head: str = GENESIS
+
+
+class Ending:
+    """Tells whether a witness log goes as far as its fabric has it.
+
+    Args:
+        sealed: an entry that must be in it; None for a log that was never written.
+    """
+
+    def __init__(self, sealed: Sealed | None) -> None:
+        self._sealed = sealed
+        self._missing = sealed is not None
+        self._last = 0
+
+    def add(self, entry: Entry) -> None:
+        """Take the next entry."""
+        self._last = entry.sequence
+        if self._missing and self._sealed == Sealed(sequence=entry.sequence, hash=entry.hash):
+            self._missing = False
+
+    def check(self) -> None:
+        """Raise ChainBrokenError when the log is over and that entry was not in it."""
+        if self._missing and self._sealed is not None:
+            raise ChainBrokenError(
+                f"the witness log goes up to entry {self._last}, and entry {self._sealed.sequence} "
+                f"with the hash {self._sealed.hash} was sealed: bring back the log that was there; "
+                "of replicas, `infrafabric store restore-log` takes it from a folder"
+            )
 
 
 class DumpWriter:
@@ -117,7 +145,7 @@ class DumpWriter:
 
     def entry(self, entry: Entry) -> None:
         """Write the next entry of the witness log. Raises ChainBrokenError."""
-        _check_link(entry, self._entries, self._head)
+        check_link(entry, self._entries, self._head)
         self._entries, self._head = entry.sequence, entry.hash
         self._line({"body": entry.body, "hash": entry.hash})
 
@@ -171,7 +199,8 @@ def sync_directory(path: Path) -> None:
         os.close(number)
 
 
-def _check_link(entry: Entry, sequence: int, head: str) -> None:
+def check_link(entry: Entry, sequence: int, head: str) -> None:
+    """Raise ChainBrokenError unless `entry` follows the one with this sequence and hash."""
     expected = sequence + 1
     linked = entry.sequence == expected and entry.previous_hash == head
     if not linked or link_hash(head, entry.body) != entry.hash:

@@ -32,6 +32,13 @@ async def place_of(settings: Settings, environ: Mapping[str, str]) -> AsyncItera
         async with Folder(settings.data) as folder:
             yield folder
         return
+    async with cluster_of(settings, environ) as cluster:
+        yield cluster
+
+
+@asynccontextmanager
+async def cluster_of(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[Cluster]:
+    """Yield the place of `settings` that name etcd and NATS; see `place_of`."""
     access = settings.nats_access(environ)
     etcd = Fabric(settings.etcd_address(), settings.etcd_access(environ))
     bus = await NatsBus.open(settings.bus, access, name="infrafabric store")

@@ -7,11 +7,12 @@ from datetime import datetime
 from pathlib import Path
 
 from infrafabric_server.store.protocol import KeyValue, StoreRefused
-from infrafabric_server.transfer.dumpfile import DumpWriter, Header, Summary
+from infrafabric_server.transfer.dumpfile import DumpWriter, Ending, Header, Summary
 from infrafabric_server.transfer.dumpreader import Dump
 from infrafabric_server.transfer.places import Place, Source
 from infrafabric_server.transfer.revisions import Renumber, same
-from infrafabric_server.witness.models import Entry
+from infrafabric_server.witness.models import Entry, Sealed
+from infrafabric_server.witness.waiting import SEALED, read_sealed
 
 
 async def dump(source: Source, path: Path, now: datetime) -> Summary:
@@ -19,13 +20,19 @@ async def dump(source: Source, path: Path, now: datetime) -> Summary:
 
     Raises:
         StoreError: the fabric cannot be read.
-        DumpError: the file cannot be written, or the chain of the witness log is broken.
+        DumpError: the file cannot be written, or the witness log is broken or cut off.
     """
     with DumpWriter(path, Header(source.revision, now, source.kind)) as writer:
+        sealed: Sealed | None = None
         async for kv in source.kvs():
             writer.key(kv)
+            if kv.key == SEALED:
+                sealed = read_sealed(kv.value)
+        ending = Ending(sealed)
         async for entry in _decided(source):
             writer.entry(entry)
+            ending.add(entry)
+        ending.check()
         return writer.finish()
 
 

@@ -12,7 +12,7 @@ from infrafabric_server.witness.outbox import PREFIX
 
 # Up to where the log goes. Beside the outbox, so that one read or watch shows both at one
 # revision: what is gone from the outbox then is in the log up to there.
-_SEALED = "outbox.sealed"
+SEALED = "outbox.sealed"
 # Where both are.
 BOTH = "outbox"
 _PAGE = 10_000
@@ -46,14 +46,14 @@ async def read_outbox(store: Store) -> OutboxState:
             drafts = (kv for kv in found if kv.key.startswith(PREFIX))
             return OutboxState(
                 sorted(drafts, key=lambda kv: (kv.mod_revision, kv.key)),
-                next((_read(kv) for kv in found if kv.key == _SEALED), None),
+                next((read_sealed(kv.value) for kv in found if kv.key == SEALED), None),
                 revision,
             )
 
 
 def put_sealed(sealed: Sealed) -> Put:
     """Return the operation that says how far the log goes, for where drafts are removed."""
-    return Put(_SEALED, sealed.model_dump_json())
+    return Put(SEALED, sealed.model_dump_json())
 
 
 class Waiting:
@@ -98,8 +98,8 @@ class Waiting:
             return
         self._revision = batch.revision
         for event in batch.events:
-            if event.key == _SEALED:
-                self._know(None if event.kv is None else _read(event.kv))
+            if event.key == SEALED:
+                self._know(None if event.kv is None else read_sealed(event.kv.value))
             elif event.kv is None:
                 self._kvs.pop(event.key, None)
             elif event.key.startswith(PREFIX):
@@ -136,9 +136,9 @@ class Waiting:
         self.settled.advance(self._revision if first is None else first.mod_revision - 1)
 
 
-def _read(kv: KeyValue) -> Sealed | None:
-    # Nobody but a sealer writes it; one by hand must stop nothing.
+def read_sealed(value: str) -> Sealed | None:
+    """Return how far the log went; None when the key was written by hand, which stops nothing."""
     try:
-        return Sealed.model_validate_json(kv.value)
+        return Sealed.model_validate_json(value)
     except ValueError:
         return None

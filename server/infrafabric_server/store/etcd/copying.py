@@ -73,6 +73,11 @@ class Fabric:
             if page.kvs:
                 span = Span(page.kvs[-1].key + b"\0", span.end)
 
+    async def value(self, key: str) -> str | None:
+        """Return the value of one key; None without it."""
+        found = (await self._range(pb.RangeRequest(key=self._empty.key(key)))).kvs
+        return found[0].value.decode() if found else None
+
     async def in_use(self, prefixes: Sequence[str]) -> str:
         """Return a key under one of `prefixes` that lives on a lease; "" without one."""
         for prefix in prefixes:
