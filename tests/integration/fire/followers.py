@@ -84,12 +84,16 @@ class WatchFollower:
 
 
 async def catch_up(follower: Follower, last: str) -> None:
-    """Read until the text `last`, and resume whenever the stream ended for slowness."""
+    """Read until the text `last`, and resume whenever the stream ended for slowness.
+
+    On a slow machine a connection is silent for so long that the server takes it for gone.
+    """
     while last not in follower.texts[-1:]:
         try:
             await follower.read()
         except grpc.aio.AioRpcError as error:
-            if not isinstance(from_rpc_error(error), QueueOverflow):
+            if isinstance(from_rpc_error(error), QueueOverflow):
+                follower.overflows += 1
+            elif error.details() != "ping timeout":
                 raise
-            follower.overflows += 1
             await follower.begin()
