@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from tests.integration.fire.disk import Disk
@@ -19,17 +20,21 @@ class SpoiledDisk:
     disk: Disk
     domain: str = "disk"
     seconds: tuple[float, float] = (0.5, 3.0)
-    _chosen: Server | None = field(default=None, init=False)
+    _spoiled: Server | None = field(default=None, init=False)
 
     async def inject(self, chance: random.Random) -> str:
         """Spoil it."""
-        self._chosen = chance.choice(self.servers)
-        # One that is down at the moment gets a sound disk with its next start.
-        if self._chosen.process.running:
-            self.disk.spoil(self._chosen.process)
-        return self._chosen.name
+        server = chance.choice(self.servers)
+        if not server.process.running:
+            return f"{server.name} is down: nothing"
+        self.disk.spoil(server.process)
+        self._spoiled = server
+        return server.name
 
     async def heal(self) -> None:
         """Make room."""
-        if self._chosen is not None and self._chosen.process.running:
-            self.disk.repair(self._chosen.process)
+        server, self._spoiled = self._spoiled, None
+        if server is not None:
+            # One that was started again since has no limits.
+            with suppress(ProcessLookupError):
+                self.disk.repair(server.process)
