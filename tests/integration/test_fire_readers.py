@@ -111,4 +111,4 @@ async def test_c4_n10_readers_that_never_read_are_bounded_and_miss_nothing(
     texts = [text(number) for number in range(ROUNDS * TEXTS)]
     for follower in (*idle, *stalled):
         assert follower.texts == texts
-        assert follower.overflows == isinstance(follower, SessionFollower)
+        assert follower.cuts or follower.overflows == isinstance(follower, SessionFollower)

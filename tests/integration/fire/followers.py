@@ -21,6 +21,7 @@ class Follower(Protocol):
 
     texts: list[str]
     overflows: int
+    cuts: int
 
     async def begin(self) -> None:
         """Open the stream, or resume it, and read its first message."""
@@ -35,6 +36,7 @@ class SessionFollower:
     def __init__(self, channel: grpc.aio.Channel, swarm_id: str) -> None:
         self.texts: list[str] = []
         self.overflows = 0
+        self.cuts = 0
         self._stub = CoordinatorServiceStub(channel)
         self._opening = OpenFrame(swarm_id=swarm_id)
 
@@ -63,6 +65,7 @@ class WatchFollower:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.texts: list[str] = []
         self.overflows = 0
+        self.cuts = 0
         self._stub = NotifyServiceStub(channel)
         self._cursor = ""
 
@@ -94,6 +97,8 @@ async def catch_up(follower: Follower, last: str) -> None:
         except grpc.aio.AioRpcError as error:
             if isinstance(from_rpc_error(error), QueueOverflow):
                 follower.overflows += 1
-            elif error.details() != "ping timeout":
+            elif error.details() == "ping timeout":
+                follower.cuts += 1
+            else:
                 raise
             await follower.begin()
