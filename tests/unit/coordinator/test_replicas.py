@@ -34,6 +34,16 @@ async def cluster() -> AsyncIterator[Cluster]:
         yield running
 
 
+async def claim_unseen(cluster: Cluster) -> None:
+    """Let `s` claim `t` at anna, which bert does not see."""
+    anna = cluster["anna"].fabric
+    await anna.coordinator.register_swarm("s")
+    await anna.create(new_task("t", dispatch=Dispatch.MANUAL))
+    await cluster.settled()
+    cluster["bert"].fall_behind()
+    await anna.coordinator.claim_task("s", "t")
+
+
 async def test_c4_a_task_reaches_a_session_at_another_replica_at_once(cluster: Cluster) -> None:
     for creator, place in (("anna", "bert"), ("bert", "anna")):
         link = await cluster[place].fabric.join(f"at-{place}", {place})
@@ -304,11 +314,7 @@ async def test_c3_a_deregistration_gives_back_what_its_replica_has_not_seen(
     cluster: Cluster,
 ) -> None:
     anna, bert = cluster["anna"].fabric, cluster["bert"].fabric
-    await anna.coordinator.register_swarm("s")
-    await anna.create(new_task("t", dispatch=Dispatch.MANUAL))
-    await cluster.settled()
-    cluster["bert"].fall_behind()
-    await anna.coordinator.claim_task("s", "t")
+    await claim_unseen(cluster)
     given_back = await cluster["bert"].behind(bert.coordinator.registration.deregister("s"))
     assert given_back == ["t"]
     await cluster.settled()
@@ -396,12 +402,8 @@ async def test_n10_broadcasts_reach_the_sessions_of_all_replicas_in_the_order_of
 async def test_w1_a_message_that_only_looked_stale_is_not_counted_as_fenced(
     cluster: Cluster,
 ) -> None:
-    anna, bert = cluster["anna"].fabric, cluster["bert"].fabric
-    await anna.coordinator.register_swarm("s")
-    await anna.create(new_task("t", dispatch=Dispatch.MANUAL))
-    await cluster.settled()
-    cluster["bert"].fall_behind()
-    await anna.coordinator.claim_task("s", "t")
+    bert = cluster["bert"].fabric
+    await claim_unseen(cluster)
     claims = bert.coordinator.claims
     done = second_look(
         lambda: claims.complete("s", "t", 1, result_json="{}", cost_micros=0),
