@@ -211,6 +211,7 @@ class Cluster:
         serving = self._serving.pop(name)
         serving.cancel()
         await asyncio.wait((serving,))
+        await replica.fabric.mirror.close()
         return replica
 
     def awake(self) -> list[Replica]:

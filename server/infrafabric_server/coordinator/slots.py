@@ -108,7 +108,9 @@ class Slots:
         assert claimed.claim is not None
         swarm_id = claimed.claim.swarm_id
         entry = self._view.entry(swarm_id)
-        seen = {} if entry is None else entry.value.claims
+        # An account may be shown before claims that it has had for long.
+        whole = entry is not None and entry.mod_revision <= self._records.mirror.revision
+        seen = entry.value.claims if entry is not None and whole else {}
         claims = {
             task_id: noted
             for task_id, noted in state.claims.items()
@@ -122,8 +124,8 @@ class Slots:
     def _is_over(self, swarm_id: str, task_id: str, attempt: int, *, shown: bool) -> bool:
         """Tell whether a claim takes a slot no more; one that the views do not show yet does.
 
-        `shown` tells whether the view of the accounts has it. Claim and account are written at
-        one revision: then the view of the tasks has it, too, unless it failed or was archived.
+        `shown` tells whether the views hold all up to an account that has it. Then they show the
+        claim, too, unless it failed or was archived: it is written with the account.
         """
         task = self._records.tasks.get(task_id)
         if task is None or task.attempt < attempt:

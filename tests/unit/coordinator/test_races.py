@@ -67,6 +67,10 @@ class Crowd:
         # What swarms gave back or did not want: they may not be given it again.
         self.unwanted: set[tuple[str, str]] = set()
 
+    def home(self, _swarm_id: str) -> Fabric:
+        """Return where the session of a swarm is."""
+        return self.fabric
+
     async def act(self) -> None:
         """Do something, which may be refused."""
         live = [task for _, task in self.fabric.coordinator.tasks.items() if not task.state.ended]
@@ -84,7 +88,7 @@ class Crowd:
 
     async def come_or_go(self, swarm_id: str) -> None:
         link = self.links.get(swarm_id)
-        sessions = self.fabric.coordinator.sessions
+        sessions = self.home(swarm_id).coordinator.sessions
         what = self.chance.choice(["join", "join", "cut", "gone", "expire", "close", "deregister"])
         if what == "join":
             await self.join(swarm_id)
@@ -147,7 +151,8 @@ class Crowd:
                 await coordinator.claims.claim(swarm_id, task.task_id, epoch)
             case _ if link is not None:
                 self.unwanted.add((swarm_id, task.task_id))
-                await coordinator.placing.decline(link, task.task_id, 0)
+                placing = self.home(swarm_id).coordinator.placing
+                await placing.decline(link, task.task_id, 0)
 
     async def work(self, swarm_id: str, task: Task) -> None:
         link = self.links.get(swarm_id)
@@ -180,7 +185,8 @@ class Crowd:
                 await coordinator.endings.cancel(task.task_id, "enough")
             case _ if link is not None:
                 self.unwanted.add((swarm_id, task.task_id))
-                await coordinator.placing.decline(link, task.task_id, task.attempt)
+                placing = self.home(swarm_id).coordinator.placing
+                await placing.decline(link, task.task_id, task.attempt)
 
     async def calm_down(self) -> None:
         """Let streams that ended go, and let all make up their minds about offers."""
