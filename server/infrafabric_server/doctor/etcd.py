@@ -6,8 +6,8 @@ import ssl
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
-from google.protobuf.message import Message
 from grpc import aio
 
 from infrafabric_server.clock import Clock
@@ -89,14 +89,15 @@ async def _asked(subject: Subject, check: Awaitable[list[Finding]]) -> list[Find
 async def _member(look: Look, endpoint: str) -> tuple[list[Finding], pb.StatusResponse | None]:
     subject = Subject(f"etcd {endpoint}")
     connection = _connection(look, [endpoint])
+    key = Layout(look.address.prefix).origin
     try:
         status = await connection.read(rpc.STATUS, pb.StatusRequest())
         found = [
             versions.etcd_version(subject, status.version),
             etcd_rules.leader(subject, status),
             etcd_rules.room(subject, status),
-            await _operations(subject, connection),
-            await _request_bytes(subject, connection),
+            await _operations(subject, connection, key),
+            await _request_bytes(subject, connection, key),
         ]
     except (StoreError, aio.AioRpcError) as error:
         why = details_of(error) if isinstance(error, aio.AioRpcError) else str(error)
@@ -108,39 +109,32 @@ async def _member(look: Look, endpoint: str) -> tuple[list[Finding], pb.StatusRe
     return found, status
 
 
-async def _operations(subject: Subject, connection: Connection) -> Finding:
-    # Two operations on one key are refused, but only after they were counted: nothing is written.
+async def _operations(subject: Subject, connection: Connection, key: bytes) -> Finding:
     request = pb.TxnRequest()
     for _ in range(TXN_OPS):
-        request.success.add().request_put.key = b"?"
+        request.success.add().request_range.key = key
     flag = f"--max-txn-ops={TXN_OPS}"
-    return await _limit(subject, connection, request, flag, Verdict.TOO_MANY)
+    return await _limit(subject, connection.call(rpc.TXN, request), flag, Verdict.TOO_MANY)
 
 
-async def _request_bytes(subject: Subject, connection: Connection) -> Finding:
-    # As above; it is the member's gRPC that counts these, before anybody else sees them.
-    request = pb.TxnRequest()
-    for value in (b"", bytes(REQUEST_BYTES + _OVERHEAD - _MARGIN)):
-        request.success.add().request_put.CopyFrom(pb.PutRequest(key=b"?", value=value))
+async def _request_bytes(subject: Subject, connection: Connection, key: bytes) -> Finding:
+    # No write: one of this size raises the alarm of a quota that it would exceed.
+    request = pb.RangeRequest(key=key + bytes(REQUEST_BYTES + _OVERHEAD - _MARGIN))
     flag = f"--max-request-bytes={REQUEST_BYTES}"
-    return await _limit(subject, connection, request, flag, Verdict.TOO_LARGE)
+    return await _limit(subject, connection.call(rpc.RANGE, request), flag, Verdict.TOO_LARGE)
 
 
-async def _limit(
-    subject: Subject, connection: Connection, request: Message, flag: str, refusal: Verdict
-) -> Finding:
+async def _limit(subject: Subject, asked: Awaitable[Any], flag: str, refusal: Verdict) -> Finding:
     check = flag.partition("=")[0].removeprefix("--")
     try:
-        assert isinstance(request, pb.TxnRequest)
-        await connection.call(rpc.TXN, request)
+        await asked
     except aio.AioRpcError as error:
         if verdict(error) is refusal:
             return subject.problem(
                 check, "too small for a board of 1,000 tasks", f"start the member with {flag}"
             )
-        if "duplicate key" not in details_of(error):
-            text = f"not known ({details_of(error)})"
-            return subject.note(check, text, "mend the rest first, and look again")
+        text = f"not known ({details_of(error)})"
+        return subject.note(check, text, "mend the rest first, and look again")
     return subject.ok(check, "large enough")
 
 

@@ -116,6 +116,13 @@ async def test_a_full_quota(tmp_path: Path, nats: Nats) -> None:
     assert found["etcd", "max-txn-ops"].level is Level.NOTE
 
 
+async def test_a_small_quota_is_not_exceeded_by_looking(tmp_path: Path, nats: Nats) -> None:
+    with Etcd(tmp_path, arguments=["--quota-backend-bytes=4000000"]) as etcd:
+        found = await looked(loaded(etcd.address(), nats.address, tmp_path))
+        assert etcd.control("alarm", "list") == ""
+    assert bad(found) == {("etcd", "version")}
+
+
 async def test_tls_on_both(tmp_path: Path) -> None:
     make_certificates(tmp_path)
     files = {
