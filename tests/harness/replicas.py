@@ -29,7 +29,7 @@ from infrafabric_server.fleet.presence import Presence
 from infrafabric_server.notify.notify import Notify
 from infrafabric_server.store.memory import MemoryStore
 from infrafabric_server.store.mirror import Mirror
-from infrafabric_server.store.protocol import Compare
+from infrafabric_server.store.protocol import Compare, StoreClosed
 from infrafabric_server.witness.outbox import Outbox
 from tests.contract.clock import SteppedClock
 from tests.harness.fabric import Fabric, running_fabric
@@ -147,9 +147,17 @@ class Cluster:
         ready: asyncio.Future[Replica] = asyncio.get_running_loop().create_future()
         line = line or Line(self.store)
         serving = self._serve(name, line, bus or End(self.hub), lead, ready)
-        self._serving[name] = self.group.create_task(serving)
+        self._serving[name] = self.group.create_task(self._until_killed(name, serving))
         self.replicas[name] = await ready
         return self.replicas[name]
+
+    async def _until_killed(self, name: str, serving: Awaitable[None]) -> None:
+        try:
+            await serving
+        except* StoreClosed:
+            # Whatever of it was at the store when it died.
+            if name in self.replicas:
+                raise
 
     async def _serve(
         self,

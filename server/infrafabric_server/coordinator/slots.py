@@ -24,15 +24,15 @@ class SlotsTakenError(Exception):
 
 
 class TakenSlots(BaseModel):
-    """Claims of a swarm, by task with attempt and mark; stored under `slots/<swarm_id>`.
+    """Claims of a swarm, each a task and an attempt; stored under `slots/<swarm_id>`.
 
-    Claims that are over stay until the next one is decided. The mark is never used again: the
-    same attempt may be claimed twice if the first claim was not written.
+    Claims that are over stay until the next one is decided. Their keys are never used again: two
+    replicas may claim the same attempt, and only one of these notes is to be taken away.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    claims: dict[str, tuple[int, str]] = {}
+    claims: dict[str, tuple[str, int]] = {}
 
 
 class Slots:
@@ -62,11 +62,11 @@ class Slots:
             return await self._records.commit(compares, writes, facts)
         assert claimed.claim is not None
         member = Member(tuple(compares), (*writes, *self._records.entries(facts)))
-        mark = secrets.token_hex(4)
+        mark = secrets.token_hex(8)
 
         def decide(state: TakenSlots) -> Decision[TakenSlots]:
             taken = self._with(state, claimed, mark)
-            return Decision(taken, member, lambda left, end: _settled(left, end, claimed, mark))
+            return Decision(taken, member, lambda left, end: _settled(left, end, mark))
 
         result = await self._folder.decide(claimed.claim.swarm_id, decide)
         await self._records.settle(result)
@@ -84,7 +84,7 @@ class Slots:
             assert task.claim is not None
             swarm_id = task.claim.swarm_id
             state = states.get(swarm_id) or self._view.get(swarm_id) or TakenSlots()
-            states[swarm_id] = self._with(state, task, secrets.token_hex(4))
+            states[swarm_id] = self._with(state, task, secrets.token_hex(8))
         compares = [compare for swarm_id in states for compare in self.unseen(swarm_id)]
         return compares, [self._view.put(swarm_id, state) for swarm_id, state in states.items()]
 
@@ -112,12 +112,12 @@ class Slots:
         whole = entry is not None and entry.mod_revision <= self._records.mirror.revision
         seen = entry.value.claims if entry is not None and whole else {}
         claims = {
-            task_id: noted
-            for task_id, noted in state.claims.items()
-            if not self._is_over(swarm_id, task_id, noted[0], shown=seen.get(task_id) == noted)
+            each: claim
+            for each, claim in state.claims.items()
+            if not self._is_over(swarm_id, *claim, shown=each in seen)
         }
-        claims[claimed.task_id] = (claimed.attempt, mark)
-        if not self._capacity.has_room(swarm_id, claims):
+        claims[mark] = (claimed.task_id, claimed.attempt)
+        if not self._capacity.has_room(swarm_id, {task_id for task_id, _ in claims.values()}):
             raise SlotsTakenError(f"{swarm_id} has no free slot")
         return TakenSlots(claims=claims)
 
@@ -135,9 +135,7 @@ class Slots:
         return task.claim is None or task.claim.swarm_id != swarm_id or task.claim.parked
 
 
-def _settled(state: TakenSlots, ended: TxnResult, claimed: Task, mark: str) -> TakenSlots:
-    if ended.succeeded or state.claims.get(claimed.task_id) != (claimed.attempt, mark):
+def _settled(state: TakenSlots, ended: TxnResult, mark: str) -> TakenSlots:
+    if ended.succeeded or mark not in state.claims:
         return state
-    return TakenSlots(
-        claims={name: each for name, each in state.claims.items() if name != claimed.task_id}
-    )
+    return TakenSlots(claims={each: claim for each, claim in state.claims.items() if each != mark})

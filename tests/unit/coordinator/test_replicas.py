@@ -479,7 +479,7 @@ async def test_c1_a_slot_that_was_noted_for_a_claim_that_failed_is_free(cluster:
     await anna.coordinator.register_swarm("s")
     board = [new_task(name, dispatch=Dispatch.MANUAL) for name in ("t", "u", "v")]
     await anna.create(*board)
-    noted = TakenSlots(claims={"t": (1, "mark"), "u": (1, "gone")})
+    noted = TakenSlots(claims={"one": ("t", 1), "two": ("u", 1)})
     await cluster.store.txn([], [Put("slots/s", noted.model_dump_json())])
     await cluster.settled()
     await anna.coordinator.endings.cancel("u", "enough")

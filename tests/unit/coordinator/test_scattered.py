@@ -53,8 +53,6 @@ class ScatteredCrowd(Crowd):
         self.cluster = cluster
         self._homes: dict[str, Fabric] = {}
         self._born = 0
-        self.leases: set[int] = set()
-        self.forgotten: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         super().__init__(next(iter(cluster.replicas.values())).fabric, chance)
 
@@ -91,17 +89,10 @@ class ScatteredCrowd(Crowd):
             token=token,
             role=self.chance.choice(ROLES),
         )
-        self.leases.add(link.lease)
         self.links[swarm_id], self._homes[swarm_id] = link, fabric
         for frame in await said(link):
             if isinstance(frame, Opened):
                 self.tokens[swarm_id] = frame.resume_token
-
-    async def come_or_go(self, swarm_id: str) -> None:
-        known = swarm_id in self.fabric.fleet.swarms
-        await super().come_or_go(swarm_id)
-        if known and swarm_id not in self.fabric.fleet.swarms:
-            self.forgotten.add(swarm_id)
 
     async def trouble(self) -> None:
         """Let something happen to a replica."""
@@ -160,8 +151,9 @@ class ScatteredCrowd(Crowd):
                 self.home(swarm_id).coordinator.sessions.detach(link)
                 del self.links[swarm_id]
         live = {link.lease for each in replicas for link in each.fabric.parts.links.live()}
-        for lease in self.leases - live:
-            await self.cluster.store.revoke(lease)
+        for kv in (await self.cluster.store.range("sessions/")).kvs:
+            if kv.lease not in live:
+                await self.cluster.store.revoke(kv.lease)
         for _ in range(3):
             await self.cluster.pass_time(1.1)
             for each in replicas:
@@ -176,20 +168,23 @@ class ScatteredCrowd(Crowd):
         await self.cluster.settled()
 
 
-async def history(cluster: Cluster) -> list[tuple[int, str, Task | None]]:
-    """Return every change of a task, in order."""
-    found = []
+async def history(cluster: Cluster) -> tuple[list[tuple[int, str, Task | None]], set[str]]:
+    """Return every change of a task, in order, and the swarms that were forgotten."""
+    found: list[tuple[int, str, Task | None]] = []
+    forgotten: set[str] = set()
     last = await cluster.store.revision()
     async with aclosing(cluster.store.watch("", 1)) as batches:
         async for batch in batches:
             for event in batch.events:
+                if event.key.startswith("swarms/") and event.kv is None:
+                    forgotten.add(event.key.removeprefix("swarms/"))
                 if event.key.startswith("tasks/"):
                     kv = event.kv
                     task = None if kv is None else Task.model_validate_json(kv.value)
                     found.append((batch.revision, event.key, task))
             if batch.revision >= last:
                 break
-    return found
+    return found, forgotten
 
 
 def check_history(changes: list[tuple[int, str, Task | None]]) -> None:
@@ -234,16 +229,16 @@ async def check_facts(cluster: Cluster, changes: list[tuple[int, str, Task | Non
     assert completed == Counter(done)
 
 
-def check_totals(crowd: ScatteredCrowd) -> None:
+def check_totals(cluster: Cluster, forgotten: set[str]) -> None:
     """N2: each completion is counted once in the status of who completed it, everywhere."""
-    for replica in crowd.cluster.replicas.values():
+    for replica in cluster.replicas.values():
         fabric = replica.fabric
         done: defaultdict[str, int] = defaultdict(int)
-        for _, task in fabric.coordinator.tasks.items():
+        for task in (entry.value for entry in fabric.coordinator.tasks.entries()):
             if task.state is TaskState.COMPLETED and task.last_end is not None:
                 done[task.last_end.swarm_id] += 1
         for swarm_id, status in fabric.fleet.statuses.items():
-            if swarm_id not in crowd.forgotten:
+            if swarm_id not in forgotten:
                 assert status.tasks_completed == done[swarm_id], swarm_id
                 assert status.cost_spent_micros == done[swarm_id], swarm_id
 
@@ -272,7 +267,7 @@ async def test_c1_c4_whatever_happens_to_replicas_nothing_is_forgotten_or_done_t
         await crowd.calm_down()
         for replica in cluster.replicas.values():
             check(replica.fabric, crowd.unwanted)
-        changes = await history(cluster)
+        changes, forgotten = await history(cluster)
         check_history(changes)
         await check_facts(cluster, changes)
-        check_totals(crowd)
+        check_totals(cluster, forgotten)
