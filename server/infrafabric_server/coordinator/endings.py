@@ -91,9 +91,15 @@ class Endings:
         await self._claims.lose(swarm_id, task_id, attempt, LossKind.SESSION_LOST, gone)
 
     async def swarm_left(self, swarm_id: str, task_id: str, attempt: int) -> None:
-        """Take a task from a swarm that was deregistered, unless it has come back."""
+        """Take a task from a swarm that was deregistered, unless it has come back.
+
+        Then it goes back all the same if it was bound to the session, which went with the swarm.
+        """
         gone = absent(self._records.fleet.swarms.key(swarm_id))
-        await self._claims.lose(swarm_id, task_id, attempt, LossKind.DEREGISTERED, gone)
+        lost = await self._claims.lose(swarm_id, task_id, attempt, LossKind.DEREGISTERED, gone)
+        task = self._records.tasks.get(task_id)
+        if lost is None and task is not None and task.claim and task.claim.expire_time is None:
+            await self.session_lost(swarm_id, task_id, attempt)
 
     async def withdraw_offer(self, task_id: str, swarm_id: str) -> None:
         """Take back the offer of a task to a swarm that does not want it."""

@@ -1,5 +1,6 @@
 """What must happen once in the fabric, while its leader freezes, dies and wakes up again."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -269,3 +270,22 @@ async def test_c11_a_drained_replica_hands_its_lead_and_its_sessions_over() -> N
         assert leaders[other].leading
         with pytest.raises(FabricError):
             cluster[other].fabric.coordinator.sessions.acknowledge(again, "t", 2)
+
+
+async def test_c3_who_was_forgotten_and_registers_again_holds_nothing(cluster: Cluster) -> None:
+    """C3: also when the replica that forgot it died before it gave its tasks back."""
+    await cluster["carl"].fabric.join("s", {"x"})
+    await cluster["carl"].fabric.create(new_task("t", needs={"x"}))
+    await cluster.settled()
+    cluster["anna"].line.freeze()
+    fleet = cluster["bert"].fabric.fleet
+    await cluster.store.txn([], [fleet.swarms.delete("s"), fleet.sessions.delete("s")])
+    await cluster["bert"].fabric.mirror.catch_up()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    cluster["anna"].line.hold_back()
+    cluster["anna"].line.thaw()
+    await cluster["bert"].fabric.coordinator.register_swarm("s")
+    cluster["anna"].come_along()
+    await cluster.settled()
+    assert cluster["bert"].fabric.task("t").state is TaskState.AVAILABLE
