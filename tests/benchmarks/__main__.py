@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.benchmarks import etcd, matching, replicated
+from tests.benchmarks import etcd, matching, replicated, sizing
 from tests.benchmarks.controls import Disk, Echo
 from tests.benchmarks.measuring import Report, timed
 from tests.benchmarks.run import Run
@@ -31,7 +31,7 @@ EMBEDDED: dict[str, Callable[[Run], Awaitable[None]]] = {
     "open100": lambda run: run.open_loop(100),
     "open1000": lambda run: run.open_loop(1000),
 }
-PARTS = (*EMBEDDED, "matching", "etcd", *replicated.SETUPS)
+PARTS = (*EMBEDDED, "matching", "etcd", *replicated.SETUPS, "sizing")
 
 
 async def _measure(scale: float, only: set[str]) -> int:
@@ -73,6 +73,8 @@ def main() -> int:
     for name, members in replicated.SETUPS.items():
         if not only or name in only:
             missed += replicated.main(members, options.scale)
+    if not only or "sizing" in only:
+        missed += sizing.main(options.scale)
     print(f"\n{missed} aims missed")
     return 0
 

@@ -52,6 +52,12 @@ class Program(ABC):
         self.log = directory / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """Process id; the process must have been started."""
+        assert self._process is not None
+        return self._process.pid
+
     @abstractmethod
     def command(self) -> list[str]:
         """Return the program and its arguments."""
