@@ -1,13 +1,15 @@
 """Which fault comes when: all of it from the seed."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tests.robustness.faults.fault import Fault
 
 # Between two faults that come one at a time, so that the fleet is at work when it is hit.
 _PAUSE = (0.3, 2.0)
+# The same where they overlap, for each thing that they are done to.
+_LONGER_PAUSE = (0.5, 6.0)
 # A part of the run in which faults come one at a time; in the rest several may overlap.
 _ALONE = 0.6
 
@@ -33,7 +35,7 @@ def schedule(faults: Mapping[str, Fault], seconds: float, chance: random.Random)
     begin = max([seconds * _ALONE, *(event.end for event in events)])
     for domain in sorted({fault.domain for fault in faults.values()}):
         among = {name: fault for name, fault in faults.items() if fault.domain == domain}
-        events += _in_turn(among, _shuffled(among, chance), begin, seconds, chance)
+        events += _in_turn(among, _LONGER_PAUSE, begin, seconds, chance)
     return sorted(events, key=lambda event: event.start)
 
 
@@ -41,21 +43,22 @@ def _one_at_a_time(
     faults: Mapping[str, Fault], seconds: float, chance: random.Random
 ) -> list[Event]:
     """Each fault once before any comes again."""
-    return _in_turn(faults, _shuffled(faults, chance), 0.0, seconds, chance)
+    return _in_turn(faults, _PAUSE, 0.0, seconds, chance)
 
 
 def _in_turn(
     faults: Mapping[str, Fault],
-    order: Sequence[str],
+    pause: tuple[float, float],
     begin: float,
     end: float,
     chance: random.Random,
 ) -> list[Event]:
+    order = _shuffled(faults, chance)
     events: list[Event] = []
     at = begin
     while order:
         for name in order:
-            at += chance.uniform(*_PAUSE)
+            at += chance.uniform(*pause)
             lasts = chance.uniform(*faults[name].seconds)
             if at + lasts > end:
                 return events

@@ -8,9 +8,13 @@ from hypothesis import strategies as st
 
 from tests.robustness.check import judge
 from tests.robustness.evidence import Evidence
+from tests.unit.robustness import planted_effects, planted_sights
 from tests.unit.robustness.clients import Clients
 from tests.unit.robustness.ideal import IdealFabric
-from tests.unit.robustness.planted import PLANTS, Plant
+from tests.unit.robustness.planting import Plant
+
+FAULTS = {fault.__name__ for fault in PLANTS}
+assert {*vars(planted_effects), *vars(planted_sights)} >= FAULTS
 
 # Enough for every kind of event to occur.
 STEPS = 150
