@@ -505,3 +505,42 @@ async def test_c1_a_replica_that_is_behind_does_not_try_a_full_swarm_without_end
     await creation
     await cluster.settled()
     assert anna.fabric.task("u").state is TaskState.AVAILABLE
+
+
+async def test_c7_a_request_that_is_repeated_at_another_replica_creates_one_board(
+    cluster: Cluster,
+) -> None:
+    board = [new_task("t", dispatch=Dispatch.MANUAL)]
+    answers = await asyncio.gather(
+        *(
+            cluster[name].fabric.coordinator.creation.create(board, "once")
+            for name in ("anna", "bert") * 5
+        )
+    )
+    assert len({tasks[0].task_id for tasks in answers}) == 1
+    with pytest.raises(FabricError) as caught:
+        other = [new_task("u", dispatch=Dispatch.MANUAL)]
+        await cluster["bert"].fabric.coordinator.creation.create(other, "once")
+    assert caught.value.reason is Reason.REQUEST_ID_REUSED
+
+
+async def test_u6_a_replica_that_fell_behind_the_history_goes_on_where_the_fabric_is(
+    cluster: Cluster,
+) -> None:
+    anna, bert = cluster["anna"].fabric, cluster["bert"].fabric
+    link = await bert.join("s", {"x"}, slots=2)
+    gone = await bert.join("gone", {"y"})
+    await anna.create(new_task("old", needs={"x"}), new_task("lost", needs={"y"}))
+    await cluster.settled()
+    cluster["bert"].fall_behind()
+    await anna.coordinator.endings.cancel("old", "enough")
+    await anna.coordinator.registration.deregister("gone")
+    await anna.create(new_task("new", needs={"x"}))
+    await cluster.store.compact(await cluster.store.revision())
+    cluster["bert"].come_along()
+    await cluster.settled()
+    assert link.working == {"new": 1}
+    assert not gone.live
+    assert anna.task("lost").state is TaskState.AVAILABLE
+    frames = await said(link)
+    assert [frame.task_id for frame in frames if isinstance(frame, Revoked)] == ["old"]
