@@ -518,8 +518,8 @@ async def test_c7_a_request_that_is_repeated_at_another_replica_creates_one_boar
         )
     )
     assert len({tasks[0].task_id for tasks in answers}) == 1
+    other = [new_task("u", dispatch=Dispatch.MANUAL)]
     with pytest.raises(FabricError) as caught:
-        other = [new_task("u", dispatch=Dispatch.MANUAL)]
         await cluster["bert"].fabric.coordinator.creation.create(other, "once")
     assert caught.value.reason is Reason.REQUEST_ID_REUSED
 
