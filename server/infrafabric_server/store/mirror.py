@@ -145,6 +145,8 @@ class Mirror:
         before = self.revision
         if self._question is None:
             self._question = asyncio.create_task(self._ask())
+            # Whoever asked may be gone by the time that the store refuses.
+            self._question.add_done_callback(lambda done: done.cancelled() or done.exception())
         await self.caught_up(await asyncio.shield(self._question))
         return self.revision > before
 
