@@ -16,6 +16,20 @@ def blocks(document: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", document, re.DOTALL)
 
 
+def dead_links(document: str, folder: Path) -> list[str]:
+    """Return the targets of a document in `folder` that are neither its headings nor files."""
+    headings = [
+        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)$", document, re.MULTILINE)
+    ]
+    targets: list[str] = re.findall(r"\]\(([^)]+)\)", document)
+    return [
+        target
+        for target in targets
+        if (target[1:] not in headings if target[0] == "#" else not (folder / target).exists())
+    ]
+
+
 def steps(transcript: str) -> list[tuple[str, list[str]]]:
     """Return each command of a console block, with the lines that it must print."""
     found = []

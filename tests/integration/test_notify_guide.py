@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.harness.documents import ROOT, blocks, shell, steps
+from tests.harness.documents import ROOT, blocks, dead_links, shell, steps
 from tests.harness.server import ServerProcess
 
 GUIDE = (ROOT / "docs" / "notify.md").read_text()
@@ -37,12 +37,4 @@ def test_d5_the_seven_sessions_are_those_of_the_demonstration() -> None:
 
 
 def test_d5_every_link_of_the_guide_leads_somewhere() -> None:
-    headings = [
-        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
-        for heading in re.findall(r"^#+ (.+)$", GUIDE, re.MULTILINE)
-    ]
-    for target in re.findall(r"\]\(([^)]+)\)", GUIDE):
-        if target.startswith("#"):
-            assert target[1:] in headings, target
-        else:
-            assert (ROOT / "docs" / target).exists(), target
+    assert dead_links(GUIDE, ROOT / "docs") == []
