@@ -206,11 +206,14 @@ class Sealer:
     async def _persist(self, step: Callable[[], Awaitable[ResultT]]) -> ResultT:
         """Repeat `step`, which may be repeated, until its disk lets it through."""
         delay = _FIRST_RETRY_SECONDS
+        told: set[str] = set()
         while True:
             try:
                 result = await step()
             except (StoreUnavailable, StoreFull) as error:
-                if delay == _FIRST_RETRY_SECONDS:
+                # The first reason may only be what the true one shows itself by.
+                if str(error) not in told:
+                    told.add(str(error))
                     self._logger.warning("sealing_waits", error=str(error), waiting=len(self))
                 await self._sleep(delay)
                 delay = min(2 * delay, _LAST_RETRY_SECONDS)
