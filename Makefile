@@ -11,7 +11,7 @@ bin := .venv/bin
 typescript := clients/typescript
 node_bin := node_modules/.bin
 python_sources := $(wildcard server clients/python tests demo)
-shell_sources := .ci/run $(wildcard scripts/*.sh demo/*.sh clients/shell/*.sh)
+shell_sources := .ci/run $(wildcard scripts/*.sh demo/*.sh clients/shell/*.sh deploy/*.sh)
 typescript_cli := $(typescript)/dist/cli/main.js
 
 checks := check-python check-types check-imports check-contract check-generated \

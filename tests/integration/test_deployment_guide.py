@@ -134,8 +134,7 @@ def _lose_everything(host: Host) -> None:
         "  systemctl start infrafabric-$each\n"
         "done"
     )
-    (users,) = (block for block in blocks(GUIDE, "sh") if block.startswith("cd /etc"))
-    host.run(users)
+    host.run("deploy/etcd-users.sh")
     settings = "--config /etc/infrafabric/infrafabric.toml"
     host.run(
         f"infrafabric store restore-log {settings} --data /var/lib/infrafabric/1\n"
