@@ -15,12 +15,7 @@ from pydantic_core import ErrorDetails
 
 from infrafabric_server.errors import FabricError, FieldViolation, InvalidField, Reason
 from infrafabric_server.limits import CAPABILITY_PATTERN, CAPABILITY_RULE, ID_PATTERN, ID_RULE
-from infrafabric_server.store.protocol import (
-    StoreClosed,
-    StoreFull,
-    StoreRefused,
-    StoreUnavailable,
-)
+from infrafabric_server.store.protocol import StoreClosed, StoreFull, StoreUnavailable
 
 DOMAIN = "infrafabric"
 
@@ -94,8 +89,7 @@ def as_refusal(error: BaseException) -> FabricError | None:
                 "the disk or quota of the server is full, and nothing was written; make room"
                 " there, the server then goes on by itself, and try again",
             )
-        # Of a store that is open: our password or certificate is refused by now.
-        case StoreUnavailable() | StoreClosed() | StoreRefused():
+        case StoreUnavailable() | StoreClosed():
             return FabricError(
                 Reason.STORE_UNAVAILABLE,
                 "the store did not answer, and the call may have taken effect;"
