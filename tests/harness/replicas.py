@@ -176,7 +176,7 @@ class Cluster:
             name, presence, partial(bus.publish, "attendance"), sleep=self.clock.sleep
         )
         bus.subscribe("attendance", attendance.hear)
-        news = News(mirror, partial(bus.publish, "news"))
+        news = News(mirror, partial(bus.publish, "news"), sleep=_one_turn)
         bus.subscribe("news", news.hear)
         running = running_fabric(
             line,
@@ -202,7 +202,12 @@ class Cluster:
             notify.start()
             replica = Replica(name, fabric, notify, line, bus, chosen, asyncio.Event())
             async with asyncio.TaskGroup() as group:
-                runs: list[Awaitable[None]] = [notify.run(), attendance.run(), presence.run()]
+                runs: list[Awaitable[None]] = [
+                    notify.run(),
+                    attendance.run(),
+                    presence.run(),
+                    news.run(),
+                ]
                 if isinstance(leadership, ElectedLeader):
                     runs.append(leadership.run())
                 tasks = [group.create_task(_run(run)) for run in runs]
@@ -247,6 +252,10 @@ class Cluster:
             if replica.leader is None or replica.leader.leading:
                 replica.notify.escalation.check()
         await self.settled()
+
+
+async def _one_turn(_seconds: float) -> None:
+    await asyncio.sleep(0)
 
 
 def _is_busy(replica: Replica) -> bool:

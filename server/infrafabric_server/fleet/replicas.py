@@ -48,7 +48,7 @@ class Replicas:
         bus.subscribe(f"{subject}.news", news.hear)
         timekeeper = Timekeeper(time, leader, partial(bus.publish, f"{subject}.time"))
         bus.subscribe(f"{subject}.time", timekeeper.hear)
-        return cls(time, leader, presence, (presence.run, leader.run, timekeeper.run))
+        return cls(time, leader, presence, (presence.run, leader.run, timekeeper.run, news.run))
 
     async def run(self) -> None:
         """Take part until cancelled; a leader then steps down."""
