@@ -1,15 +1,17 @@
 """Every test of a server runs on both set-ups, unless it is about one of them."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from infrafabric import Client
 from tests.harness import setups
 from tests.harness.cluster import Backing
 from tests.harness.server import ServerProcess
 from tests.harness.setups import Setup
+from tests.integration.commands import Cli, commands
 
 _HERE = Path(__file__).parent
 
@@ -57,3 +59,24 @@ def shared_server(
         runner.run(server.start())
         yield server
         runner.run(server.kill())
+
+
+@pytest.fixture
+def cli(shared_server: ServerProcess) -> Cli:
+    """Run commands on the shared server."""
+    return commands(shared_server)
+
+
+@pytest.fixture
+async def server(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[ServerProcess]:
+    """One server for the test alone; its parameter is the lease of sessions, in seconds."""
+    lease: str = getattr(request, "param", "3")
+    async with ServerProcess(tmp_path, environment={"INFRAFABRIC_LEASE_SECONDS": lease}) as it:
+        yield it
+
+
+@pytest.fixture
+async def client(server: ServerProcess) -> AsyncIterator[Client]:
+    """Return a client of the test's own server."""
+    async with Client(server.grpc) as it:
+        yield it

@@ -44,12 +44,6 @@ async def server(tmp_path: Path) -> AsyncIterator[ServerProcess]:
         yield it
 
 
-@pytest.fixture
-async def client(server: ServerProcess) -> AsyncIterator[Client]:
-    async with Client(server.grpc) as it:
-        yield it
-
-
 class Holder:
     """The worker process of `holder`."""
 

@@ -4,14 +4,7 @@ from collections import deque
 from collections.abc import Callable
 
 from infrafabric.errors import FabricError
-from infrafabric.session.events import (
-    Answered,
-    Denied,
-    Event,
-    TaskEnded,
-    TaskLost,
-    TaskReceived,
-)
+from infrafabric.session.events import Answered, Denied, Event, TaskEnded, TaskLost, TaskReceived
 from infrafabric.session.protocol import SessionProtocol, Settings, State
 from infrafabric.session.requests import Request
 from infrafabric.v1.coordinator_service_pb2 import OpenSessionRequest, OpenSessionResponse
@@ -50,6 +43,11 @@ def settings(
 
 def completes(task_id: str, attempt: int = 1) -> ClientFrame:
     return ClientFrame(complete=CompleteFrame(task_id=task_id, attempt=attempt))
+
+
+def kinds(wire: "Wire") -> list[str]:
+    """Return the kinds of the frames that the fabric was told, in order."""
+    return [frame.WhichOneof("frame") or "" for frame in wire.model.seen]
 
 
 def claims(task_id: str) -> ClientFrame:

@@ -15,7 +15,7 @@ from infrafabric_server.edge.error_table import code_number, status_of
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.store.protocol import Put, StoreRefused, StoreUnavailable
 from tests.harness.fabric import Fabric, new_task
-from tests.unit.coordinator.test_coordinator import complete, said
+from tests.unit.coordinator.links import complete, said
 from tests.unit.coordinator.test_sessions import no_status
 
 

@@ -19,7 +19,7 @@ from infrafabric_server.witness.models import Draft
 from tests.harness.fabric import new_task
 from tests.harness.lines import Line
 from tests.harness.replicas import Cluster, running_cluster
-from tests.unit.coordinator.test_coordinator import said
+from tests.unit.coordinator.links import said
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from infrafabric_server.coordinator.models import BlockerReport, Dispatch, TaskS
 from infrafabric_server.fleet.models import SessionRole
 from infrafabric_server.store.memory import MemoryData, MemoryStore
 from tests.harness.fabric import Fabric, new_task, running_fabric
-from tests.unit.coordinator.test_coordinator import pushed, said
+from tests.unit.coordinator.links import pushed, said
 
 
 async def test_c5_an_offer_to_a_session_that_ended_with_the_server_is_taken_back() -> None:

@@ -23,7 +23,7 @@ from infrafabric_server.governor.matching import qualifies
 from infrafabric_server.store.memory import MemoryData, MemoryStore
 from infrafabric_server.store.protocol import Compare, Op, StoreUnavailable, TxnResult
 from tests.harness.fabric import Fabric, new_task, running_fabric
-from tests.unit.coordinator.test_coordinator import said
+from tests.unit.coordinator.links import said
 
 ROUNDS = 40
 NAMES = [f"s{number}" for number in range(6)]

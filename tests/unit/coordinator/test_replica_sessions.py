@@ -16,7 +16,7 @@ from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SessionRole
 from tests.harness.fabric import new_task
 from tests.harness.replicas import Cluster
-from tests.unit.coordinator.test_coordinator import said
+from tests.unit.coordinator.links import said
 
 
 async def test_c4_a_task_reaches_a_session_at_another_replica_at_once(cluster: Cluster) -> None:

@@ -19,7 +19,7 @@ from infrafabric_server.witness.models import Draft
 from tests.harness.fabric import Fabric
 from tests.harness.lines import Line
 from tests.harness.replicas import Cluster, End, Replica, running_cluster
-from tests.unit.coordinator.test_coordinator import said
+from tests.unit.coordinator.links import said
 from tests.unit.coordinator.test_races import NAMES, ROLES, Crowd, check, some_turns
 
 ROUNDS = 40

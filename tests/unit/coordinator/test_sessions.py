@@ -15,7 +15,7 @@ from infrafabric_server.fleet.models import SessionRole
 from infrafabric_server.store.memory import MemoryStore
 from infrafabric_server.witness.outbox import Outbox
 from tests.harness.fabric import Fabric, new_task, running_fabric
-from tests.unit.coordinator.test_coordinator import pushed, said
+from tests.unit.coordinator.links import pushed, said
 
 
 async def no_status(swarm_id: str, frame: pb.StatusFrame) -> StatusAnswer:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 from prometheus_client import CollectorRegistry
@@ -14,6 +15,19 @@ from infrafabric_server.gateway.events import Events
 from infrafabric_server.gateway.server import GatewayServer
 from infrafabric_server.gateway.tasks import HandDispatch
 from tests.unit.notify.world import World
+
+
+async def post(client: httpx.AsyncClient, path: str, **body: Any) -> httpx.Response:
+    """Send a body of these fields."""
+    return await client.post(path, json=body)
+
+
+async def agents(client: httpx.AsyncClient) -> dict[str, Any]:
+    """Return what the status of the fleet tells of each swarm."""
+    answer = await client.get("/status")
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json()["agents"]
+    return found
 
 
 class Site:

@@ -13,7 +13,7 @@ from infrafabric_server.fleet.models import AgentStatus, SessionRole, Status
 from infrafabric_server.notify.models import Notified, StatusReport
 from tests.harness.fabric import new_task
 from tests.harness.replicas import Cluster, running_cluster
-from tests.unit.coordinator.test_coordinator import said
+from tests.unit.coordinator.links import said
 
 
 @pytest.fixture

@@ -1,0 +1,178 @@
+"""Commands as processes of their own: streams, terminals, pipes and the server itself."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from infrafabric_cli.exit_codes import ExitCode
+from tests.harness import setups
+from tests.harness.server import COMMAND, ServerProcess
+from tests.integration.commands import Cli
+
+
+@contextmanager
+def started(server: ServerProcess, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a command as a process of its own, and end it with the block."""
+    process = subprocess.Popen(
+        [COMMAND, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "INFRAFABRIC_SERVER": server.grpc},
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_streams_print_lines_as_things_happen(cli: Cli, shared_server: ServerProcess) -> None:
+    watch = started(shared_server, "tasks", "watch", "--json")
+    tail = started(shared_server, "witness", "tail", "--json", "--task", "thirteen-t")
+    status = started(shared_server, "status", "--follow", "--json")
+    with watch as tasks, tail as entries, status as statuses:
+        assert tasks.stdout is not None
+        assert entries.stdout is not None
+        assert statuses.stdout is not None
+        while "snapshot_end" not in json.loads(tasks.stdout.readline()):
+            pass
+        while "snapshot_end" not in json.loads(statuses.stdout.readline()):
+            pass
+        cli("tasks", "create", "x", "--id", "thirteen-t", "--dispatch", "manual")
+        changed = json.loads(tasks.stdout.readline())
+        assert (changed["changed"]["task_id"], bool(changed["cursor"])) == ("thirteen-t", True)
+        cli("notify", "busy", "reading", "--swarm", "thirteen-w")
+        agent = json.loads(statuses.stdout.readline())["changed"]
+        while agent["swarm_id"] != "thirteen-w":
+            agent = json.loads(statuses.stdout.readline())["changed"]
+        assert agent["last_task"] == "reading"
+        cli("tasks", "cancel", "thirteen-t")
+        assert json.loads(entries.stdout.readline())["task_id"] == "thirteen-t"
+        for process in (tasks, entries, statuses):
+            process.send_signal(signal.SIGINT)
+        codes = [process.wait(10) for process in (tasks, entries, statuses)]
+    assert codes == [ExitCode.INTERRUPTED] * 3
+
+
+def test_u3_output_that_nobody_takes_ends_the_command_without_a_traceback(
+    cli: Cli, shared_server: ServerProcess
+) -> None:
+    cli("swarm", "register", "sixteen-w")
+    with started(shared_server, "swarm", "list", "--json") as closed:
+        assert closed.stdout is not None
+        closed.stdout.close()
+        assert closed.wait(20) == ExitCode.PIPE_CLOSED
+        assert closed.stderr is not None
+        assert closed.stderr.read() == ""
+        # Closed here, it is not read again when the block ends.
+        closed.stdout = None
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [COMMAND, "swarm", "list", "--server", shared_server.grpc],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=20,
+        )
+    assert done.returncode == ExitCode.REFUSED
+    assert done.stderr == "the output cannot be written: No space left on device\n"
+
+
+def test_status_is_live_on_a_terminal(cli: Cli, shared_server: ServerProcess) -> None:
+    cli("notify", "busy", "first task", "--swarm", "fourteen-w")
+    terminal, inside = pty.openpty()
+    process = subprocess.Popen(
+        [COMMAND, "status"],
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        env={
+            **os.environ,
+            "INFRAFABRIC_SERVER": shared_server.grpc,
+            "COLUMNS": "160",
+            "TERM": "xterm",
+        },
+    )
+    os.close(inside)
+    try:
+        _read_until(terminal, "first task")
+        cli("notify", "busy", "\x1b[2Jsecond task", "--swarm", "fourteen-w")
+        shown = _read_until(terminal, "second task")
+        assert "\\x1b[2J" in shown
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == ExitCode.INTERRUPTED
+    finally:
+        process.kill()
+        process.wait()
+        os.close(terminal)
+
+
+def _read_until(terminal: int, text: str) -> str:
+    shown = ""
+    while text not in shown:
+        ready, _, _ = select.select([terminal], [], [], 20)
+        assert ready, f"{text!r} did not come; what came: {shown!r}"
+        shown += os.read(terminal, 65536).decode(errors="replace")
+    return shown
+
+
+def test_serve_ends_with_0_when_it_is_asked_to(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [
+            *(COMMAND, "serve", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"),
+            *("--data", str(tmp_path)),
+            *setups.arguments(os.environ, tmp_path),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        ready = process.stdout.readline()
+        assert ready.startswith("ready grpc=127.0.0.1:")
+        process.terminate()
+        rest, _ = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert (rest, process.returncode) == ("", 0)
+
+
+def refused_to_start(*arguments: str | Path) -> str:
+    """Start a server that must refuse to; return the one line that says why."""
+    done = subprocess.run(
+        [COMMAND, "serve", *arguments], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (done.returncode, done.stdout) == (ExitCode.REFUSED, "")
+    # gRPC's own library writes a line of its own before ours when a port is taken.
+    refusal: dict[str, str] = json.loads(done.stderr.splitlines()[-1])
+    assert refusal["event"] == "refused_to_start"
+    return refusal["reason"]
+
+
+@pytest.mark.embedded
+def test_a_data_folder_in_use_is_refused(shared_server: ServerProcess) -> None:
+    anywhere = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
+    assert "in use" in refused_to_start(*anywhere, "--data", shared_server.data)
+
+
+@pytest.mark.parametrize("taken", ["grpc", "http"])
+def test_a_port_in_use_is_refused_by_its_address(
+    shared_server: ServerProcess, tmp_path: Path, taken: str
+) -> None:
+    addresses = {"grpc": "127.0.0.1:0", "http": "127.0.0.1:0"}
+    addresses[taken] = getattr(shared_server, taken)
+    flags = [word for name, address in addresses.items() for word in (f"--{name}", address)]
+    reason = refused_to_start(*flags, "--data", tmp_path)
+    assert f"cannot listen at {addresses[taken]}" in reason
