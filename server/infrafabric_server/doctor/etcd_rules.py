@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from infrafabric_server.doctor.findings import Finding, Subject
+from infrafabric_server.store.data_format import DATA_FORMAT
 from infrafabric_server.store.etcd.upkeep import layout_of
 from infrafabric_server.store.etcd.wire import etcd_pb2 as pb
 from infrafabric_server.store.protocol import StoreRefused
@@ -54,9 +55,8 @@ def fabric(subject: Subject, prefix: str, found: pb.RangeResponse) -> Finding:
     try:
         layout_of(prefix, found.kvs[0])
     except StoreRefused as error:
-        text, _, advice = str(error).partition("; ")
-        return subject.problem("fabric", text, advice or "use another prefix")
-    return subject.ok("fabric", "there is one")
+        return subject.refused("fabric", error)
+    return subject.ok("fabric", f"there is one, with records of format {DATA_FORMAT}")
 
 
 def agreement(subject: Subject, statuses: Sequence[pb.StatusResponse]) -> list[Finding]:

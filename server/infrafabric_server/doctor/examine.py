@@ -28,7 +28,7 @@ async def examine(
     """
     found = await asyncio.to_thread(folder.examine, settings.data)
     if not settings.shared:
-        return found
+        return [*found, await asyncio.to_thread(folder.fabric, settings.data)]
     for name in _FILES:
         file: Path | None = getattr(settings, name)
         if file is not None:

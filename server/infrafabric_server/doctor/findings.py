@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from infrafabric_server.store.protocol import StoreRefused
+
 
 class Level(StrEnum):
     """How bad it is: a note can wait, a problem costs data, work or a start."""
@@ -45,6 +47,11 @@ class Subject:
     def problem(self, check: str, text: str, advice: str) -> Finding:
         """Return something that costs data, work or a start."""
         return Finding(self.name, check, Level.PROBLEM, text, advice)
+
+    def refused(self, check: str, error: StoreRefused) -> Finding:
+        """Return that a fabric cannot be opened, for the reason that a server would give."""
+        text, _, advice = str(error).partition("; ")
+        return self.problem(check, text, advice or "name another place")
 
 
 def worst(findings: Iterable[Finding]) -> Level:

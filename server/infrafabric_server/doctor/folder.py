@@ -9,6 +9,9 @@ from pathlib import Path
 
 from infrafabric_server.doctor import latency
 from infrafabric_server.doctor.findings import Finding, Subject
+from infrafabric_server.store.data_format import DATA_FORMAT
+from infrafabric_server.store.protocol import StoreRefused
+from infrafabric_server.store.sqlite import copying
 
 _GIB = 1024**3
 _PLENTY = 2 * _GIB
@@ -40,6 +43,17 @@ def examine(directory: Path) -> list[Finding]:
         return [*found, subject.problem("sync", text, "make room, or replace the disk")]
     advice = "keep it on a local disk with fast syncs (NVMe)"
     return [*found, latency.judged(subject, "sync", times, _SYNC, advice)]
+
+
+def fabric(directory: Path) -> Finding:
+    """Look for the fabric of an embedded server in the directory."""
+    subject = Subject(f"data {directory}")
+    try:
+        if not copying.look(directory):
+            return subject.ok("fabric", "none yet: the first server begins it")
+    except StoreRefused as error:
+        return subject.refused("fabric", error)
+    return subject.ok("fabric", f"there is one, with records of format {DATA_FORMAT}")
 
 
 def space(subject: Subject, free: int) -> Finding:

@@ -1,8 +1,9 @@
 """The file that a fabric is dumped into.
 
-It is UTF-8 text, one JSON object on each line, and each line ends with a line feed::
+It is UTF-8 text, one JSON object on each line, and each line ends with a line feed. `version` is
+that of this form, `data_format` that of the records (see `store/data_format.py`)::
 
-    {"format": "infrafabric-dump", "version": 1, "revision": 812, "time": "…", "store": "sqlite"}
+    {"format": "infrafabric-dump", "version": 1, "data_format": 1, "revision": 812, "time": "…", …}
     {"key": "tasks/a", "value": "{…}", "created": 17, "changed": 803, "changes": 4}
     …                                              all keys of one revision, sorted
     {"body": "{…}", "hash": "…"}
@@ -27,6 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
+from infrafabric_server.store.data_format import DATA_FORMAT
 from infrafabric_server.store.protocol import KeyValue
 from infrafabric_server.witness.chain import GENESIS, link_hash
 from infrafabric_server.witness.models import Entry, Sealed
@@ -120,6 +122,7 @@ class DumpWriter:
             {
                 "format": NAME,
                 "version": VERSION,
+                "data_format": DATA_FORMAT,
                 "revision": self._header.revision,
                 "time": self._header.time.astimezone(UTC).isoformat(),
                 "store": self._header.store,

@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from infrafabric_server.store.data_format import UNNAMED, OtherFormat, check_data_format
 from infrafabric_server.store.protocol import KeyValue
 from infrafabric_server.transfer.dumpfile import NAME, VERSION, DumpError, Header, Summary
 from infrafabric_server.witness.chain import GENESIS, read_entry
@@ -72,6 +73,7 @@ def _header(path: Path, line: bytes) -> Header:
     try:
         content = json.loads(line)
         name, version = content["format"], content["version"]
+        data_format = content.get("data_format", UNNAMED)
         header = Header(
             int(content["revision"]), datetime.fromisoformat(content["time"]), content["store"]
         )
@@ -84,6 +86,10 @@ def _header(path: Path, line: bytes) -> Header:
             f"{path}: is a dump of version {version}, and this program reads version {VERSION}: "
             "use the release that wrote it, or a newer one"
         )
+    try:
+        check_data_format(str(path), data_format)
+    except OtherFormat as error:
+        raise DumpError(str(error)) from error
     return header
 
 

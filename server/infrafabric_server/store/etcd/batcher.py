@@ -60,6 +60,7 @@ class Batcher:
         new_lane: returns the key for a lane whose last batch could not be settled.
         clock: only its monotonic time is used.
         unchanged: called with the port's revision of each batch that changed nothing.
+        ended: called with the fabric's origin, if any, when it is another one by now.
         observer: hears of each batch.
         limits: of a batch.
     """
@@ -72,6 +73,7 @@ class Batcher:
         new_lane: Callable[[], bytes],
         clock: Clock,
         unchanged: Callable[[int], None],
+        ended: Callable[[Sequence[pb.KeyValue]], None],
         observer: Observer,
         limits: Limits,
     ) -> None:
@@ -80,6 +82,7 @@ class Batcher:
         self._new_lane = new_lane
         self._clock = clock
         self._unchanged = unchanged
+        self._ended = ended
         self._observer = observer
         self._limits = limits
         self._queue: deque[_Waiting] = deque()
@@ -196,6 +199,10 @@ class Batcher:
         return True
 
     async def _found(self, lane: Lane, batch: Sequence[_Waiting], response: pb.TxnResponse) -> bool:
+        origin = response.responses[1].response_range.kvs
+        if not origin or origin[0].mod_revision != self._layout.settled:
+            self._ended(origin)
+            raise StoreUnavailable("the fabric is not the one that was opened any more")
         # Nobody else uses the lane's key: it was swept away, or a copy of this very request,
         # which something on the way made, was faster.
         found = response.responses[0].response_range.kvs

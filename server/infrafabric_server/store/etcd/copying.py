@@ -74,7 +74,9 @@ class Fabric:
                 span = Span(page.kvs[-1].key + b"\0", span.end)
 
     async def value(self, key: str) -> str | None:
-        """Return the value of one key; None without it."""
+        """Return the value of one key; None without it. Raises OtherFormat."""
+        for origin in (await self._origin()).kvs:
+            layout_of(self._prefix, origin)
         found = (await self._range(pb.RangeRequest(key=self._empty.key(key)))).kvs
         return found[0].value.decode() if found else None
 

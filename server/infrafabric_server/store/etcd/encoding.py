@@ -1,8 +1,8 @@
 """Transactions as etcd takes them, and its answers.
 
-A batch is one transaction of etcd: it compares that its lane is as we left it, and its
-success list holds a nested transaction for each member. The compares of all of them are
-decided on the state before the batch.
+A batch is one transaction of etcd: it compares that its lane is as we left it and that the fabric
+is as we opened it, in the format that we know, and its success list holds a nested transaction for
+each member. The compares of all of them are decided on the state before the batch.
 """
 
 from collections.abc import Sequence
@@ -81,7 +81,10 @@ def batch_request(layout: Layout, lane: Lane, requests: Sequence[Request]) -> pb
     request = pb.TxnRequest()
     compare = request.compare.add(key=lane.key, target=pb.Compare.MOD, result=pb.Compare.EQUAL)
     compare.mod_revision = lane.changed
+    origin = request.compare.add(key=layout.origin, target=pb.Compare.MOD, result=pb.Compare.EQUAL)
+    origin.mod_revision = layout.settled
     request.failure.add().request_range.key = lane.key
+    request.failure.add().request_range.key = layout.origin
     alone = len(requests) == 1
     for each in requests:
         nested, own = request.success.add().request_txn, lane if alone else None

@@ -27,10 +27,13 @@ class Layout:
         prefix: what all keys of the fabric begin with, without the slash.
         base: etcd's revision of the port's revision 0; it may be negative, when the fabric
             came from another store and goes on counting.
+        settled: etcd's revision at which the origin was last changed.
     """
 
-    def __init__(self, prefix: str, base: int = 0) -> None:
+    def __init__(self, prefix: str, base: int = 0, settled: int = 0) -> None:
+        self.prefix: Final = prefix
         self.base: Final = base
+        self.settled: Final = settled
         self.origin: Final = f"{prefix}/own/origin".encode()
         self.mark: Final = f"{prefix}/own/mark".encode()
         self.probe: Final = f"{prefix}/own/probe".encode()

@@ -42,6 +42,7 @@ from infrafabric_server.store.protocol import (
     Op,
     Put,
     RangeResult,
+    StoreClosed,
     TxnResult,
     WatchBatch,
 )
@@ -96,7 +97,7 @@ class EtcdStore:
         self._newest = 0
         self._closing = Closing(self._close)
         owner = f"{randbits(64):016x}"
-        self._watcher = Watcher(connection, layout, observer)
+        self._watcher = Watcher(connection, layout, observer, self._end)
         marks = upkeep.Marks(connection, layout, self._watcher)
         self._marks = marks
 
@@ -110,6 +111,7 @@ class EtcdStore:
             new_lane,
             real_clock,
             marks.want,
+            self._end,
             observer,
             options.limits,
         )
@@ -150,6 +152,7 @@ class EtcdStore:
 
         Raises:
             StoreRefused: the user is refused, or the prefix holds something else.
+            OtherFormat: the fabric is in a format that is not known here.
             StoreUnavailable: no member answered.
         """
         options = options or EtcdOptions()
@@ -272,10 +275,14 @@ class EtcdStore:
 
     async def _close(self) -> None:
         await self._background.stop()
-        self._watcher.close()
+        self._watcher.end(StoreClosed("the store was closed"))
         await self._batcher.stop()
         await self._leases.stop()
         await self._connection.close()
+
+    def _end(self, origin: Sequence[pb.KeyValue]) -> None:
+        # Nothing is written from now on; whoever follows all keys is told why.
+        self._watcher.end(upkeep.ended(self._layout, origin))
 
     async def _apply(self, request: Request, answer: type[AnswerT]) -> AnswerT:
         self._closing.check()

@@ -2,11 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
 from grpc import aio
 
+from infrafabric_server.store.data_format import (
+    DATA_FORMAT,
+    UNNAMED,
+    OtherFormat,
+    check_data_format,
+)
 from infrafabric_server.store.etcd import rpc
 from infrafabric_server.store.etcd.connection import Connection
 from infrafabric_server.store.etcd.errors import Verdict, store_error, verdict
@@ -15,6 +21,7 @@ from infrafabric_server.store.etcd.watch import Watcher
 from infrafabric_server.store.etcd.wire import etcd_pb2 as pb
 from infrafabric_server.store.protocol import StoreError, StoreRefused
 
+# Of our own keys. The records under `kv/` have another number.
 _FORMAT = 1
 # Stands in place of the format while a fabric is being restored.
 RESTORING = "restoring"
@@ -42,7 +49,7 @@ async def origin(connection: Connection, prefix: str) -> Layout:
     except aio.AioRpcError as error:
         raise store_error(error) from error
     if answer.succeeded:
-        return Layout(prefix, answer.header.revision)
+        return Layout(prefix, answer.header.revision, answer.header.revision)
     return layout_of(prefix, answer.responses[0].response_range.kvs[0])
 
 
@@ -51,13 +58,15 @@ def begun(revision: int, at: int = 0) -> bytes:
 
     Without `at`, that is when it was written.
     """
-    return json.dumps(
-        {"format": _FORMAT, "revision": revision} | ({"at": at} if at else {})
-    ).encode()
+    facts = {"format": _FORMAT, "data_format": DATA_FORMAT, "revision": revision}
+    return json.dumps(facts | ({"at": at} if at else {})).encode()
 
 
 def layout_of(prefix: str, found: pb.KeyValue) -> Layout:
-    """Return the layout that the origin of a fabric tells. Raises StoreRefused."""
+    """Return the layout that the origin of a fabric tells.
+
+    Raises OtherFormat, and StoreRefused for a part of a fabric or another program's key.
+    """
     try:
         facts = json.loads(found.value)
         if facts["format"] == RESTORING:
@@ -65,17 +74,32 @@ def layout_of(prefix: str, found: pb.KeyValue) -> Layout:
                 f"the restore into {prefix}/ was cut off; repeat `infrafabric store restore`"
             )
         if facts["format"] != _FORMAT:
-            raise StoreRefused(
-                f"the fabric under {prefix}/ has format {facts['format']}, this program reads "
-                f"{_FORMAT}: use the release that wrote it, or one that converts it"
+            raise OtherFormat(
+                f"the fabric under {prefix}/ in etcd has keys of format {facts['format']}, and "
+                f"this release knows format {_FORMAT}; start the release that wrote them, or a "
+                "newer one"
             )
+        check_data_format(f"the fabric under {prefix}/ in etcd", facts.get("data_format", UNNAMED))
         at = int(facts.get("at", found.mod_revision))
-        return Layout(prefix, at - int(facts["revision"]))
+        return Layout(prefix, at - int(facts["revision"]), found.mod_revision)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreRefused(
             f"{found.key.decode()} in etcd is not what a fabric begins with: is the prefix "
             "another's?"
         ) from error
+
+
+def ended(layout: Layout, found: Iterable[pb.KeyValue]) -> StoreRefused:
+    """Return why a store cannot go on: its origin is `found` now, and not what it was."""
+    try:
+        for origin in found:
+            layout_of(layout.prefix, origin)
+    except StoreRefused as error:
+        return error
+    return StoreRefused(
+        f"the fabric under {layout.prefix}/ in etcd was removed or begun anew while it was in use; "
+        "start the server again"
+    )
 
 
 async def probe(connection: Connection, layout: Layout) -> None:

@@ -1,7 +1,7 @@
 """Watches: whole revisions from any member of the cluster, none lost and none repeated."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from itertools import groupby
 
@@ -18,6 +18,7 @@ from infrafabric_server.store.protocol import (
     Compacted,
     Event,
     StoreClosed,
+    StoreError,
     StoreRefused,
     StoreUnavailable,
     WatchBatch,
@@ -58,7 +59,7 @@ class _Place:
 
 
 class Watcher:
-    """Hands out watches, and ends them all when the store is closed.
+    """Hands out watches, and ends them all when the store is.
 
     Each is a stream of its own: a consumer that is slow keeps the member from sending, and
     what it missed meanwhile etcd reads from its history.
@@ -67,18 +68,27 @@ class Watcher:
         connection: to the cluster.
         layout: of the fabric's keys.
         observer: hears how far watches are behind.
+        ended: called with the fabric's origin, if any, when it is another one by now.
     """
 
-    def __init__(self, connection: Connection, layout: Layout, observer: Observer) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        layout: Layout,
+        observer: Observer,
+        ended: Callable[[Sequence[pb.KeyValue]], None],
+    ) -> None:
         self._connection = connection
         self._layout = layout
         self._observer = observer
+        self._ended = ended
         # With the place of the member that each goes to.
         self._calls: dict[aio.StreamStreamCall[pb.WatchRequest, pb.WatchResponse], int] = {}
         connection.on_fail_over(self._leave)
         self._whole: set[_Place] = set()
         self._floor = 0
         self._closed = asyncio.Event()
+        self._reason: StoreError = StoreClosed("the store was closed")
         self._logger = structlog.get_logger(__name__)
 
     @property
@@ -124,8 +134,13 @@ class Watcher:
         """
         self._floor = max(self._floor, revision)
 
-    def close(self) -> None:
-        """End every watch with StoreClosed."""
+    def end(self, reason: StoreError) -> None:
+        """End every watch with `reason`, those as well that are begun later; the first one counts.
+
+        Safe to repeat.
+        """
+        if not self._closed.is_set():
+            self._reason = reason
         self._closed.set()
         for call in self._calls:
             call.cancel()
@@ -181,6 +196,7 @@ class Watcher:
         for revision, events in assembler.take(response):
             if revision < place.following:
                 continue
+            self._look(revision, events)
             batch = WatchBatch(self._layout.port(revision), tuple(self._events(events)))
             if batch.revision < self._floor:
                 raise Compacted(self._floor)
@@ -189,6 +205,22 @@ class Watcher:
             self._observer.watch_lag(max(0, newest - revision))
             if batch.events or whole:
                 yield batch
+
+    def _look(self, revision: int, events: Sequence[pb.Event]) -> None:
+        if revision <= self._layout.settled:
+            return
+        for event in events:
+            if event.kv.key == self._layout.origin:
+                self._ended([] if event.type == pb.Event.DELETE else [event.kv])
+                self._check_open()
+
+    async def _look_up(self) -> None:
+        # What was changed before may lie in a part of the history that is gone.
+        request = pb.RangeRequest(key=self._layout.origin)
+        answer = await self._connection.call(rpc.RANGE, request)
+        if not answer.kvs or answer.kvs[0].mod_revision != self._layout.settled:
+            self._ended(answer.kvs)
+            self._check_open()
 
     def _events(self, events: Sequence[pb.Event]) -> Iterator[Event]:
         for event in sorted(events, key=_key):
@@ -217,6 +249,7 @@ class Watcher:
             async with asyncio.timeout(self._connection.attempt):
                 await self._sent(call, pb.WatchRequest(create_request=create))
                 response = await call.read()
+            await self._look_up()
             while isinstance(response, pb.WatchResponse):
                 self._check(response, token)
                 if not response.created:
@@ -277,7 +310,8 @@ class Watcher:
 
     def _check_open(self) -> None:
         if self._closed.is_set():
-            raise StoreClosed("the store was closed")
+            # Each raises, and so changes, an error of its own.
+            raise type(self._reason)(*self._reason.args)
 
 
 def _revision(event: pb.Event) -> int:

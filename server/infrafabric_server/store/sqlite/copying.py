@@ -50,16 +50,36 @@ def snapshot(directory: Path) -> Iterator[Snapshot]:
     Raises:
         StoreRefused: there is no database that this program can read.
     """
+    with _reading(directory, "mode=ro") as connection:
+        connection.execute("BEGIN")
+        (newest,) = connection.execute("SELECT max(id) FROM log").fetchone()
+        yield Snapshot(revision_of(newest or 0), connection)
+
+
+def look(directory: Path) -> bool:
+    """Tell whether a database is in `directory`; nothing is left there by looking.
+
+    Raises:
+        StoreRefused: it is none that this program can read; OtherFormat if another release can.
+    """
+    if not (directory / DATABASE).exists():
+        return False
+    # Beside a database that nobody uses, SQLite would leave files of whoever looks.
+    used = (directory / f"{DATABASE}-wal").exists()
+    with _reading(directory, "mode=ro" if used else "immutable=1"):
+        return True
+
+
+@contextmanager
+def _reading(directory: Path, mode: str) -> Iterator[sqlite3.Connection]:
     path = directory / DATABASE
     if was_cut_off(directory):
         raise StoreRefused(f"{directory} holds a part of a restored fabric; restore it again")
     try:
-        uri = f"{path.absolute().as_uri()}?mode=ro"
+        uri = f"{path.absolute().as_uri()}?{mode}"
         with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
             check_format(connection, path)
-            connection.execute("BEGIN")
-            (newest,) = connection.execute("SELECT max(id) FROM log").fetchone()
-            yield Snapshot(revision_of(newest or 0), connection)
+            yield connection
     except sqlite3.Error as error:
         raise StoreRefused(
             f"{path} cannot be read ({error}); name the data directory of a fabric"

@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from infrafabric_server.store.data_format import UNNAMED, OtherFormat, check_data_format
 from infrafabric_server.store.disk_errors import MAKE_ROOM, is_of_disk
 from infrafabric_server.store.protocol import StoreRefused
 from infrafabric_server.store.sqlite.schema import (
@@ -141,16 +142,18 @@ def lock(path: Path) -> Iterator[None]:
 
 
 def check_format(connection: sqlite3.Connection, database: Path) -> None:
-    """Raise StoreRefused unless `database` is one of this program, in the format that it knows."""
+    """Raise StoreRefused unless `database` is one of this program, in formats that it knows."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != APPLICATION_ID:
         raise StoreRefused(f"{database} is not a database of this program; {_RESTORE}")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != FORMAT:
-        raise StoreRefused(
-            f"{database} has format {version}, and this program knows format {FORMAT}; "
-            "start the version of the program that wrote it, or a newer one"
+        raise OtherFormat(
+            f"{database} has tables of format {version}, and this release knows format {FORMAT}; "
+            "start the release that wrote them, or a newer one"
         )
+    found = connection.execute("SELECT value FROM meta WHERE name = 'data_format'").fetchone()
+    check_data_format(str(database), found[0] if found else UNNAMED)
 
 
 def _read_state(connection: sqlite3.Connection) -> State:

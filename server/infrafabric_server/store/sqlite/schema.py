@@ -5,6 +5,9 @@
 statement, which is its own SQL transaction, writes a whole group.
 """
 
+from infrafabric_server.store.data_format import DATA_FORMAT
+
+# Of the tables. The records in them have another number.
 FORMAT = 1
 # "IFab": tells our files from other programs' databases.
 APPLICATION_ID = 0x49466162
@@ -14,7 +17,7 @@ SHIFT = 13
 
 # The rows of `meta`. compacted: no revision before it can be asked for. swept: up to this id
 # of the log, what compaction makes superfluous is gone. probe: counts the checks that a
-# write is possible.
+# write is possible. data_format: that of the records; a database without it is an old one.
 META = frozenset({"compacted", "swept", "probe"})
 
 SCHEMA = """
@@ -50,8 +53,13 @@ CREATE VIEW live AS
   SELECT kv.key, log.value, kv.create_revision, kv.id, kv.version, kv.lease
   FROM kv JOIN log ON log.id = kv.id;
 """
-# Part of the same transaction: a half-made database looks like none.
-MARKS = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
+# What a database of ours is known by: part of the same transaction, so that a half-made one looks
+# like none.
+MARKS = f"""
+INSERT INTO meta SELECT 'data_format', {DATA_FORMAT};
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {FORMAT};
+"""
 
 # A text sorts before every blob, so a range without an upper end ends here.
 AFTER_ALL_KEYS = b""

@@ -1,0 +1,25 @@
+"""The format of a fabric's records: one number, which each kind of store keeps beside them.
+
+It is about what is in the values, such as a task's JSON; files and tables have numbers of their
+own. A release that changes records so that the release before it would misread them, or cannot
+read them, has the next number. What it has to keep to then is in docs/decisions/0008.
+"""
+
+from infrafabric_server.store.protocol import StoreRefused
+
+DATA_FORMAT = 1
+# That of a fabric which began before the number was written down.
+UNNAMED = 1
+
+
+class OtherFormat(StoreRefused):
+    """What is stored is in a format that this release does not know."""
+
+
+def check_data_format(where: str, found: object) -> None:
+    """Raise OtherFormat unless `found`, which is what `where` says, is the format known here."""
+    if found != DATA_FORMAT:
+        raise OtherFormat(
+            f"{where} has records of format {found}, and this release knows format {DATA_FORMAT}; "
+            "start the release that wrote them, or a newer one"
+        )
