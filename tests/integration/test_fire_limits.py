@@ -15,6 +15,7 @@ from infrafabric_server.coordinator.registration import Joining
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.leadership import SoleLeader
 from infrafabric_server.store.memory import MemoryStore
+from infrafabric_server.store.mirror import Mirror
 from infrafabric_server.store.protocol import StoreFull
 from infrafabric_server.witness.appender import LocalAppender
 from infrafabric_server.witness.outbox import Outbox
@@ -136,12 +137,13 @@ async def witnessed() -> AsyncIterator[Witnessed]:
     store = await MemoryStore.open()
     log = FaultyLog()
     appender = LocalAppender(log, await Tail.open(log))
-    sealer = Sealer(store, appender, SoleLeader(), sleep=soon)
+    mirror = Mirror(store)
+    sealer = Sealer(store, mirror, appender, SoleLeader(), sleep=soon)
     outbox = Outbox(SystemClock(), "test", sealer, limit=LIMIT)
     limits = Limits(lease=LEASE)
     async with (
         asyncio.TaskGroup() as group,
-        running_fabric(store, outbox=outbox, limits=limits) as fabric,
+        running_fabric(store, mirror=mirror, outbox=outbox, limits=limits) as fabric,
     ):
         sealing = group.create_task(sealer.run())
         yield Witnessed(fabric, log, sealer)

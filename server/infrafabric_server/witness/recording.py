@@ -6,6 +6,7 @@ from typing import Self
 
 from infrafabric_server.bus.protocol import Bus
 from infrafabric_server.fleet.leadership import Leadership
+from infrafabric_server.store.mirror import Mirror
 from infrafabric_server.store.protocol import Store
 from infrafabric_server.witness.appender import LocalAppender
 from infrafabric_server.witness.log import WitnessLog
@@ -41,15 +42,18 @@ class Recording:
             self.copy.check()
 
     @classmethod
-    async def alone(cls, store: Store, log: WitnessLog, leadership: Leadership) -> Self:
+    async def alone(
+        cls, store: Store, mirror: Mirror, log: WitnessLog, leadership: Leadership
+    ) -> Self:
         """Return what seals into `log`, which no other process writes. Raises StoreError."""
         tail = await Tail.open(log)
-        return cls(log, tail, Sealer(store, LocalAppender(log, tail), leadership))
+        return cls(log, tail, Sealer(store, mirror, LocalAppender(log, tail), leadership))
 
     @classmethod
     async def among(
         cls,
         store: Store,
+        mirror: Mirror,
         file: CopyFile,
         stream: LogStream,
         leadership: Leadership,
@@ -64,7 +68,7 @@ class Recording:
         tail = await Tail.open(file)
         copy = await LogCopy.open(file, stream, tail)
         ask = partial(bus.publish, f"{subject}.seal", b"")
-        sealer = Sealer(store, StreamAppender(stream, copy), leadership, ask=ask)
+        sealer = Sealer(store, mirror, StreamAppender(stream, copy), leadership, ask=ask)
         sealer.follow(copy.expect)
         bus.subscribe(f"{subject}.seal", lambda _: sealer.hurry())
         return cls(file, tail, sealer, copy, _PATIENCE_AMONG)

@@ -3,26 +3,17 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import TypeVar
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
 from infrafabric_server.fleet.leadership import Leadership, while_leading
-from infrafabric_server.store.protocol import (
-    Compacted,
-    Delete,
-    Put,
-    Store,
-    StoreFull,
-    StoreUnavailable,
-)
+from infrafabric_server.store.mirror import Mirror
+from infrafabric_server.store.protocol import Delete, Put, Store, StoreFull, StoreUnavailable
 from infrafabric_server.witness.appender import Appender
 from infrafabric_server.witness.models import Entry, Sealed
 from infrafabric_server.witness.outbox import PREFIX
-from infrafabric_server.witness.waiting import BOTH, OutboxState, Waiting, put_sealed, read_outbox
-
-ResultT = TypeVar("ResultT")
+from infrafabric_server.witness.waiting import Waiting, put_sealed, read_outbox
 
 # Entries in one append and in one deletion; a store takes 8,192 operations.
 _BATCH = 1000
@@ -61,6 +52,7 @@ class Sealer:
     def __init__(
         self,
         store: Store,
+        mirror: Mirror,
         appender: Appender,
         leadership: Leadership,
         *,
@@ -69,8 +61,9 @@ class Sealer:
     ) -> None:
         """Take where entries come from, where they go, and what tells whether to move them.
 
-        `ask` is called when somebody waits for what another replica has to seal; there it
-        leads to `hurry`. `sleep` waits for seconds before what failed is tried again.
+        `mirror` tells what happens in `store`, and must run while `run` does. `ask` is called
+        when somebody waits for what another replica has to seal; there it leads to `hurry`.
+        `sleep` waits for seconds before what failed is tried again.
         """
         self._store = store
         self._appender = appender
@@ -78,7 +71,7 @@ class Sealer:
         self._ask = ask
         self._sleep = sleep
         self._logger: FilteringBoundLogger = structlog.get_logger(__name__)
-        self._waiting = Waiting()
+        self._waiting = Waiting(self._notice)
         self._listeners: list[Callable[[Sealed], None]] = []
         self._told = 0
         # Whether what waits here is all of the outbox, and nothing of it is in the log.
@@ -86,6 +79,9 @@ class Sealer:
         self._flushing = 0
         self._some = asyncio.Event()
         self._hurry = asyncio.Event()
+        mirror.follow(self._waiting)
+        # A mirror that has started does not say so again.
+        self._waiting.start_over(mirror.revision)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -99,16 +95,17 @@ class Sealer:
         self._hurry.set()
 
     async def run(self) -> None:
-        """Follow the outbox, and seal what is decided while this process leads; until cancelled."""
+        """Seal what is decided while this process leads, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow())
+            group.create_task(self._read())
             group.create_task(while_leading(self._leadership, self._seal))
 
     async def flush(self) -> int:
         """Return when all that was decided before the call is in the log; `run` does the work.
 
         Returns a sequence up to which that is, 0 when nothing was ever sealed. Waits for as
-        long as the log cannot be written. Raises StoreError when the store cannot be read.
+        long as the log cannot be written. Raises StoreError when the store cannot be read, and
+        what the mirror ended with.
         """
         state = await read_outbox(self._store)
         if not state.waiting:
@@ -123,29 +120,14 @@ class Sealer:
             self._flushing -= 1
         return _sequence(self._waiting.sealed)
 
-    async def _follow(self) -> None:
+    async def _read(self) -> None:
         while True:
-            state = await self._persist(self._load)
-            # Whenever the watch breaks off, the outbox itself tells what is still to be done.
-            try:
-                await self._watch(state.revision + 1)
-            except Compacted:
-                continue
-            except StoreUnavailable as error:
-                self._logger.warning("outbox_watch_cut", error=str(error))
-                await self._sleep(_FIRST_RETRY_SECONDS)
+            await self._waiting.gap.wait()
+            await self._persist(self._load)
 
-    async def _load(self) -> OutboxState:
-        state = await read_outbox(self._store)
-        if not self._waiting.load(state):
+    async def _load(self) -> None:
+        if not self._waiting.load(await read_outbox(self._store)):
             raise StoreUnavailable("the store answered with what was so before")
-        self._notice()
-        return state
-
-    async def _watch(self, start: int) -> None:
-        async for batch in self._store.watch(BOTH, start):
-            self._waiting.apply(batch)
-            self._notice()
 
     def _notice(self) -> None:
         waiting = self._waiting
@@ -190,7 +172,6 @@ class Sealer:
         entries = await self._appender.append(batch)
         keys = [PREFIX + entry.entry_id for entry in entries]
         self._waiting.seal(keys, _end(entries))
-        self._notice()
         await self._remove(keys)
         self._certain = True
 
@@ -203,13 +184,13 @@ class Sealer:
             raise StoreUnavailable("another replica leads by now")
         self._waiting.removed(keys, result.revision)
 
-    async def _persist(self, step: Callable[[], Awaitable[ResultT]]) -> ResultT:
+    async def _persist(self, step: Callable[[], Awaitable[None]]) -> None:
         """Repeat `step`, which may be repeated, until its disk lets it through."""
         delay = _FIRST_RETRY_SECONDS
         told: set[str] = set()
         while True:
             try:
-                result = await step()
+                await step()
             except (StoreUnavailable, StoreFull) as error:
                 # The first reason may only be what the true one shows itself by.
                 if str(error) not in told:
@@ -220,7 +201,7 @@ class Sealer:
             else:
                 if delay > _FIRST_RETRY_SECONDS:
                     self._logger.info("sealing_goes_on", waiting=len(self))
-                return result
+                return
 
 
 def _end(entries: Sequence[Entry]) -> Sealed:

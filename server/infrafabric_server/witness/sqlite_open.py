@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from infrafabric_server.store.disk_errors import MAKE_ROOM, is_of_disk
+from infrafabric_server.store.data_format import OtherFormat
 from infrafabric_server.store.protocol import StoreRefused
 from infrafabric_server.witness import sqlite_rows
 from infrafabric_server.witness.chain import GENESIS, read_entry
@@ -150,9 +151,9 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> None:
     elif application != _APPLICATION:
         raise StoreRefused(f"{path} is not a witness log; give the server another data directory")
     elif version != _FORMAT:
-        raise StoreRefused(
-            f"{path} has the format {version}, this server reads {_FORMAT};"
-            " start the version of the server that wrote it"
+        raise OtherFormat(
+            f"{path} has format {version}, and this release knows format {_FORMAT}; "
+            "start the release that wrote it, or a newer one"
         )
 
 

@@ -1,12 +1,13 @@
 """What waits in the outbox, as one replica knows it."""
 
-from collections.abc import Collection, Iterator, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
 from infrafabric_server.store.progress import Progress
-from infrafabric_server.store.protocol import Compacted, KeyValue, Put, Store, WatchBatch
+from infrafabric_server.store.protocol import Compacted, Event, KeyValue, Put, Store, WatchBatch
 from infrafabric_server.witness.models import Sealed
 from infrafabric_server.witness.outbox import PREFIX
 
@@ -57,21 +58,30 @@ def put_sealed(sealed: Sealed) -> Put:
 
 
 class Waiting:
-    """The outbox as it was at one revision, kept up to date by a watch, less what is sealed.
+    """The outbox as it was at one revision, kept up to date by a mirror, less what is sealed.
 
     It never goes back: what the store told of an earlier revision is passed over, so that
-    nothing that was removed comes back, whichever way news arrives first.
+    nothing that was removed comes back, whichever way news arrives first. Where the mirror
+    starts over, what is here grows old, as it does when news are late, until the outbox is
+    read anew; what the mirror tells meanwhile is held for that.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
+        """Call `changed` whenever something else may wait here, or the log be known to go on."""
         # Every decision up to this revision of the store is in the log.
         self.settled = Progress(0)
         self.sealed: Sealed | None = None
+        # Set while `load` has to close a gap.
+        self.gap = asyncio.Event()
+        self._changed = changed
         self._kvs: dict[str, KeyValue] = {}
         # Those of them that are in the log, and about to be removed.
         self._leaving: frozenset[str] = frozenset()
         self._revision = 0
+        # What is read must not be older.
         self._least = 0
+        # What came after a gap, by revision.
+        self._held: list[tuple[int, Sequence[Event]]] = []
 
     def __len__(self) -> int:
         return len(self._kvs) - len(self._leaving)
@@ -80,38 +90,54 @@ class Waiting:
         """Return the first `count` in the order of decision."""
         return list(islice(self._staying(), count))
 
+    def take(self, batch: WatchBatch) -> None:
+        """Take the next revision; see Follower."""
+        events = [event for event in batch.events if event.key.startswith(BOTH)]
+        if not events:
+            # Here nothing is new, and nobody waits for a revision that decided nothing.
+            return
+        if self.gap.is_set():
+            self._held.append((batch.revision, events))
+        elif batch.revision > self._revision:
+            self._apply(batch.revision, events)
+            self._changed()
+
+    def start_over(self, revision: int) -> None:
+        """Take notice that what came before `revision` is unknown; see Follower."""
+        self._held.clear()
+        if revision > self._revision:
+            self._least = max(self._least, revision)
+            self.gap.set()
+
+    def end(self, failure: Exception) -> None:
+        """Make whoever waits for `settled` fail; see Follower."""
+        self.settled.fail(failure)
+
     def load(self, state: OutboxState) -> bool:
         """Make sure that this is no older than what was read; return False if that was too old."""
-        if state.revision > self._revision:
-            if state.revision < self._least:
-                return False
-            self._kvs = {kv.key: kv for kv in state.waiting}
-            self._revision = state.revision
-            self._leaving &= self._kvs.keys()
-            self._know(state.sealed)
-            self._settle()
-        return True
-
-    def apply(self, batch: WatchBatch) -> None:
-        """Take the next change under BOTH."""
-        if batch.revision <= self._revision:
-            return
-        self._revision = batch.revision
-        for event in batch.events:
-            if event.key == SEALED:
-                self._know(None if event.kv is None else read_sealed(event.kv.value))
-            elif event.kv is None:
-                self._kvs.pop(event.key, None)
-            elif event.key.startswith(PREFIX):
-                self._kvs[event.key] = event.kv
+        if state.revision <= self._revision and not self.gap.is_set():
+            return True
+        if state.revision < self._least:
+            return False
+        self._kvs = {kv.key: kv for kv in state.waiting}
+        self._revision = state.revision
         self._leaving &= self._kvs.keys()
+        self._know(state.sealed)
         self._settle()
+        self.gap.clear()
+        for revision, events in self._held:
+            if revision > self._revision:
+                self._apply(revision, events)
+        self._held.clear()
+        self._changed()
+        return True
 
     def seal(self, keys: Collection[str], sealed: Sealed) -> None:
         """Take notice that `keys` are in the log, which goes up to `sealed` at least."""
         self._leaving = frozenset(keys) & self._kvs.keys()
         self._know(sealed)
         self._settle()
+        self._changed()
 
     def removed(self, keys: Collection[str], revision: int) -> None:
         """Take notice that the sealed `keys` left the outbox, before or at `revision`."""
@@ -123,6 +149,21 @@ class Waiting:
     def doubt(self) -> None:
         """Take back that keys are about to be removed: it is not known what became of that."""
         self._leaving = frozenset()
+
+    def _apply(self, revision: int, events: Iterable[Event]) -> None:
+        self._revision = revision
+        gone = False
+        for event in events:
+            if event.key == SEALED:
+                self._know(None if event.kv is None else read_sealed(event.kv.value))
+            elif event.kv is None:
+                self._kvs.pop(event.key, None)
+                gone = True
+            elif event.key.startswith(PREFIX):
+                self._kvs[event.key] = event.kv
+        if gone:
+            self._leaving &= self._kvs.keys()
+            self._settle()
 
     def _staying(self) -> Iterator[KeyValue]:
         return (kv for kv in self._kvs.values() if kv.key not in self._leaving)

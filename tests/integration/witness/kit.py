@@ -21,7 +21,7 @@ from infrafabric_server.witness.sqlite_log import SqliteWitnessLog
 from infrafabric_server.witness.witness import Witness
 from tests.harness.nats import Nats
 from tests.unit.witness.simulation import LEADER, HandLeadership
-from tests.unit.witness.support import everything
+from tests.unit.witness.support import everything, mirrored
 
 SUBJECT = "fabric"
 
@@ -71,15 +71,20 @@ async def replica(
     bus = await NatsBus.open(address or nats.address)
     try:
         stream = JetStream(lambda: bus.client, SUBJECT)
-        recording = await Recording.among(store, file, stream, leadership, bus, SUBJECT)
-        changes(recording)
-        clock = SystemClock()
-        outbox = Outbox(clock, directory.name, recording.sealer, limit=limit)
-        flood = Flood(outbox, store, clock, component="test")
-        witness = Witness(
-            file, recording.tail, recording.sealer, flood, copy=recording.copy, patience=patience
-        )
-        async with asyncio.TaskGroup() as group:
+        async with mirrored(store) as mirror, asyncio.TaskGroup() as group:
+            recording = await Recording.among(store, mirror, file, stream, leadership, bus, SUBJECT)
+            changes(recording)
+            clock = SystemClock()
+            outbox = Outbox(clock, directory.name, recording.sealer, limit=limit)
+            flood = Flood(outbox, store, clock, component="test")
+            witness = Witness(
+                file,
+                recording.tail,
+                recording.sealer,
+                flood,
+                copy=recording.copy,
+                patience=patience,
+            )
             running = group.create_task(witness.run())
             yield Replica(witness, recording, outbox, bus, stream, store)
             running.cancel()

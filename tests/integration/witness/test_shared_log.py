@@ -24,7 +24,7 @@ from tests.harness.nats import Nats
 from tests.harness.proxy import Proxy
 from tests.integration.witness.kit import Replica, elect, memory, replica, stream_on
 from tests.unit.witness.simulation import HandLeadership
-from tests.unit.witness.support import chain, drafts, everything
+from tests.unit.witness.support import chain, drafts, everything, mirrored
 
 
 @pytest.fixture(autouse=True)
@@ -375,8 +375,8 @@ async def test_the_copy_of_the_only_replica_goes_on_as_an_embedded_log(
             await a.witness.flush()
     async with memory() as store:
         log = await SqliteWitnessLog.open(tmp_path / "a")
-        recording = await Recording.alone(store, log, SoleLeader())
-        async with asyncio.TaskGroup() as group:
+        async with mirrored(store) as mirror, asyncio.TaskGroup() as group:
+            recording = await Recording.alone(store, mirror, log, SoleLeader())
             running = group.create_task(recording.sealer.run())
             await store.txn([], [Put(kv.key, kv.value) for kv in drafts(2)])
             await recording.sealer.flush()

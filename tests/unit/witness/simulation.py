@@ -12,7 +12,9 @@ from typing import Self
 
 from infrafabric_server.fleet.leadership import Listener
 from infrafabric_server.store.memory import MemoryStore
+from infrafabric_server.store.mirror import Mirror
 from infrafabric_server.store.protocol import (
+    Compacted,
     Compare,
     Op,
     Put,
@@ -191,9 +193,15 @@ class GatedStore(MemoryStore):
 
     async def watch(self, prefix: str, start_revision: int) -> AsyncGenerator[WatchBatch, None]:
         async for batch in self.store.watch(prefix, start_revision):
-            if await self.gates.at(self.who, "watch", "cut") == "cut":
-                raise StoreUnavailable("cut")
+            if await self.gates.at(self.who, "watch", "behind") == "behind":
+                raise Compacted(start_revision + 1)
             yield batch
+
+    async def revision(self) -> int:
+        await self.gates.at(self.who, "revision")
+        revision = await self.store.revision()
+        await self.gates.at(self.who, "revision answered")
+        return revision
 
 
 class HandLeadership:
@@ -234,6 +242,7 @@ class Replica:
     stream: GatedStream
     file: MemoryWitnessLog
     copy: LogCopy
+    mirror: Mirror
     sealer: Sealer
     outbox: Outbox
 
@@ -243,14 +252,17 @@ class Replica:
         way, leadership, file = GatedStream(stream, gates, name), HandLeadership(), None
         file = MemoryWitnessLog()
         copy = await LogCopy.open(file, way, await Tail.open(file), sleep=no_time)
-        sealer = Sealer(
-            GatedStore.to(store, gates, name),
-            StreamAppender(way, copy),
-            leadership,
-            sleep=no_time,
-        )
+        gated = GatedStore.to(store, gates, name)
+        mirror = Mirror(gated)
+        sealer = Sealer(gated, mirror, StreamAppender(way, copy), leadership, sleep=no_time)
         sealer.follow(copy.expect)
-        return cls(name, leadership, way, file, copy, sealer, Outbox(HandClock(), name, sealer))
+        outbox = Outbox(HandClock(), name, sealer)
+        return cls(name, leadership, way, file, copy, mirror, sealer, outbox)
+
+    async def follow(self) -> None:
+        """Load the mirror and run it."""
+        await self.mirror.start()
+        await self.mirror.run()
 
 
 class World:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from infrafabric_server.clock import SystemClock
 from infrafabric_server.fleet.leadership import SoleLeader
+from infrafabric_server.store.mirror import Mirror
 from infrafabric_server.store.protocol import KeyValue, Store
 from infrafabric_server.witness.appender import LocalAppender
 from infrafabric_server.witness.drafts import seal_drafts
@@ -76,6 +77,17 @@ async def everything(log: WitnessLog) -> list[Entry]:
     return found
 
 
+@asynccontextmanager
+async def mirrored(store: Store) -> AsyncIterator[Mirror]:
+    """Run a mirror of `store` that has no views until the block ends."""
+    mirror = Mirror(store)
+    await mirror.start()
+    async with asyncio.TaskGroup() as group:
+        run = group.create_task(mirror.run())
+        yield mirror
+        run.cancel()
+
+
 @dataclass(frozen=True, slots=True)
 class Running:
     """A witness that runs, and its parts."""
@@ -87,6 +99,7 @@ class Running:
     tail: Tail
     store: Store
     log: WitnessLog
+    mirror: Mirror
 
     async def decide(self, *operations: str, task_id: str = "") -> int:
         """Commit one transaction with an entry for each operation; return its revision."""
@@ -102,11 +115,11 @@ async def running(
     """Run a witness over `store` and `log` until the block ends."""
     clock = SystemClock()
     tail = await Tail.open(log)
-    sealer = Sealer(store, LocalAppender(log, tail), SoleLeader(), sleep=no_time)
-    outbox = Outbox(clock, "test", sealer, limit=limit)
-    flood = Flood(outbox, store, clock, component="coordinator", sleep=no_time)
-    witness = Witness(log, tail, sealer, flood, patience=patience)
-    async with asyncio.TaskGroup() as group:
+    async with mirrored(store) as mirror, asyncio.TaskGroup() as group:
+        sealer = Sealer(store, mirror, LocalAppender(log, tail), SoleLeader(), sleep=no_time)
+        outbox = Outbox(clock, "test", sealer, limit=limit)
+        flood = Flood(outbox, store, clock, component="coordinator", sleep=no_time)
+        witness = Witness(log, tail, sealer, flood, patience=patience)
         run = group.create_task(witness.run())
-        yield Running(witness, sealer, outbox, flood, tail, store, log)
+        yield Running(witness, sealer, outbox, flood, tail, store, log, mirror)
         run.cancel()

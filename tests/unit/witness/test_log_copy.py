@@ -18,7 +18,7 @@ from infrafabric_server.witness.memory_log import MemoryWitnessLog
 from infrafabric_server.witness.models import Entry, EntryFilter
 from infrafabric_server.witness.recording import Recording
 from tests.unit.witness.simulation import HandLeadership, MemoryStream
-from tests.unit.witness.support import chain, drafts, everything
+from tests.unit.witness.support import chain, drafts, everything, mirrored
 
 
 class FullFile(MemoryWitnessLog):
@@ -40,9 +40,10 @@ async def recording(
     leadership = SoleLeader() if leads else HandLeadership()
     store = await MemoryStore.open()
     await store.txn([], [Put(kv.key, kv.value) for kv in drafts(3)])
-    it = await Recording.among(store, file, stream, leadership, LocalBus(Hub()), "fabric")
-    assert it.copy is not None
-    async with asyncio.TaskGroup() as group:
+    async with mirrored(store) as mirror, asyncio.TaskGroup() as group:
+        bus = LocalBus(Hub())
+        it = await Recording.among(store, mirror, file, stream, leadership, bus, "fabric")
+        assert it.copy is not None
         running = [group.create_task(work()) for work in (it.sealer.run, it.copy.run)]
         async with asyncio.timeout(20):
             yield it

@@ -31,7 +31,7 @@ async def world(count: int) -> AsyncIterator[World]:
             running = [
                 group.create_task(work())
                 for replica in it.replicas
-                for work in (replica.sealer.run, replica.copy.run)
+                for work in (replica.follow, replica.sealer.run, replica.copy.run)
             ]
             yield it
             for task in running:
@@ -113,7 +113,7 @@ async def test_w1_an_answer_of_the_store_that_is_late_brings_nothing_back() -> N
         await it.elect(replica)
         await until(it, "r0", "append")
         await it.decide(replica, 1)
-        (await until(it, "r0", "watch")).future.set_result("cut")
+        (await until(it, "r0", "watch")).future.set_result("behind")
         await it.work(replica, "range answered")
         assert len(it.stream.payloads) > 2
         await it.work(replica)

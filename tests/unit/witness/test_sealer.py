@@ -26,14 +26,16 @@ from infrafabric_server.witness.models import Entry
 from infrafabric_server.witness.sealer import Sealer
 from infrafabric_server.witness.tail import Tail
 from tests.unit.witness.faults import FaultyLog, FaultyStore
-from tests.unit.witness.support import Running, drafts, everything, running
+from tests.unit.witness.support import Running, drafts, everything, mirrored, running
 
 LOST = StoreUnavailable("the disk is gone")
 
 
-async def alone(store: Store, log: WitnessLog) -> Sealer:
-    """Return the sealer of the only process."""
-    return Sealer(store, LocalAppender(log, await Tail.open(log)), SoleLeader())
+async def seal_alone(store: Store, log: WitnessLog) -> None:
+    """Do what the sealer of the only process does, until cancelled."""
+    appender = LocalAppender(log, await Tail.open(log))
+    async with mirrored(store) as mirror:
+        await Sealer(store, mirror, appender, SoleLeader()).run()
 
 
 async def put_drafts(store: Store, count: int) -> list[str]:
@@ -115,7 +117,7 @@ async def test_w1_what_a_dead_server_left_is_sealed_once(store: Store, log: Witn
 async def test_w1_a_crash_at_any_moment_loses_and_doubles_nothing(steps: int) -> None:
     store, log = await MemoryStore.open(), MemoryWitnessLog()
     left = await put_drafts(store, 4)
-    sealer = asyncio.create_task((await alone(store, log)).run())
+    sealer = asyncio.create_task(seal_alone(store, log))
     for _ in range(steps):
         await asyncio.sleep(0)
     sealer.cancel()
@@ -168,13 +170,11 @@ async def test_w1_a_lost_log_fills_the_outbox_stops_decisions_and_nothing_else()
     await store.close()
 
 
-@pytest.mark.parametrize("error", [Compacted(1), StoreUnavailable("cut")])
-async def test_a_watch_that_breaks_off_is_taken_up_again(
-    error: Compacted | StoreUnavailable,
-) -> None:
+async def test_decisions_before_and_after_a_gap_in_the_news_are_sealed_once() -> None:
     store, log = await FaultyStore.make(), MemoryWitnessLog()
-    store.watches.before = [error, error]
-    store.watches.after = [None, error, error]
+    behind = Compacted(1)
+    store.watches.before = [behind, behind]
+    store.watches.after = [None, behind, None, None, behind]
     async with running(store, log) as it:
         for count in range(30):
             await it.decide(f"d{count}")
@@ -214,6 +214,6 @@ async def test_an_error_that_nobody_expects_ends_the_sealer() -> None:
     store = await MemoryStore.open()
     await put_drafts(store, 1)
     with pytest.raises(ExceptionGroup) as caught:
-        await (await alone(store, Mistaken())).run()
+        await seal_alone(store, Mistaken())
     assert caught.group_contains(ZeroDivisionError)
     await store.close()
