@@ -120,6 +120,29 @@ async def test_w1_an_answer_of_the_store_that_is_late_brings_nothing_back() -> N
         await check(it)
 
 
+@pytest.mark.parametrize("leads", [True, False])
+async def test_w1_what_is_decided_while_the_mirror_starts_over_is_held(*, leads: bool) -> None:
+    """Its news hung until the store had forgotten the next ones; the outbox is read anew."""
+    async with world(2) as it:
+        behind, other = it.replicas
+        await it.work(behind)
+        await it.elect(behind if leads else other)
+        await until(it, behind.name, "watch")
+        await it.decide(behind, 3)
+        await it.decide(other, 1)
+        await it.store.compact(await it.store.revision())
+        await until(it, behind.name, "range")
+        await it.decide(other, 2)
+        # The news go on, but not yet the outbox.
+        await it.work(behind, "range")
+        assert len(behind.sealer) == 0
+        assert it.stream.entries() == []
+        await it.work(behind)
+        assert len(behind.sealer) == (0 if leads else 6)
+        assert len(it.stream.entries()) == (6 if leads else 0)
+        await check(it)
+
+
 @pytest.mark.parametrize("ending", ["lost", "cut", "late"])
 async def test_w1_an_append_without_answer_is_looked_up(ending: str) -> None:
     async with world(1) as it:

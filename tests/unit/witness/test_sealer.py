@@ -14,6 +14,7 @@ from infrafabric_server.store.protocol import (
     KeyValue,
     Put,
     Store,
+    StoreClosed,
     StoreFull,
     StoreUnavailable,
     absent,
@@ -195,6 +196,19 @@ async def test_a_backlog_larger_than_a_batch_is_sealed_in_order(log: WitnessLog)
         await it.witness.flush()
         assert await ids(log) == [kv.key.removeprefix("outbox/") for kv in kvs]
         await emptied(store)
+    await store.close()
+
+
+async def test_a_flush_ends_with_the_mirror() -> None:
+    store, log = await MemoryStore.open(), FaultyLog()
+    log.faults.always = LOST
+    async with running(store, log) as it:
+        await it.decide("decision")
+        flushing = asyncio.create_task(it.sealer.flush())
+        await it.mirror.caught_up(await store.revision())
+        await it.mirror.close()
+        with pytest.raises(StoreClosed):
+            await flushing
     await store.close()
 
 
