@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from infrafabric_server.store.disk_errors import MAKE_ROOM, is_of_disk
 from infrafabric_server.store.data_format import OtherFormat
+from infrafabric_server.store.disk_errors import MAKE_ROOM, is_of_disk
 from infrafabric_server.store.protocol import StoreRefused
 from infrafabric_server.witness import sqlite_rows
 from infrafabric_server.witness.chain import GENESIS, read_entry

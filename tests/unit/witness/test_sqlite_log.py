@@ -181,7 +181,7 @@ async def test_a_missing_directory_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("statements", "why"),
     [
-        (["PRAGMA user_version = 2"], "has the format 2, this server reads 1"),
+        (["PRAGMA user_version = 2"], "has format 2, and this release knows format 1"),
         (["PRAGMA application_id = 7"], "is not a witness log"),
         (["DELETE FROM entries WHERE sequence = 4"], "does not follow from the one before"),
         (["DELETE FROM entries WHERE sequence < 5"], "does not follow from the one before"),

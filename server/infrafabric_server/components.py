@@ -1,0 +1,140 @@
+"""What decides: every part of a server behind its ports, connected over what is open."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+from infrafabric_server.adapters import Adapters
+from infrafabric_server.clock import SystemClock
+from infrafabric_server.config import Settings
+from infrafabric_server.coordinator.attendance import Attendance
+from infrafabric_server.coordinator.build import Limits, Parts, build_coordinator
+from infrafabric_server.fleet.fleet import Fleet
+from infrafabric_server.fleet.leadership import Leadership
+from infrafabric_server.fleet.presence import Presence
+from infrafabric_server.fleet.replicas import Replicas
+from infrafabric_server.governor.governor import Governor
+from infrafabric_server.governor.roster import Roster
+from infrafabric_server.notify.notify import Notify
+from infrafabric_server.store.mirror import Mirror
+from infrafabric_server.witness.flood import Flood
+from infrafabric_server.witness.outbox import Outbox
+from infrafabric_server.witness.recording import Recording
+from infrafabric_server.witness.witness import Witness
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """The parts of one server, connected and not yet running; made by `over`."""
+
+    mirror: Mirror
+    replicas: Replicas
+    attendance: Attendance
+    fleet: Fleet
+    governor: Governor
+    parts: Parts
+    notify: Notify
+    recording: Recording
+    witness: Witness
+
+    @classmethod
+    async def over(cls, settings: Settings, adapters: Adapters) -> "Components":
+        """Connect everything over what is open; the views are not loaded yet.
+
+        Raises StoreError for a witness log that cannot be used.
+        """
+        store = adapters.store
+        name = secrets.token_hex(4)
+        mirror = Mirror(store, shared=adapters.shared)
+        replicas = _place(settings, adapters, mirror, name)
+        clock, leadership = replicas.clock, replicas.leadership
+        attendance = _attendance(settings, adapters, replicas.present, name)
+        fleet = Fleet(mirror)
+        roster = Roster()
+        recording = await _recording(settings, adapters, mirror, leadership)
+        outbox = Outbox(clock, name, recording.sealer)
+        flood = Flood(outbox, store, clock, component="coordinator")
+        parts = build_coordinator(
+            store,
+            mirror,
+            fleet,
+            roster,
+            outbox,
+            flood,
+            clock,
+            leadership,
+            attendance,
+            replica=name,
+            limits=Limits(
+                lease=settings.lease_seconds,
+                claim_ttl=settings.claim_ttl_seconds,
+                ack=settings.ack_seconds,
+            ),
+        )
+        records = parts.coordinator.records
+        notify = Notify(
+            mirror,
+            fleet,
+            parts.coordinator,
+            outbox,
+            clock,
+            leadership,
+            replica=name,
+            broadcasts=records.broadcasts,
+            requests=records.requests,
+            escalate_after=timedelta(seconds=settings.escalate_seconds),
+        )
+        return cls(
+            mirror=mirror,
+            replicas=replicas,
+            attendance=attendance,
+            fleet=fleet,
+            governor=Governor(fleet.swarms, roster),
+            parts=parts,
+            notify=notify,
+            recording=recording,
+            witness=_witness(recording, flood),
+        )
+
+
+def _place(settings: Settings, adapters: Adapters, mirror: Mirror, name: str) -> Replicas:
+    clock = SystemClock()
+    if not adapters.shared:
+        return Replicas.alone(clock)
+    return Replicas.among(
+        adapters.store, mirror, adapters.bus, clock, replica=name, subject=settings.subject
+    )
+
+
+def _attendance(
+    settings: Settings, adapters: Adapters, present: Presence | None, name: str
+) -> Attendance:
+    if present is None:
+        return Attendance(name)
+    subject = f"{settings.subject}.attendance"
+    attendance = Attendance(name, present, partial(adapters.bus.publish, subject))
+    adapters.bus.subscribe(subject, attendance.hear)
+    return attendance
+
+
+async def _recording(
+    settings: Settings, adapters: Adapters, mirror: Mirror, leadership: Leadership
+) -> Recording:
+    store, log, stream = adapters.store, adapters.log, adapters.stream
+    if stream is None:
+        return await Recording.alone(store, mirror, log, leadership)
+    return await Recording.among(
+        store, mirror, log, stream, leadership, adapters.bus, settings.subject
+    )
+
+
+def _witness(recording: Recording, flood: Flood) -> Witness:
+    return Witness(
+        recording.log,
+        recording.tail,
+        recording.sealer,
+        flood,
+        copy=recording.copy,
+        patience=recording.patience,
+    )
