@@ -18,9 +18,9 @@ from infrafabric_server.store.protocol import Delete, Put, StoreRefused
 # Longer news is left to the watch, such as that of a whole board.
 MAX_BYTES = 256 * 1024
 
-# Commits that share a message: a message for each took a tenth of a claim's CPU, and nobody
-# needs it while the watches keep up.
-_GATHER_SECONDS = 0.02
+# How old a commit is when it is told of, so that a watch that keeps up has brought it and the
+# message is passed over unread. Those of this time share a message.
+_PATIENCE_SECONDS = 0.02
 
 _log = structlog.get_logger(__name__)
 
@@ -40,7 +40,7 @@ class News:
     ) -> None:
         """Take the views, and what sends a message to all other replicas, if it can.
 
-        `sleep` waits for seconds in which commits gather.
+        `sleep` waits for seconds before commits are told of.
         """
         self._mirror = mirror
         self._send = send
@@ -59,9 +59,9 @@ class News:
         """Send what is told, until cancelled."""
         while True:
             await self._some.wait()
-            await self._sleep(_GATHER_SECONDS)
             self._some.clear()
             gathered, self._gathered = self._gathered, []
+            await self._sleep(_PATIENCE_SECONDS)
             for message in _messages(gathered):
                 self._send(message)
 
