@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvloop
 from grpc import aio
@@ -38,6 +39,12 @@ class Bare:
         self._txn = self._channel.unary_unary(
             rpc.TXN.path, request_serializer=rpc.TXN.encode, response_deserializer=rpc.TXN.decode
         )
+        self._watch: Any = self._channel.stream_stream(
+            rpc.WATCH.path,
+            request_serializer=rpc.WATCH.encode,
+            response_deserializer=rpc.WATCH.decode,
+        )
+        self._watching: asyncio.Task[None] | None = None
         self._revisions: dict[int, int] = {}
 
     async def swap(self, caller: int) -> None:
@@ -51,8 +58,25 @@ class Bare:
         assert answer.succeeded
         self._revisions[caller] = answer.header.revision
 
+    async def watch(self, prefix: bytes, seen: Callable[[bytes], None]) -> None:
+        """Call `seen` with each key that changes below `prefix`, from now on."""
+        call = self._watch()
+        end = prefix[:-1] + bytes([prefix[-1] + 1])
+        create = pb.WatchCreateRequest(key=prefix, range_end=end)
+        await call.write(pb.WatchRequest(create_request=create))
+        await call.read()
+
+        async def read() -> None:
+            while (response := await call.read()) is not aio.EOF:
+                for event in response.events:
+                    seen(event.kv.key)
+
+        self._watching = asyncio.create_task(read())
+
     async def close(self) -> None:
-        """Close the channel."""
+        """Close the channel, which ends the watch."""
+        if self._watching is not None:
+            self._watching.cancel()
         await self._channel.close()
 
 

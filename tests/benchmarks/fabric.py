@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from grpc import aio
@@ -181,6 +181,51 @@ async def measure_rate(
     report.figure("tasks submitted, pushed and completed a second", f"{done / tasks:.0f}")
     await asyncio.gather(*(link.close() for link in [*workers, submitter]))
     return echoes / tasks
+
+
+async def measure_claims(
+    bench: Bench, stubs: Sequence[CoordinatorServiceStub], echo: Echo, report: Report, each: int
+) -> float:
+    """Show the claims a second on 64 streams, one in flight on each; return claims / echoes.
+
+    The streams are spread over `stubs`; each claims `each` tasks in each of four rounds.
+    """
+    claimed: dict[str, asyncio.Future[None]] = {}
+
+    def on_frame(_session: RawSession, frame: server_pb.ServerFrame) -> None:
+        if frame.WhichOneof("frame") == "reply":
+            assert frame.reply.claim.claimed, frame
+            claimed.pop(frame.reply.request_id).set_result(None)
+
+    echoes = claims = 0.0
+    for _ in range(4):
+        links = [
+            RawSession(stubs[number % len(stubs)], bench.name("claimer"), on_frame)
+            for number in range(64)
+        ]
+        await asyncio.gather(*(link.open([], slots=each) for link in links))
+        tasks = iter(await bench.manual_tasks(64 * each))
+        before = time.perf_counter()
+        await crowd(64, each, lambda _: echo.call())
+        echoes += time.perf_counter() - before
+
+        async def claim(
+            caller: int, links: list[RawSession] = links, tasks: Iterator[str] = tasks
+        ) -> None:
+            name = next(tasks)
+            answer = claimed[name] = asyncio.get_running_loop().create_future()
+            frame = client_pb.ClaimFrame(task_id=name)
+            links[caller].send(client_pb.ClientFrame(request_id=name, claim=frame))
+            await answer
+
+        before = time.perf_counter()
+        await crowd(64, each, claim)
+        claims += time.perf_counter() - before
+        await asyncio.gather(*(link.close() for link in links))
+    done = 4 * 64 * each
+    report.figure("echoes a second", f"{done / echoes:.0f}")
+    report.figure("claims a second", f"{done / claims:.0f}")
+    return echoes / claims
 
 
 async def watch_status(
