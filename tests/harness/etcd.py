@@ -146,6 +146,32 @@ class Etcd(Running):
         """Set a key of etcd itself."""
         self.control("put", key, value)
 
+    def fill(self, prefix: str, quota: int) -> None:
+        """Set keys of etcd itself under `prefix` until it has no room for another megabyte.
+
+        Args:
+            prefix: to be used by nobody else.
+            quota: of etcd, in bytes.
+        """
+        command = [program("etcdctl"), f"--endpoints={self.members[0].endpoint}", "put"]
+        for number in range(quota // 1_000_000 + 1):
+            done = subprocess.run(
+                [*command, f"{prefix}{number}"],
+                check=False,
+                input=b"x" * 1_000_000,
+                capture_output=True,
+            )
+            if done.returncode:
+                return
+        raise AssertionError(f"etcd takes more than its quota of {quota} bytes")
+
+    def make_room(self, prefix: str = "filler") -> None:
+        """Delete what `fill` set under `prefix`, and have etcd take writes again."""
+        self.clear(prefix)
+        self.control("compact", "--physical", str(self.revision()))
+        self.control("defrag")
+        self.control("alarm", "disarm")
+
     @property
     def leader(self) -> Member:
         """The member that leads now."""

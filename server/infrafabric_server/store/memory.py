@@ -200,6 +200,10 @@ class MemoryStore:
         await self._turn()
         return self._data.table.revision
 
+    async def reachable(self, revision: int) -> int:
+        """Return `revision`: watches come to each."""
+        return revision
+
     async def health(self) -> None:
         """Raise StoreError if the store cannot take a write."""
         await self._turn()

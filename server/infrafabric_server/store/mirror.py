@@ -37,8 +37,6 @@ AnyEntry = Entry[Any]
 _PAGE = 1000
 # Revisions that a store may be ahead of a late watch for what is heard of it to be believed.
 _FURTHEST = 100_000
-# A key that is read for the revision that comes with it.
-_NOWHERE = "nothing/nowhere"
 
 
 @dataclass(slots=True)
@@ -221,8 +219,8 @@ class Mirror:
         async with self._asking:
             # Who comes from now on needs an answer to a later question.
             self._question = None
-            # A transaction, as it goes with those that are about to be sent anyway.
-            return (await self._store.txn([], [Get(_NOWHERE)])).revision
+            newest = await self._store.revision()
+        return newest if newest <= self.revision else await self._store.reachable(newest)
 
     async def _follow(self) -> None:
         while True:

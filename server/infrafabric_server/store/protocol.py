@@ -279,7 +279,16 @@ class Store(Protocol):
         ...
 
     async def revision(self) -> int:
-        """Return the newest revision; 0 for a store that never changed."""
+        """Return the newest revision; 0 for a store that never changed. It needs no write."""
+        ...
+
+    async def reachable(self, revision: int) -> int:
+        """Return `revision`, or an earlier one that watches of all keys have come to.
+
+        Where others count revisions, too, and the store is full, watches may not come to
+        `revision` before it takes writes again. The earlier one then has all transactions that
+        were acknowledged before this call, and perhaps not yet the latest ends of leases.
+        """
         ...
 
     async def health(self) -> None:

@@ -149,14 +149,13 @@ async def test_a_revision_that_another_fabric_made_is_reached_by_watches(etcd: E
                 assert batch.events == ()
 
 
-async def test_history_is_forgotten_by_age_and_idle_lanes_with_it(etcd: Etcd) -> None:
+async def test_history_is_forgotten_by_age(etcd: Etcd) -> None:
     options = EtcdOptions(history=1.0)
     async with opened(etcd.address(), options=options) as store:
         for n in range(5):
             await store.txn([], [Put("a", str(n))])
         with pytest.raises(Compacted):
             await _read_until_compacted(store, 2)
-        # The lane's own key was swept away; it goes on without it.
         assert (await store.txn([present("a")], [Put("a", "last")])).succeeded
 
 

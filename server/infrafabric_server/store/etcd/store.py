@@ -262,6 +262,13 @@ class EtcdStore:
         answer = await self._range(pb.RangeRequest(key=self._layout.origin, count_only=True))
         return self._layout.port(answer.header.revision)
 
+    async def reachable(self, revision: int) -> int:
+        """Return `revision`, or an earlier one while etcd takes no marks; see `Store`."""
+        self._closing.check()
+        if await self._marks.reached(revision):
+            return revision
+        return await upkeep.newest_batch(self._connection, self._layout)
+
     async def health(self) -> None:
         """Have a majority write something. Raises StoreError with the reason if that fails."""
         self._closing.check()

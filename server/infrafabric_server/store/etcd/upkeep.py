@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import structlog
 from grpc import aio
@@ -16,7 +16,7 @@ from infrafabric_server.store.data_format import (
 from infrafabric_server.store.etcd import rpc
 from infrafabric_server.store.etcd.connection import Connection
 from infrafabric_server.store.etcd.errors import Verdict, store_error, verdict
-from infrafabric_server.store.etcd.layout import Layout, Span
+from infrafabric_server.store.etcd.layout import Layout
 from infrafabric_server.store.etcd.watch import Watcher
 from infrafabric_server.store.etcd.wire import etcd_pb2 as pb
 from infrafabric_server.store.protocol import StoreError, StoreRefused
@@ -27,6 +27,8 @@ _FORMAT = 1
 RESTORING = "restoring"
 # Seconds that a watch may take to reach a revision before it is helped, and between two helps.
 _QUIET = 0.1
+# Seconds after which a mark that was refused is tried again.
+_REFUSED = 1.0
 # Lanes that are swept at a time: within etcd's default of 128 operations.
 _SWEEP = 50
 
@@ -133,36 +135,58 @@ async def compact(connection: Connection, layout: Layout, revision: int) -> None
             raise store_error(error) from error
 
 
+async def newest_batch(connection: Connection, layout: Layout) -> int:
+    """Return the port's revision of the newest batch that changed something. Raises StoreError.
+
+    Only ends of leases, restores and other programs change keys without a batch.
+    """
+    return layout.port(_newest(await _lanes(connection, layout)))
+
+
 async def sweep_lanes(connection: Connection, layout: Layout, revision: int) -> None:
     """Delete the keys of lanes that were not used since the port's `revision`.
 
-    Their processes are gone, or idle: then they begin again without it. Raises StoreError.
+    Their processes are gone, or idle: then they begin again without it. The one that was used last
+    stays: see `newest_batch`. Raises StoreError.
     """
-    span = Span(layout.lanes, layout.lanes[:-1] + b"0")
-    idle = pb.RangeRequest(
-        key=span.start, range_end=span.end, max_mod_revision=layout.etcd(revision), limit=_SWEEP
-    )
+    lanes = await _lanes(connection, layout)
+    limit = min(layout.etcd(revision), _newest(lanes) - 1)
+    idle = [kv for kv in lanes if kv.mod_revision <= limit]
+    if not idle:
+        return
+    request = pb.TxnRequest()
+    for kv in idle[:_SWEEP]:
+        request.compare.add(
+            key=kv.key, target=pb.Compare.MOD, result=pb.Compare.EQUAL
+        ).mod_revision = kv.mod_revision
+        request.success.add().request_delete_range.key = kv.key
     try:
-        found = (await connection.read(rpc.RANGE, idle)).kvs
-        if not found:
-            return
-        request = pb.TxnRequest()
-        for kv in found:
-            request.compare.add(
-                key=kv.key, target=pb.Compare.MOD, result=pb.Compare.EQUAL
-            ).mod_revision = kv.mod_revision
-            request.success.add().request_delete_range.key = kv.key
         await connection.read(rpc.TXN, request)
     except aio.AioRpcError as error:
         raise store_error(error) from error
 
 
+async def _lanes(connection: Connection, layout: Layout) -> Sequence[pb.KeyValue]:
+    # A few for each process that wrote something within the time for which history is kept.
+    request = pb.RangeRequest(key=layout.lanes, range_end=layout.lanes[:-1] + b"0", keys_only=True)
+    try:
+        return (await connection.read(rpc.RANGE, request)).kvs
+    except aio.AioRpcError as error:
+        raise store_error(error) from error
+
+
+def _newest(lanes: Sequence[pb.KeyValue]) -> int:
+    return max((kv.mod_revision for kv in lanes), default=0)
+
+
 class Marks:
     """Helps watches of all keys to revisions at which nothing of this fabric changed.
 
-    A transaction that changes nothing is answered with the cluster's newest revision. When
-    another fabric made that one, no watch would come to it, and who waits for the views to
-    hold it would wait for ever: so something of ours is written after it.
+    Ranges, and transactions that change nothing, are answered with the cluster's newest
+    revision. When another fabric made that one, no watch would come to it, and who waits for the
+    views to hold it would wait for ever: so something of ours is written after it. Asking etcd how
+    far a watch is would need no write, but before 3.4.25 and 3.5.8 it names revisions whose events
+    are still to come, and before 3.4.31 and 3.5.13 it may not answer.
 
     Args:
         connection: to the cluster.
@@ -184,32 +208,61 @@ class Marks:
         self._sleep = sleep
         self._wanted = 0
         self._some = asyncio.Event()
+        self._refused = asyncio.Event()
+        watcher.on_begin(self._some.set)
         self._logger = structlog.get_logger(__name__)
 
     def want(self, revision: int) -> None:
         """Take notice that somebody was told of `revision`, which may not be ours."""
-        reached = self._watcher.reached
-        if reached is not None and reached < revision:
-            self._wanted = max(self._wanted, revision)
+        self._wanted = max(self._wanted, revision)
+        if self._needed:
             self._some.set()
+
+    async def reached(self, revision: int) -> bool:
+        """Return True when watches of all keys are at `revision`; False if no mark can be written.
+
+        Raises the reason for which the watches ended.
+        """
+        self.want(revision)
+        reaching = asyncio.create_task(self._watcher.reaches(revision))
+        refused = asyncio.create_task(self._refused.wait())
+        try:
+            await asyncio.wait((reaching, refused), return_when=asyncio.FIRST_COMPLETED)
+            if reaching.done():
+                reaching.result()
+                return True
+            return False
+        finally:
+            reaching.cancel()
+            refused.cancel()
 
     async def run(self) -> None:
         """Write marks where they are needed, until cancelled. Raises StoreClosed."""
         while True:
             await self._some.wait()
             self._some.clear()
-            wanted = self._wanted
             await self._sleep(_QUIET)
-            reached = self._watcher.reached
-            if reached is None or reached >= wanted:
-                continue
-            try:
-                await self._connection.read(
-                    rpc.PUT, pb.PutRequest(key=self._layout.mark, value=b"")
-                )
-            except aio.AioRpcError as error:
-                self._logger.warning("etcd_mark_failed", reason=str(store_error(error)))
-            except StoreError as error:
-                if self._connection.closed:
-                    raise
-                self._logger.warning("etcd_mark_failed", reason=str(error))
+            while self._needed and not await self._write():
+                await self._sleep(_REFUSED)
+            self._refused.clear()
+
+    @property
+    def _needed(self) -> bool:
+        reached = self._watcher.reached
+        return reached is not None and reached < self._wanted
+
+    async def _write(self) -> bool:
+        try:
+            await self._connection.read(rpc.PUT, pb.PutRequest(key=self._layout.mark, value=b""))
+        except aio.AioRpcError as error:
+            reason = store_error(error)
+        except StoreError as error:
+            if self._connection.closed:
+                raise
+            reason = error
+        else:
+            return True
+        if not self._refused.is_set():
+            self._logger.warning("etcd_mark_failed", reason=str(reason))
+            self._refused.set()
+        return False

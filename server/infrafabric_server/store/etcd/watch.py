@@ -14,6 +14,7 @@ from infrafabric_server.store.etcd.errors import Verdict, details_of, verdict
 from infrafabric_server.store.etcd.layout import Layout, Span
 from infrafabric_server.store.etcd.observer import Observer
 from infrafabric_server.store.etcd.wire import etcd_pb2 as pb
+from infrafabric_server.store.progress import Progress
 from infrafabric_server.store.protocol import (
     Compacted,
     Event,
@@ -86,6 +87,8 @@ class Watcher:
         self._calls: dict[aio.StreamStreamCall[pb.WatchRequest, pb.WatchResponse], int] = {}
         connection.on_fail_over(self._leave)
         self._whole: set[_Place] = set()
+        self._progress = Progress(0)
+        self._beginning: list[Callable[[], None]] = []
         self._floor = 0
         self._closed = asyncio.Event()
         self._reason: StoreError = StoreClosed("the store was closed")
@@ -98,6 +101,17 @@ class Watcher:
             return None
         return self._layout.port(min(place.following for place in self._whole) - 1)
 
+    def on_begin(self, hear: Callable[[], None]) -> None:
+        """Have `hear` called when a watch of all keys begins."""
+        self._beginning.append(hear)
+
+    async def reaches(self, revision: int) -> None:
+        """Return when every watch of all keys has told all up to the port's `revision`.
+
+        Raises the reason that `end` was told.
+        """
+        await self._progress.reached(revision)
+
     async def follow(self, prefix: str, start_revision: int) -> AsyncGenerator[WatchBatch, None]:
         """Yield what `Store.watch` yields.
 
@@ -107,6 +121,9 @@ class Watcher:
         place = _Place(self._layout.etcd(start_revision))
         if not prefix:
             self._whole.add(place)
+            self._advance()
+            for hear in self._beginning:
+                hear()
         pause = self._connection.pauses()
         denied = 0
         try:
@@ -142,6 +159,7 @@ class Watcher:
         if not self._closed.is_set():
             self._reason = reason
         self._closed.set()
+        self._progress.fail(self._reason)
         for call in self._calls:
             call.cancel()
 
@@ -191,6 +209,7 @@ class Watcher:
             if newest >= place.following:
                 place.following = newest + 1
                 if whole:
+                    self._advance()
                     yield WatchBatch(self._layout.port(newest))
             return
         for revision, events in assembler.take(response):
@@ -202,9 +221,16 @@ class Watcher:
                 raise Compacted(self._floor)
             # Taken when it is handed over: who comes back for the next one has it.
             place.following = revision + 1
+            if whole:
+                self._advance()
             self._observer.watch_lag(max(0, newest - revision))
             if batch.events or whole:
                 yield batch
+
+    def _advance(self) -> None:
+        reached = self.reached
+        if reached is not None:
+            self._progress.advance(reached)
 
     def _look(self, revision: int, events: Sequence[pb.Event]) -> None:
         if revision <= self._layout.settled:

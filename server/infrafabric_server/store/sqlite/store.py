@@ -170,6 +170,10 @@ class SqliteStore:
         self._closing.check()
         return self._watches.revision
 
+    async def reachable(self, revision: int) -> int:
+        """Return `revision`: watches come to each."""
+        return revision
+
     async def health(self) -> None:
         """Write something, durably. Raises StoreError with the reason if that fails."""
         self._closing.check()
