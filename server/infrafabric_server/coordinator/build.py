@@ -79,11 +79,63 @@ def build_coordinator(
     """Return the coordinator over a store; call before the mirror starts."""
     records = Records(store, mirror, fleet, outbox, clock)
     links = Links()
-    timers = Timers(clock)
-    background = Background()
     capacity = Capacity(fleet, records.blockers, links, clock, roster, Roster(), attendance)
-    slots = Slots(records, capacity)
-    scheduler = Scheduler(fleet, capacity, leadership)
+    ground = _Ground(
+        records=records,
+        links=links,
+        timers=Timers(clock),
+        background=Background(),
+        capacity=capacity,
+        slots=Slots(records, capacity),
+        scheduler=Scheduler(fleet, capacity, leadership),
+    )
+    work = _work(ground, flood, leadership, attendance, limits)
+    coordinator = _coordinator(ground, work, replica, limits)
+    work.reactions.connect()
+    Announcements(records, links).connect()
+    return Parts(
+        coordinator,
+        ground.background,
+        work.dispatcher,
+        ground.timers,
+        work.reactions,
+        ground.scheduler,
+        links,
+        ground.slots,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What all the others stand on: what is stored, who is there, and what is under way."""
+
+    records: Records
+    links: Links
+    timers: Timers
+    background: Background
+    capacity: Capacity
+    slots: Slots
+    scheduler: Scheduler
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What happens to tasks, by a call or by itself."""
+
+    claims: Claims
+    dispatcher: Dispatcher
+    offers: Offers
+    endings: Endings
+    revocations: Revocations
+    reactions: Reactions
+
+
+def _work(
+    ground: _Ground, flood: Flood, leadership: Leadership, attendance: Attendance, limits: Limits
+) -> _Work:
+    records, links, timers = ground.records, ground.links, ground.timers
+    capacity, slots, scheduler = ground.capacity, ground.slots, ground.scheduler
+    background = ground.background
     claims = Claims(records, capacity, slots, flood, timedelta(seconds=limits.claim_ttl))
     dispatcher = Dispatcher(
         records, scheduler, links, timers, background, claims, slots, attendance, limits.ack
@@ -105,15 +157,21 @@ def build_coordinator(
         leadership,
         attendance,
     )
+    return _Work(claims, dispatcher, offers, endings, revocations, reactions)
+
+
+def _coordinator(ground: _Ground, work: _Work, replica: str, limits: Limits) -> Coordinator:
+    records, capacity, slots = ground.records, ground.capacity, ground.slots
+    claims, dispatcher, offers, endings = work.claims, work.dispatcher, work.offers, work.endings
     sessions = Sessions(
         records,
         capacity,
         claims,
         dispatcher,
         offers,
-        reactions,
-        revocations,
-        links,
+        work.reactions,
+        work.revocations,
+        ground.links,
         slots,
         replica=replica,
         lease_seconds=limits.lease,
@@ -121,9 +179,9 @@ def build_coordinator(
     registration = Registration(records, capacity, claims, slots)
     creation = Creation(records, dispatcher, slots)
     placing = Placing(
-        records, scheduler, dispatcher, offers, endings, claims, registration, creation
+        records, ground.scheduler, dispatcher, offers, endings, claims, registration, creation
     )
-    coordinator = Coordinator(
+    return Coordinator(
         records,
         registration,
         creation,
@@ -132,9 +190,6 @@ def build_coordinator(
         Blockers(records),
         endings,
         sessions,
-        background,
+        ground.background,
         capacity,
     )
-    reactions.connect()
-    Announcements(records, links).connect()
-    return Parts(coordinator, background, dispatcher, timers, reactions, scheduler, links, slots)

@@ -14,27 +14,19 @@ from infrafabric_server.store.checks import (
     check_revision,
     check_ttl,
     check_watch,
-    checked,
-    checked_fold,
 )
 from infrafabric_server.store.leases import LeaseTimer
 from infrafabric_server.store.protocol import (
     Compacted,
-    Compare,
-    Delete,
-    FoldResult,
     KeyValue,
-    Member,
-    Op,
-    Put,
     RangeResult,
     StoreClosed,
-    TxnResult,
     WatchBatch,
 )
 from infrafabric_server.store.retention import Retention
 from infrafabric_server.store.sorted_keys import SortedKeys
-from infrafabric_server.store.transactions import Table
+from infrafabric_server.store.transacting import AnswerT, Transacting
+from infrafabric_server.store.transactions import Request, Table, Txn
 from infrafabric_server.store.watching import HistoryPage, Watches
 
 
@@ -77,7 +69,7 @@ class MemoryData:
                 self.keys.remove(key)
 
 
-class MemoryStore:
+class MemoryStore(Transacting):
     """A Store that forgets everything with its process; made by `open`."""
 
     def __init__(
@@ -139,26 +131,6 @@ class MemoryStore:
         found = list(islice(self._found(prefix, after, at), limit + 1))
         return RangeResult(tuple(found[:limit]), at, more=len(found) > limit)
 
-    async def txn(
-        self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()
-    ) -> TxnResult:
-        """Apply a transaction, as `Store.txn` says."""
-        txn = checked(compares, success, failure)
-        await self._turn()
-        outcome = self._data.table.run(txn)
-        self._keep(outcome.batch)
-        return outcome.result
-
-    async def fold(
-        self, guard: Sequence[Compare], writes: Sequence[Put | Delete], members: Sequence[Member]
-    ) -> FoldResult:
-        """Apply a fold, as `Store.fold` says."""
-        fold = checked_fold(guard, writes, members)
-        await self._turn()
-        outcome = self._data.table.fold(fold)
-        self._keep(outcome.batch)
-        return outcome.result
-
     def watch(self, prefix: str, start_revision: int) -> AsyncGenerator[WatchBatch, None]:
         """Yield later changes, as `Store.watch` says."""
         check_watch(prefix, start_revision)
@@ -214,6 +186,14 @@ class MemoryStore:
         self._closed = True
         self._watches.close()
         await self._background.stop()
+
+    async def _transact(self, request: Request, answer: type[AnswerT]) -> AnswerT:
+        await self._turn()
+        table = self._data.table
+        outcome = table.run(request) if isinstance(request, Txn) else table.fold(request)
+        self._keep(outcome.batch)
+        assert isinstance(outcome.result, answer), f"{request} was answered by {outcome.result}"
+        return outcome.result
 
     async def _turn(self) -> None:
         # Others run in between, as they would while a disk works.

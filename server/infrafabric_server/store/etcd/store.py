@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Self, TypeVar
+from typing import Self
 
 from grpc import aio
 
@@ -16,8 +16,6 @@ from infrafabric_server.store.checks import (
     check_revision,
     check_ttl,
     check_watch,
-    checked,
-    checked_fold,
 )
 from infrafabric_server.store.closing import Closing
 from infrafabric_server.store.etcd import rpc, upkeep
@@ -34,22 +32,14 @@ from infrafabric_server.store.etcd.watch import Watcher
 from infrafabric_server.store.etcd.wire import etcd_pb2 as pb
 from infrafabric_server.store.protocol import (
     Compacted,
-    Compare,
-    Delete,
-    FoldResult,
     KeyValue,
-    Member,
-    Op,
-    Put,
     RangeResult,
     StoreClosed,
-    TxnResult,
     WatchBatch,
 )
 from infrafabric_server.store.retention import Retention
+from infrafabric_server.store.transacting import AnswerT, Transacting
 from infrafabric_server.store.transactions import Request
-
-AnswerT = TypeVar("AnswerT", TxnResult, FoldResult)
 
 # Keys that are asked for in one request: with values of some kilobytes, some megabytes.
 _PAGE = 1_000
@@ -72,11 +62,12 @@ class EtcdOptions:
     limits: Limits = field(default_factory=Limits)
 
 
-class EtcdStore:
+class EtcdStore(Transacting):
     """A Store on an etcd cluster, for any number of processes; made by `open`.
 
-    What a call acknowledges is on the disks of a majority. Transactions that come together
-    are sent together when they touch different keys, and then share a revision.
+    What a call acknowledges is on the disks of a majority. Transactions and folds that come
+    together are sent together when they touch different keys, and then share a revision. One that
+    is larger than the cluster takes is refused with a StoreError that names etcd's flag.
     """
 
     def __init__(
@@ -215,21 +206,6 @@ class EtcdStore:
             tuple(found), self._layout.port(at) if at else await self.revision(), more=more
         )
 
-    async def txn(
-        self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()
-    ) -> TxnResult:
-        """Apply a transaction, as `Store.txn` says.
-
-        Raises StoreError naming etcd's flag for one that is larger than the cluster takes.
-        """
-        return await self._apply(checked(compares, success, failure), TxnResult)
-
-    async def fold(
-        self, guard: Sequence[Compare], writes: Sequence[Put | Delete], members: Sequence[Member]
-    ) -> FoldResult:
-        """Apply a fold, as `Store.fold` says; it goes in a batch as transactions do."""
-        return await self._apply(checked_fold(guard, writes, members), FoldResult)
-
     def watch(self, prefix: str, start_revision: int) -> AsyncGenerator[WatchBatch, None]:
         """Yield later changes, as `Store.watch` says."""
         check_watch(prefix, start_revision)
@@ -291,7 +267,7 @@ class EtcdStore:
         # Nothing is written from now on; whoever follows all keys is told why.
         self._watcher.end(upkeep.ended(self._layout, origin))
 
-    async def _apply(self, request: Request, answer: type[AnswerT]) -> AnswerT:
+    async def _transact(self, request: Request, answer: type[AnswerT]) -> AnswerT:
         self._closing.check()
         given = await self._batcher.run(request)
         assert isinstance(given, answer), f"{request} was answered by {given}"

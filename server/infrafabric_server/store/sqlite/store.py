@@ -15,22 +15,13 @@ from infrafabric_server.store.checks import (
     check_revision,
     check_ttl,
     check_watch,
-    checked,
-    checked_fold,
 )
 from infrafabric_server.store.closing import Closing
 from infrafabric_server.store.leases import LeaseTimer
 from infrafabric_server.store.protocol import (
-    Compare,
-    Delete,
-    FoldResult,
     KeyValue,
-    Member,
-    Op,
-    Put,
     RangeResult,
     StoreError,
-    TxnResult,
     WatchBatch,
 )
 from infrafabric_server.store.retention import Retention
@@ -39,15 +30,17 @@ from infrafabric_server.store.sqlite.datadir import DataDir
 from infrafabric_server.store.sqlite.group import Command, Grant, Revoke
 from infrafabric_server.store.sqlite.reader import Reader
 from infrafabric_server.store.sqlite.writer import Committed, Writer
+from infrafabric_server.store.transacting import AnswerT, Transacting
+from infrafabric_server.store.transactions import Request
 from infrafabric_server.store.watching import Watches
 
-AnswerT = TypeVar("AnswerT")
+GivenT = TypeVar("GivenT")
 
 # Rows of the log between two checkpoints: some megabytes of write-ahead log.
 _CHECKPOINT_ROWS = 1000
 
 
-class SqliteStore:
+class SqliteStore(Transacting):
     """A Store in `fabric.db` of a data directory, for one process; made by `open`.
 
     What a call acknowledges is on the disk. All writes go through one thread that commits
@@ -125,18 +118,6 @@ class SqliteStore:
         self._closing.check()
         return await self._reader.range(prefix, limit, after, revision)
 
-    async def txn(
-        self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()
-    ) -> TxnResult:
-        """Apply a transaction, as `Store.txn` says."""
-        return await self._write(checked(compares, success, failure), TxnResult)
-
-    async def fold(
-        self, guard: Sequence[Compare], writes: Sequence[Put | Delete], members: Sequence[Member]
-    ) -> FoldResult:
-        """Apply a fold, as `Store.fold` says."""
-        return await self._write(checked_fold(guard, writes, members), FoldResult)
-
     def watch(self, prefix: str, start_revision: int) -> AsyncGenerator[WatchBatch, None]:
         """Yield later changes, as `Store.watch` says."""
         check_watch(prefix, start_revision)
@@ -191,7 +172,10 @@ class SqliteStore:
         await self._reader.close()
         await asyncio.to_thread(self._directory.close)
 
-    async def _write(self, command: Command, answer: type[AnswerT]) -> AnswerT:
+    async def _transact(self, request: Request, answer: type[AnswerT]) -> AnswerT:
+        return await self._write(request, answer)
+
+    async def _write(self, command: Command, answer: type[GivenT]) -> GivenT:
         self._closing.check()
         given = await self._writer.run(command)
         assert isinstance(given, answer), f"{command} was answered by {given}"
