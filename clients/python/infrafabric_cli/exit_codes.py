@@ -5,11 +5,12 @@
     2    wrong use: an argument or an input file breaks a rule
     3    unreachable: no answer; whether the command took effect is not known
     4    the witness log is damaged
+    5    a server: the data are in a format that only another release knows
     130  interrupted
     141  whoever read the output has closed it
 
 A script can tell by the code alone what to do next: 1 needs a decision, 2 a change, 3 a
-retry, 4 a person.
+retry, 4 a person, 5 another release.
 """
 
 from enum import IntEnum
@@ -23,5 +24,6 @@ class ExitCode(IntEnum):
     USAGE = 2
     UNREACHABLE = 3
     TAMPERED = 4
+    OTHER_FORMAT = 5
     INTERRUPTED = 130
     PIPE_CLOSED = 141
