@@ -104,7 +104,6 @@ class Waiting:
 
     def start_over(self, revision: int) -> None:
         """Take notice that what came before `revision` is unknown; see Follower."""
-        self._held.clear()
         if revision > self._revision:
             self._least = max(self._least, revision)
             self.gap.set()

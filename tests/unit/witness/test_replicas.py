@@ -131,10 +131,10 @@ async def test_w1_what_is_decided_while_the_mirror_starts_over_is_held(*, leads:
         await it.decide(behind, 3)
         await it.decide(other, 1)
         await it.store.compact(await it.store.revision())
-        await until(it, behind.name, "range")
+        await until(it, behind.name, "range answered")
         await it.decide(other, 2)
-        # The news go on, but not yet the outbox.
-        await it.work(behind, "range")
+        # The news go on, but the outbox, which was read before them, is not here yet.
+        await it.work(behind, "range answered")
         assert len(behind.sealer) == 0
         assert it.stream.entries() == []
         await it.work(behind)

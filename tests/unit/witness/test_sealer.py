@@ -208,7 +208,8 @@ async def test_a_flush_ends_with_the_mirror() -> None:
         await it.mirror.caught_up(await store.revision())
         await it.mirror.close()
         with pytest.raises(StoreClosed):
-            await flushing
+            async with asyncio.timeout(5):
+                await flushing
     await store.close()
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from infrafabric_server.store.protocol import Event, KeyValue, StoreClosed, WatchBatch
+from infrafabric_server.witness.models import Sealed
 from infrafabric_server.witness.waiting import OutboxState, Waiting
 
 
@@ -99,7 +100,8 @@ async def test_a_mirror_that_ends_leaves_nobody_waiting() -> None:
     await asyncio.sleep(0)
     waiting.end(StoreClosed("the views of the store were closed"))
     with pytest.raises(StoreClosed):
-        await flushing
+        async with asyncio.timeout(5):
+            await flushing
 
 
 class Gaps(RuleBasedStateMachine):
@@ -111,9 +113,12 @@ class Gaps(RuleBasedStateMachine):
         # The outbox at each revision, and how each came about.
         self.outboxes: list[tuple[int, ...]] = [()]
         self.batches: list[WatchBatch] = [WatchBatch(0)]
+        self.decided: list[int] = []
         self.mirrored = 0
         self.answers: list[OutboxState] = []
         self.sealed: set[int] = set()
+        # What the replica knows without a gap is as new as this at least.
+        self.told = 0
 
     @property
     def newest(self) -> int:
@@ -126,6 +131,7 @@ class Gaps(RuleBasedStateMachine):
     @rule()
     def decide(self) -> None:
         at = self.newest + 1
+        self.decided.append(at)
         self._change(put(at), (*self.outboxes[-1], at))
 
     @rule()
@@ -146,12 +152,13 @@ class Gaps(RuleBasedStateMachine):
     def seal(self, data: st.DataObject) -> None:
         keys = [kv.key for kv in self.waiting.first(data.draw(st.integers(1, 5)))]
         left = {int(key.removeprefix("outbox/")) for key in keys}
+        self.sealed |= left
+        self.waiting.seal(keys, Sealed(sequence=len(self.sealed), hash="0" * 64))
         self._change(
             gone(self.newest + 1, *sorted(left)),
             tuple(each for each in self.outboxes[-1] if each not in left),
         )
         self.waiting.removed(keys, self.newest)
-        self.sealed |= left
 
     @precondition(lambda self: self.mirrored < self.newest)
     @rule()
@@ -171,7 +178,9 @@ class Gaps(RuleBasedStateMachine):
     @precondition(lambda self: self.answers)
     @rule(data=st.data())
     def answer(self, data: st.DataObject) -> None:
-        self.waiting.load(self.answers.pop(data.draw(st.integers(0, len(self.answers) - 1))))
+        answer = self.answers.pop(data.draw(st.integers(0, len(self.answers) - 1)))
+        if self.waiting.load(answer):
+            self.told = max(self.told, answer.revision)
 
     @invariant()
     def all_is_in_order_and_nothing_comes_back(self) -> None:
@@ -179,8 +188,10 @@ class Gaps(RuleBasedStateMachine):
         assert found == sorted(found)
         assert not self.sealed.intersection(found)
         if not self.waiting.gap.is_set():
-            mirrored = self.outboxes[self.mirrored]
-            assert all(each in mirrored or each > self.mirrored for each in found)
+            self.told = max(self.told, self.mirrored)
+        assert all(each in self.outboxes[self.told] or each > self.told for each in found)
+        settled = self.waiting.settled.newest
+        assert all(each > settled for each in set(self.outboxes[-1]) - self.sealed)
 
     def teardown(self) -> None:
         """Bring the news up to date: what waits must be the outbox."""
@@ -188,7 +199,10 @@ class Gaps(RuleBasedStateMachine):
             self.tell()
         if self.waiting.gap.is_set():
             assert self.waiting.load(state(self.newest, *self.outboxes[-1]))
-        assert known(self.waiting) == list(self.outboxes[-1])
+        outbox = self.outboxes[-1]
+        assert known(self.waiting) == list(outbox)
+        done = [each for each in self.decided if not outbox or each < outbox[0]]
+        assert self.waiting.settled.newest >= max(done, default=0)
 
 
 TestGaps = Gaps.TestCase
