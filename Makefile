@@ -49,9 +49,12 @@ robustness: ## Judge a fleet under faults (SECONDS, SEED, SETUP, FAULTS; ARGS=--
 serve: setup ## Start the server on its default ports
 	@$(bin)/infrafabric serve $(ARGS)
 
+# A file's tests share a server, so one worker has them all. In their order: the longest files are
+# in tests/integration, and the short ones of tests/unit fill up what is left.
+parallel := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 test: setup $(typescript_cli) check-imports ## Run all tests: TypeScript, then Python (ARGS go to pytest)
 	cd $(typescript) && $(node_bin)/vitest run
-	$(bin)/pytest $(ARGS)
+	$(bin)/pytest $(parallel) $(ARGS)
 
 lint: setup $(checks) ## Run every static check (make -k lint: do not stop at the first failure)
 

@@ -20,14 +20,13 @@ from pathlib import Path
 from typing import Self
 
 from tests.harness import setups
+from tests.harness.ports import free_port
 
 COMMAND = Path(sys.executable).parent / "infrafabric"
 
 # A start takes about a second on a free machine; the tests share two cores with each other.
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 20.0
-
-_ANY_PORT = "127.0.0.1:0"
 
 
 class ServerFailedError(Exception):
@@ -57,8 +56,8 @@ class ServerProcess:
         self._wrapper = tuple(wrapper)
         self._environment = {**os.environ, **(environment or {})}
         self._arguments = (*setups.arguments(self._environment, directory), *arguments)
-        self._grpc = _ANY_PORT
-        self._http = _ANY_PORT
+        self._grpc = f"127.0.0.1:{free_port()}"
+        self._http = f"127.0.0.1:{free_port()}"
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
