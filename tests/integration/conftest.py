@@ -31,7 +31,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def backing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backing]:
-    """One etcd and one NATS for all tests, each of which has fabrics of its own on them."""
+    """One etcd and one NATS for all tests of a worker; each has fabrics of its own on them."""
     with Backing(tmp_path_factory.mktemp("backing")) as running:
         yield running
 
