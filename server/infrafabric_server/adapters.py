@@ -41,7 +41,7 @@ class Adapters:
 async def opened(settings: Settings, registry: CollectorRegistry) -> AsyncIterator[Adapters]:
     """Open what the settings name, and close it at the end of the block.
 
-    `registry` shows how etcd and NATS do. Raises StoreRefused, StoreUnavailable and
+    `registry` shows how etcd and NATS do. Raises StoreRefused, StoreDenied, StoreUnavailable and
     BusRefusedError with what to do, and OSError.
     """
     async with AsyncExitStack() as stack:

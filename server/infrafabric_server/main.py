@@ -16,7 +16,7 @@ from infrafabric_server.edge.grpc_server import ListenError
 from infrafabric_server.logs import configure_logs
 from infrafabric_server.replica import Replica, Stop
 from infrafabric_server.store.data_format import OtherFormat
-from infrafabric_server.store.protocol import StoreRefused, StoreUnavailable
+from infrafabric_server.store.protocol import StoreDenied, StoreRefused, StoreUnavailable
 
 _log = structlog.get_logger(__name__)
 
@@ -51,7 +51,7 @@ def serve(settings: Settings) -> int:
         except OtherFormat as error:
             _log.error("refused_to_start", reason=str(error))
             return _OTHER_FORMAT
-        except (StoreRefused, StoreUnavailable, BusRefusedError, OSError) as error:
+        except (StoreRefused, StoreDenied, StoreUnavailable, BusRefusedError, OSError) as error:
             _log.error("refused_to_start", reason=str(error))
             return _REFUSED
         except ExceptionGroup as group:

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from infrafabric_server.errors import FabricError, FieldViolation, InvalidField, Reason
 from infrafabric_server.limits import CAPABILITY_PATTERN, CAPABILITY_RULE, ID_PATTERN, ID_RULE
-from infrafabric_server.store.protocol import StoreClosed, StoreFull, StoreUnavailable
+from infrafabric_server.store.protocol import StoreClosed, StoreDenied, StoreFull, StoreUnavailable
 
 DOMAIN = "infrafabric"
 
@@ -88,6 +88,12 @@ def as_refusal(error: BaseException) -> FabricError | None:
                 Reason.STORE_UNAVAILABLE,
                 "the disk or quota of the server is full, and nothing was written; make room"
                 " there, the server then goes on by itself, and try again",
+            )
+        case StoreDenied():
+            return FabricError(
+                Reason.STORE_UNAVAILABLE,
+                "the store denies this server access, and nothing was done; go to another replica,"
+                " or try again when an operator has given the access back",
             )
         case StoreUnavailable() | StoreClosed():
             return FabricError(

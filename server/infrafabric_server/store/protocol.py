@@ -11,7 +11,8 @@ are text; values are JSON, so that a person can read them.
     ├── StoreUnavailable    no answer; the transaction may or may not have been applied
     ├── StoreFull           the disk or quota is full; nothing was applied
     ├── StoreClosed         the store was closed
-    └── StoreRefused        the data cannot be opened: in use, of a newer format, damaged
+    ├── StoreDenied         a password, certificate or permission is refused; nothing was applied
+    └── StoreRefused        the data cannot be used: held by another, of a newer format, damaged
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -51,8 +52,12 @@ class StoreClosed(StoreError):
     """The store was closed before it answered."""
 
 
+class StoreDenied(StoreError):
+    """The store denies us access; nothing was applied. It may be given back while we run."""
+
+
 class StoreRefused(StoreError):
-    """The data cannot be opened; the message says why and what to do."""
+    """The data cannot be opened, or are damaged; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +216,7 @@ class WatchBatch:
 class Store(Protocol):
     """A revisioned key-value store with transactions, watches and leases.
 
-    Every method may raise StoreUnavailable or StoreClosed.
+    Every method may raise StoreUnavailable, StoreDenied or StoreClosed.
     """
 
     async def get(self, key: str) -> KeyValue | None:

@@ -9,7 +9,7 @@ from structlog.typing import FilteringBoundLogger
 
 from infrafabric_server.clock import Clock
 from infrafabric_server.errors import FabricError
-from infrafabric_server.store.protocol import Store, StoreFull, StoreUnavailable
+from infrafabric_server.store.protocol import Store, StoreDenied, StoreFull, StoreUnavailable
 from infrafabric_server.witness.outbox import Outbox
 from infrafabric_server.witness.tally import Counted, Tally
 
@@ -114,7 +114,7 @@ class Flood:
                 self._outbox.check()
                 await self._store.txn([], puts)
                 break
-            except (FabricError, StoreUnavailable, StoreFull) as error:
+            except (FabricError, StoreUnavailable, StoreDenied, StoreFull) as error:
                 self._log.warning("flood_not_written", entries=len(puts), error=str(error))
                 await self._sleep(_RETRY_SECONDS)
         del self._writing[: len(batch)]

@@ -9,7 +9,14 @@ from structlog.typing import FilteringBoundLogger
 
 from infrafabric_server.fleet.leadership import Leadership, while_leading
 from infrafabric_server.store.mirror import Mirror
-from infrafabric_server.store.protocol import Delete, Put, Store, StoreFull, StoreUnavailable
+from infrafabric_server.store.protocol import (
+    Delete,
+    Put,
+    Store,
+    StoreDenied,
+    StoreFull,
+    StoreUnavailable,
+)
 from infrafabric_server.witness.appender import Appender
 from infrafabric_server.witness.models import Entry, Sealed
 from infrafabric_server.witness.outbox import PREFIX
@@ -191,7 +198,7 @@ class Sealer:
         while True:
             try:
                 await step()
-            except (StoreUnavailable, StoreFull) as error:
+            except (StoreUnavailable, StoreDenied, StoreFull) as error:
                 # The first reason may only be what the true one shows itself by.
                 if str(error) not in told:
                     told.add(str(error))

@@ -27,6 +27,7 @@ from infrafabric_server.store.protocol import (
     Compacted,
     LeaseNotFound,
     StoreClosed,
+    StoreDenied,
     StoreFull,
     StoreRefused,
     StoreUnavailable,
@@ -118,6 +119,7 @@ def test_a_violated_model_names_the_path_and_our_rule() -> None:
         (StoreUnavailable("node 3 at 10.0.0.1"), "may have taken effect"),
         (StoreClosed("closed"), "may have taken effect"),
         (StoreFull("/var/lib/secret is full"), "nothing was written; make room"),
+        (StoreDenied("etcd denies user fabric-1"), "nothing was done; go to another replica"),
     ],
 )
 def test_an_outage_of_the_store_passes_and_is_told_without_its_details(

@@ -101,7 +101,7 @@ class Connection:
         """Send a request once, and again only when it was refused for its old token.
 
         Raises AioRpcError, after which another member comes next if this one may be gone;
-        StoreClosed; StoreRefused when it is the user who is refused.
+        StoreClosed; StoreDenied when it is the user who is refused.
         """
         seconds = self.attempt + request.ByteSize() / _BYTES_A_SECOND
         logins = 0

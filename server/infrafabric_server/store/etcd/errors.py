@@ -6,9 +6,9 @@ import grpc
 
 from infrafabric_server.store.protocol import (
     LeaseNotFound,
+    StoreDenied,
     StoreError,
     StoreFull,
-    StoreRefused,
     StoreUnavailable,
 )
 
@@ -93,13 +93,21 @@ def store_error(error: grpc.RpcError) -> StoreError:
                 "the transaction has more bytes than etcd takes: start every member with a "
                 "larger --max-request-bytes, such as 16777216"
             )
-        case Verdict.DENIED:
-            return StoreRefused(f"etcd refuses our user or certificate: {details}")
+        case Verdict.DENIED | Verdict.LOGIN:
+            return denied(details)
         case Verdict.BAD:
             return StoreError(f"etcd refused a request: {details}")
         case _:
             code = code_of(error)
             return StoreUnavailable(f"etcd did not answer: {code.name if code else ''} {details}")
+
+
+def denied(details: str) -> StoreDenied:
+    """Return what a caller is told whose user or certificate etcd does not let do something."""
+    return StoreDenied(
+        f"etcd denies our user or certificate what a fabric needs: {details}; see to its password, "
+        "its roles, and that it is the user whom the server is told to be"
+    )
 
 
 def code_of(error: grpc.RpcError) -> grpc.StatusCode | None:

@@ -142,7 +142,8 @@ class EtcdStore(Transacting):
             randbits: returns a random number of so many bits, for names that nobody else has.
 
         Raises:
-            StoreRefused: the user is refused, or the prefix holds something else.
+            StoreDenied: the user or the certificate is refused.
+            StoreRefused: the prefix holds something else.
             OtherFormat: the fabric is in a format that is not known here.
             StoreUnavailable: no member answered.
         """

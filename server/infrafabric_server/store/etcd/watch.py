@@ -10,7 +10,7 @@ from grpc import aio
 
 from infrafabric_server.store.etcd import rpc
 from infrafabric_server.store.etcd.connection import Connection
-from infrafabric_server.store.etcd.errors import Verdict, details_of, verdict
+from infrafabric_server.store.etcd.errors import Verdict, denied, details_of, store_error, verdict
 from infrafabric_server.store.etcd.layout import Layout, Span
 from infrafabric_server.store.etcd.observer import Observer
 from infrafabric_server.store.etcd.wire import etcd_pb2 as pb
@@ -19,8 +19,8 @@ from infrafabric_server.store.protocol import (
     Compacted,
     Event,
     StoreClosed,
+    StoreDenied,
     StoreError,
-    StoreRefused,
     StoreUnavailable,
     WatchBatch,
 )
@@ -48,15 +48,12 @@ class _Cut(Exception):
     """The stream ended, and goes on with another one."""
 
 
-class _Denied(Exception):
-    """The member says that we may not watch this."""
-
-
 class _Place:
-    """How far one watch is."""
+    """How far one watch is, and whether it was ever permitted."""
 
     def __init__(self, following: int) -> None:
         self.following = following
+        self.permitted = False
 
 
 class Watcher:
@@ -116,7 +113,8 @@ class Watcher:
         """Yield what `Store.watch` yields.
 
         For the empty prefix, a batch without events tells that nothing changed up to its
-        revision: the cluster counts what others do, too.
+        revision: the cluster counts what others do, too. One that was permitted once waits for the
+        permission to come back.
         """
         place = _Place(self._layout.etcd(start_revision))
         if not prefix:
@@ -125,19 +123,20 @@ class Watcher:
             for hear in self._beginning:
                 hear()
         pause = self._connection.pauses()
-        denied = 0
+        refusals = 0
         try:
             while True:
                 try:
                     async with aclosing(self._stream(prefix, place)) as batches:
                         async for batch in batches:
-                            pause, denied = self._connection.pauses(), 0
+                            pause, refusals = self._connection.pauses(), 0
                             yield batch
-                except _Denied as error:
+                except StoreDenied as error:
                     # An old token looks the same, so it is tried once more with a new one.
-                    denied += 1
-                    if denied > 1:
-                        raise StoreRefused(f"etcd refuses a watch: {error}") from error
+                    refusals += 1
+                    if refusals > 1 and not place.permitted:
+                        raise
+                    self._logger.warning("etcd_watch_denied", prefix=prefix, reason=str(error))
                 except _Cut as cut:
                     self._logger.warning("etcd_watch_cut", prefix=prefix, reason=str(cut))
                 await pause()
@@ -278,6 +277,7 @@ class Watcher:
             await self._look_up()
             while isinstance(response, pb.WatchResponse):
                 self._check(response, token)
+                place.permitted = True
                 if not response.created:
                     yield response
                 response = await call.read()
@@ -286,11 +286,12 @@ class Watcher:
             raise _Cut("the member did not answer in time") from None
         except aio.AioRpcError as error:
             meaning = verdict(error)
+            self._check_open()
             if meaning is Verdict.LOGIN:
                 self._connection.forget(token)
-            elif not self._closed.is_set():
-                self._connection.fail_over(at, details_of(error))
-            self._check_open()
+            if meaning in (Verdict.LOGIN, Verdict.DENIED):
+                raise store_error(error) from error
+            self._connection.fail_over(at, details_of(error))
             raise _Cut(details_of(error)) from error
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -331,7 +332,7 @@ class Watcher:
             return
         if "permission denied" in response.cancel_reason:
             self._connection.forget(token)
-            raise _Denied(response.cancel_reason)
+            raise denied(response.cancel_reason)
         raise _Cut(response.cancel_reason or "the member cancelled the watch")
 
     def _check_open(self) -> None:
