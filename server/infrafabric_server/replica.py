@@ -15,7 +15,7 @@ from infrafabric_server.edge.store_metrics import show_leader
 from infrafabric_server.endpoints import Endpoints
 from infrafabric_server.errors import FabricError
 from infrafabric_server.fleet.leadership import while_leading
-from infrafabric_server.store.protocol import StoreRefused
+from infrafabric_server.store.protocol import StoreClosed, StoreRefused
 from infrafabric_server.witness import figures
 
 _log = structlog.get_logger(__name__)
@@ -87,6 +87,9 @@ class Replica:
             await self.endpoints.gateway.ready()
             self._announce(grpc_port)
             await stop.asked.wait()
+            if stop.refusal is not None:
+                # Whoever waits for news of the store waits in vain.
+                await self.components.mirror.close()
             await self._drain(serving, stop)
             await parts.slots.close()
             for task in inner:
@@ -147,6 +150,9 @@ class Replica:
 async def _until_refused(run: Callable[[], Awaitable[None]], stop: Stop) -> None:
     try:
         await run()
+    except* StoreClosed:
+        if stop.refusal is None:
+            raise
     except* StoreRefused as refused:
         first: BaseException = refused
         while isinstance(first, BaseExceptionGroup):

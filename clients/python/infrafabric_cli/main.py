@@ -13,7 +13,7 @@ from infrafabric_cli.witness import app as witness
 _HELP = """Coordinate swarms of agents: tasks are claimed once, pushed at once, and on record.
 
 Exit codes: 0 done, 1 refused or lost, 2 wrong use, 3 unreachable, 4 the witness log is damaged,
-130 interrupted, 141 the reader of the output is gone.
+5 data of another release, 130 interrupted, 141 the reader of the output is gone.
 """
 
 app = typer.Typer(

@@ -23,6 +23,9 @@ def serve(flags: Flags, config: Config = None) -> None:
     ten seconds (INFRAFABRIC_DRAIN_SECONDS) to end. A second signal ends the
     wait; what was acknowledged is kept in any case.
 
+    Data in a format that only another release knows are refused with exit code
+    5. When that happens under a running server, it drains and ends with 1.
+
     When both ports answer it prints `ready grpc=HOST:PORT http=HOST:PORT`. A
     flag goes before the environment (INFRAFABRIC_GRPC and so on), and that
     before the file.

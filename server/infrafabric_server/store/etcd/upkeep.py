@@ -221,7 +221,7 @@ class Marks:
     async def reached(self, revision: int) -> bool:
         """Return True when watches of all keys are at `revision`; False if no mark can be written.
 
-        Raises the reason for which the watches ended.
+        Raises StoreClosed, or StoreUnavailable when the watches have ended for another reason.
         """
         self.want(revision)
         reaching = asyncio.create_task(self._watcher.reaches(revision))

@@ -105,7 +105,7 @@ class Watcher:
     async def reaches(self, revision: int) -> None:
         """Return when every watch of all keys has told all up to the port's `revision`.
 
-        Raises the reason that `end` was told.
+        Raises StoreClosed, or StoreUnavailable when the watches have ended for another reason.
         """
         await self._progress.reached(revision)
 
@@ -158,7 +158,9 @@ class Watcher:
         if not self._closed.is_set():
             self._reason = reason
         self._closed.set()
-        self._progress.fail(self._reason)
+        closed = isinstance(self._reason, StoreClosed)
+        # For who only waits for news, the store is away.
+        self._progress.fail(self._reason if closed else StoreUnavailable(str(self._reason)))
         for call in self._calls:
             call.cancel()
 
