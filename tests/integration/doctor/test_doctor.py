@@ -101,15 +101,15 @@ async def test_limits_that_are_a_little_too_small(tmp_path: Path, nats: Nats) ->
     assert found["etcd", "members"].level is Level.NOTE
 
 
-def fill(etcd: Etcd) -> None:
-    for number in range(20):
-        etcd.put(f"other/{number}", "x" * 100_000)
-
-
 async def test_a_full_quota(tmp_path: Path, nats: Nats) -> None:
+    with Etcd(tmp_path) as etcd:
+        for number in range(20):
+            etcd.put(f"other/{number}", "x" * 100_000)
+    # Over its quota from the start: one that is filled up to it refuses a large write before it
+    # would refuse a small one.
     with Etcd(tmp_path, arguments=["--quota-backend-bytes=1000000"]) as etcd:
         with pytest.raises(subprocess.CalledProcessError):
-            fill(etcd)
+            etcd.put("other/more", "x")
         found = await looked(loaded(etcd.address(), nats.address, tmp_path))
     assert "NOSPACE" in found["etcd", "alarms"].text
     assert "quota" in found["etcd", "cluster"].text
@@ -218,7 +218,8 @@ def test_the_command_fits_80_columns_and_tells_by_its_exit_code(
 def test_an_embedded_server_needs_its_folder_only(tmp_path: Path) -> None:
     told = _doctor("--data", str(tmp_path / "data"), "--json")
     found = json.loads(told.stdout)
-    assert {finding["check"] for finding in found["findings"]} == {"space", "permissions", "sync"}
+    checks = {finding["check"] for finding in found["findings"]}
+    assert checks == {"space", "permissions", "sync", "fabric"}
     assert told.returncode == (1 if found["level"] == "problem" else 0)
     wrong = _doctor("--nats-monitor", "localhost")
     assert (wrong.returncode, wrong.stdout) == (2, "")

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from infrafabric_server.store.data_format import OtherFormat
 from infrafabric_server.store.etcd import Access, EtcdStore
 from infrafabric_server.store.etcd.copying import Fabric
 from infrafabric_server.store.protocol import Delete, Put, StoreFull, StoreRefused
@@ -18,6 +19,7 @@ from infrafabric_server.store.sqlite import SqliteStore
 from infrafabric_server.transfer.cluster import Cluster
 from infrafabric_server.transfer.dumpreader import Dump
 from infrafabric_server.transfer.folder import Folder
+from infrafabric_server.transfer.lost_log import put_back
 from infrafabric_server.transfer.transfer import dump, migrate, restore
 from infrafabric_server.witness.batches import pack
 from infrafabric_server.witness.chain import seal
@@ -198,6 +200,25 @@ async def test_another_witness_log_is_not_mixed_in(tmp_path: Path, site: Site) -
         with pytest.raises(StoreRefused, match="entry 1 is not that of the dump"):
             await migrate(other, tmp_path / "dump", target, NOW)
         await target.check_empty()
+
+
+async def test_a_fabric_of_a_newer_format_is_neither_read_nor_written(
+    tmp_path: Path, etcd: Etcd, site: Site
+) -> None:
+    store = await site.store()
+    await store.close()
+    newer = '{"format": 1, "data_format": 2, "revision": 0}'
+    etcd.put(f"{site.address.prefix}/own/origin", newer)
+    other = await made(tmp_path / "other")
+    async with site.place() as place:
+        with pytest.raises(OtherFormat, match="records of format 2"):
+            await dump(await place.source(), tmp_path / "dump", NOW)
+        with pytest.raises(OtherFormat, match="records of format 2"):
+            await put_back(tmp_path / "other", place)
+        async with other:
+            with pytest.raises(StoreRefused, match="holds something already"):
+                await migrate(other, tmp_path / "dump", place, NOW)
+    assert site.log.payloads == []
 
 
 _change = st.tuples(

@@ -14,6 +14,7 @@ from infrafabric_server.doctor import clocks, etcd_rules, folder, latency, nats,
 from infrafabric_server.doctor.findings import Finding, Level, Subject, worst
 from infrafabric_server.store.etcd.upkeep import begun
 from infrafabric_server.store.etcd.wire import etcd_pb2 as pb
+from infrafabric_server.store.sqlite import SqliteStore
 from infrafabric_server.witness.durability import Durability
 
 SUBJECT = Subject("it")
@@ -121,6 +122,7 @@ def test_a_member_without_a_leader() -> None:
         (begun(0), Level.OK),
         (b'{"format": "restoring"}', Level.PROBLEM),
         (b'{"format": 99}', Level.PROBLEM),
+        (b'{"format": 1, "data_format": 2, "revision": 0}', Level.PROBLEM),
         (b"another's", Level.PROBLEM),
         (None, Level.OK),
     ],
@@ -198,6 +200,24 @@ def test_a_data_directory(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
     (tmp_path / "file").touch()
     assert worst(folder.examine(tmp_path / "file")) is Level.PROBLEM
+
+
+def _changes(directory: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in directory.iterdir()}
+
+
+async def test_the_fabric_of_a_data_directory_is_looked_at_without_a_trace(tmp_path: Path) -> None:
+    assert "none yet" in folder.fabric(tmp_path / "new").text
+    store = await SqliteStore.open(tmp_path)
+    running = folder.fabric(tmp_path)
+    await store.close()
+    before = _changes(tmp_path)
+    stopped = folder.fabric(tmp_path)
+    assert _changes(tmp_path) == before
+    for found in (running, stopped):
+        assert (found.level, found.text) == (Level.OK, "there is one, with records of format 1")
+    (tmp_path / "fabric.db").write_text("something else")
+    assert folder.fabric(tmp_path).level is Level.PROBLEM
 
 
 @pytest.mark.parametrize(

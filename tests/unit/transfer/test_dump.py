@@ -1,5 +1,7 @@
 """A dump is read as it was written, or not at all."""
 
+import hashlib
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -103,3 +105,26 @@ def test_a_dump_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
         written(path, [], [two, one])
     assert Dump(path).summary == first
     assert list(tmp_path.iterdir()) == [path]
+
+
+def named(whole: Path, number: int | None) -> Path:
+    """Return a dump as a release with another format of the records would write it."""
+    _, *lines, _ = whole.read_bytes().splitlines(keepends=True)
+    header = json.loads(whole.read_bytes().splitlines()[0]) | {"data_format": number}
+    if number is None:
+        del header["data_format"]
+    content = b"".join([json.dumps(header).encode() + b"\n", *lines])
+    checksum = {"sha256": hashlib.sha256(content).hexdigest()}
+    path = whole.with_name(f"format-{number}")
+    path.write_bytes(content + json.dumps(checksum).encode() + b"\n")
+    return path
+
+
+def test_a_dump_of_a_newer_format_is_refused(whole: Path) -> None:
+    newer = named(whole, 2)
+    with pytest.raises(
+        DumpError, match=r"format-2 has records of format 2, and this release knows format 1; start"
+    ):
+        Dump(newer)
+    # Written before formats had a number.
+    assert Dump(named(whole, None)).summary == Dump(named(whole, 1)).summary == Dump(whole).summary
