@@ -10,7 +10,7 @@ For example::
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,10 +27,13 @@ class Backing(Running):
     Args:
         directory: for data and logs; it must exist.
         members: how many members the etcd cluster has.
+        etcd_arguments: further arguments of every member.
     """
 
-    def __init__(self, directory: Path, *, members: int = 1) -> None:
-        self.etcd = Etcd(directory, members=members)
+    def __init__(
+        self, directory: Path, *, members: int = 1, etcd_arguments: Sequence[str] = ()
+    ) -> None:
+        self.etcd = Etcd(directory, members=members, arguments=etcd_arguments)
         self.nats = Nats(directory)
 
     def start(self) -> None:

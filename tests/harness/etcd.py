@@ -126,11 +126,13 @@ class Etcd(Running):
         endpoints = tuple(member.endpoint for member in self.members)
         return EtcdAddress(endpoints, prefix, tls=self._tls)
 
-    def control(self, *arguments: str) -> str:
-        """Run `etcdctl`, over a connection without TLS; return what it prints."""
+    def control(self, *arguments: str, text: str = "") -> str:
+        """Run `etcdctl`, over a connection without TLS, on `text`; return what it prints."""
         endpoint = f"--endpoints={self.members[0].endpoint}"
         command = [program("etcdctl"), endpoint, *arguments]
-        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        return subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, input=text, text=True
+        ).stdout
 
     def revision(self) -> int:
         """Return etcd's own revision, which counts all that is on the cluster."""

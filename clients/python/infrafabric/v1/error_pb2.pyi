@@ -73,7 +73,7 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 23
     """The server drains and takes no new work. Code UNAVAILABLE, with RetryInfo."""
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 24
-    """The store did not answer, or its disk is full: the message says which. Unless it says that
+    """The store did not answer, denied access, or is full: the message says which. Unless it says that
     nothing was done, the call may have taken effect. Code UNAVAILABLE, with RetryInfo.
     """
     ERROR_REASON_CONTENTION: _ErrorReason.ValueType  # 25
@@ -138,7 +138,7 @@ ERROR_REASON_OUTBOX_FULL: ErrorReason.ValueType  # 22
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 23
 """The server drains and takes no new work. Code UNAVAILABLE, with RetryInfo."""
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 24
-"""The store did not answer, or its disk is full: the message says which. Unless it says that
+"""The store did not answer, denied access, or is full: the message says which. Unless it says that
 nothing was done, the call may have taken effect. Code UNAVAILABLE, with RetryInfo.
 """
 ERROR_REASON_CONTENTION: ErrorReason.ValueType  # 25

@@ -191,7 +191,7 @@ export enum ErrorReason {
   DRAINING = 23,
 
   /**
-   * The store did not answer, or its disk is full: the message says which. Unless it says that
+   * The store did not answer, denied access, or is full: the message says which. Unless it says that
    * nothing was done, the call may have taken effect. Code UNAVAILABLE, with RetryInfo.
    *
    * @generated from enum value: ERROR_REASON_STORE_UNAVAILABLE = 24;
