@@ -1,9 +1,11 @@
 """The doctor looks at real servers of etcd and NATS, in good health and in bad."""
 
+import itertools
 import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from mmap import PAGESIZE
 from pathlib import Path
 
 import pytest
@@ -101,15 +103,17 @@ async def test_limits_that_are_a_little_too_small(tmp_path: Path, nats: Nats) ->
     assert found["etcd", "members"].level is Level.NOTE
 
 
+def fill(etcd: Etcd) -> None:
+    """Write until etcd refuses to; it takes a value for 256 bytes larger than it is."""
+    for number in itertools.count():
+        etcd.put(f"other/{number}", "x" * (PAGESIZE - 512))
+
+
 async def test_a_full_quota(tmp_path: Path, nats: Nats) -> None:
-    with Etcd(tmp_path) as etcd:
-        for number in range(20):
-            etcd.put(f"other/{number}", "x" * 100_000)
-    # Over its quota from the start: one that is filled up to it refuses a large write before it
-    # would refuse a small one.
-    with Etcd(tmp_path, arguments=["--quota-backend-bytes=1000000"]) as etcd:
+    # etcd has a whole number of pages: where it refuses what fits into one, it is over its quota.
+    with Etcd(tmp_path, arguments=[f"--quota-backend-bytes={40 * PAGESIZE - 1}"]) as etcd:
         with pytest.raises(subprocess.CalledProcessError):
-            etcd.put("other/more", "x")
+            fill(etcd)
         found = await looked(loaded(etcd.address(), nats.address, tmp_path))
     assert "NOSPACE" in found["etcd", "alarms"].text
     assert "quota" in found["etcd", "cluster"].text
