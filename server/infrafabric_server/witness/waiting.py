@@ -17,6 +17,8 @@ SEALED = "outbox.sealed"
 # Where both are.
 BOTH = "outbox"
 _PAGE = 10_000
+# Changes that are held while the outbox is read.
+_MAX_HELD = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class Waiting:
             # Here nothing is new, and nobody waits for a revision that decided nothing.
             return
         if self.gap.is_set():
-            self._held.append((batch.revision, events))
+            self._hold(batch.revision, events)
         elif batch.revision > self._revision:
             self._apply(batch.revision, events)
             self._changed()
@@ -148,6 +150,13 @@ class Waiting:
     def doubt(self) -> None:
         """Take back that keys are about to be removed: it is not known what became of that."""
         self._leaving = frozenset()
+
+    def _hold(self, revision: int, events: Sequence[Event]) -> None:
+        self._held.append((revision, events))
+        if len(self._held) > _MAX_HELD:
+            # The outbox cannot be read for long: what will be read has these, too.
+            self._held.clear()
+            self._least = max(self._least, revision)
 
     def _apply(self, revision: int, events: Iterable[Event]) -> None:
         self._revision = revision

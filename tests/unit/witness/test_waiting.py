@@ -69,6 +69,17 @@ def test_what_is_held_before_a_second_gap_is_dropped() -> None:
     assert known(waiting) == []
 
 
+def test_what_is_held_while_nothing_can_be_read_is_bounded() -> None:
+    waiting = Waiting()
+    waiting.start_over(10)
+    for revision in range(11, 10_013):
+        waiting.take(put(revision))
+    # The first 10,001 were dropped, so what is read must have them.
+    assert not waiting.load(state(10_010, 5))
+    assert waiting.load(state(10_011, 5))
+    assert known(waiting) == [5, 10_012]
+
+
 def test_a_mirror_that_starts_over_behind_what_was_read_leaves_no_gap() -> None:
     waiting = Waiting()
     waiting.start_over(10)
