@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from infrafabric_server.store.etcd import EtcdAddress, EtcdOptions, EtcdStore
 from infrafabric_server.store.mirror import Mirror, View
-from infrafabric_server.store.protocol import Put, StoreFull, present
+from infrafabric_server.store.protocol import Member, Put, StoreFull, absent, present
 from tests.harness.etcd import Etcd
 from tests.integration.etcd.kit import HASTY, opened
 
@@ -102,6 +102,23 @@ async def test_reads_go_on_at_the_quota_whoever_made_the_newest_revision(tmp_pat
             async with asyncio.timeout(_SOON):
                 await one.store.reachable(newest)
                 await one.mirror.caught_up(newest)
+
+
+async def test_the_smallest_write_is_refused_too_as_long_as_the_alarm_is_on(tmp_path: Path) -> None:
+    """Also one that would fit, alone in its batch, where etcd counts no nested transactions."""
+    with Etcd(tmp_path, arguments=[f"--quota-backend-bytes={_QUOTA}"]) as etcd:
+        async with opened(etcd.address()) as store:
+            await store.txn([], [Put("a", "1")])
+            etcd.fill("filler/", _QUOTA)
+            writes = (
+                store.txn([], [Put("a", "2")]),
+                store.txn([absent("b")], [Put("b", "1")]),
+                store.fold([present("a")], [Put("a", "2")], [Member([], [Put("c", "1")])]),
+            )
+            for write in writes:
+                with pytest.raises(StoreFull):
+                    await write
+            assert [kv.value for kv in (await store.range("")).kvs] == ["1"]
 
 
 async def test_a_view_that_waits_for_a_mark_gets_it_when_there_is_room_again(

@@ -94,6 +94,11 @@ def batch_request(layout: Layout, lane: Lane, requests: Sequence[Request]) -> pb
             _fill_fold(nested, layout, each, own)
     if not alone:
         _put_evidence(request.success, lane)
+    elif any(isinstance(op, Put) for op in requests[0].ops):
+        # etcd counts towards its quota what a transaction puts by itself, in either list, and
+        # nothing of what those nested in it put: without this it would let them all through, from
+        # 3.5.5 on without end. A mark does no harm where the lane is not as we left it.
+        request.failure.add().request_put.key = layout.mark
     return request
 
 
