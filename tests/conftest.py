@@ -1,5 +1,6 @@
 """What every test takes for granted, and where it runs."""
 
+import os
 import signal
 
 import pytest
@@ -14,9 +15,11 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Run tests that were named in this process; a worker for each core is for the whole suite.
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Run tests that were named in this process; workers are for the whole suite.
 
-    Each worker imports every test before it begins.
+    Each worker imports every test before it begins. There is one more than there are cores, since
+    tests wait for other processes most of their time.
     """
-    return None if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    return len(os.sched_getaffinity(0)) + 1 if whole else 0
