@@ -28,7 +28,7 @@ from infrafabric_server.edge.grpc_server import GrpcServer, ListenError, Service
 from infrafabric_server.gateway.app import create_app
 from infrafabric_server.gateway.events import Events
 from infrafabric_server.gateway.server import GatewayServer
-from infrafabric_server.governor.service import GovernorService
+from infrafabric_server.governor.service.servicer import GovernorServicer
 from infrafabric_server.notify.service import NotifyService, StatusFrames
 from infrafabric_server.notify.watch import StatusWatch
 from infrafabric_server.store.feed import Feed
@@ -99,7 +99,7 @@ def _services(store: Store, components: Components, statuses: StatusWatch) -> li
         _service(
             governor_service_pb2,
             add_GovernorServiceServicer_to_server,
-            GovernorService(components.governor),
+            GovernorServicer(components.governor),
         ),
         _service(
             witness_service_pb2,

@@ -56,6 +56,8 @@ class FailureKind(StrEnum):
 
     RETRYABLE = "retryable"
     PERMANENT = "permanent"
+    PROVIDER_QUOTA = "provider_quota"
+    PROVIDER_RATE = "provider_rate"
 
 
 class RetryPolicy(BaseModel):
@@ -99,7 +101,9 @@ class TaskClaim(BaseModel):
     """Who holds a task, since when and how.
 
     `expire_time` is set for a claim made outside a session; a claim without it lives as
-    long as the swarm's session. A parked claim takes no slot.
+    long as the swarm's session. A parked claim takes no slot. `reserved_micros` is what it may
+    spend, `drawn_micros` what it has reported so far: what a swarm has reserved is what its
+    claims may still spend, so that no reservation outlives its claim.
     """
 
     model_config = _FROZEN
@@ -110,6 +114,8 @@ class TaskClaim(BaseModel):
     progress_time: datetime
     expire_time: datetime | None = None
     parked: bool = False
+    reserved_micros: Money = 0
+    drawn_micros: Money = 0
 
 
 class EndKind(StrEnum):
@@ -130,6 +136,7 @@ class LossKind(StrEnum):
     NO_PROGRESS = "no_progress"
     NOT_ACKNOWLEDGED = "not_acknowledged"
     DECLINED = "declined"
+    HALTED = "halted"
 
 
 class ClaimEnd(BaseModel):
@@ -182,6 +189,8 @@ class Task(BaseModel):
     next_action: Text = ""
     result_json: Payload = ""
     cost_micros: Money = 0
+    spent_micros: int = 0
+    budget_limit_micros: Money | None = None
     end_time: datetime | None = None
 
     @property
@@ -199,14 +208,19 @@ class Refusal(StrEnum):
     LOST_RACE = "lost_race"
     SWARM_UNKNOWN = "swarm_unknown"
     NO_SLOT = "no_slot"
+    BUDGET = "budget"
+    BREAKER_OPEN = "breaker_open"
+    POLICY = "policy"
+    HOLD = "hold"
 
 
 class ClaimOutcome(BaseModel):
-    """How a claim ended; `refusal` is None when it was won."""
+    """How a claim ended; `refusal` is None when it was won, `detail` has its numbers."""
 
     model_config = _FROZEN
 
     refusal: Refusal | None
+    detail: str = ""
     owner: str = ""
     task: Task | None = None
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,6 +27,7 @@ class SwarmProfile(BaseModel):
     cost_per_hour_micros: Annotated[int, Field(ge=0, le=MAX_MONEY_MICROS)] = 0
     model: Annotated[str, Field(max_length=MAX_MODEL)] = ""
     max_concurrent_tasks: Annotated[int, Field(ge=1, le=MAX_SLOTS)] = 1
+    credential_pool: Identifier | Literal[""] = ""
     create_time: datetime
     update_time: datetime
 

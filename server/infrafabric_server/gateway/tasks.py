@@ -78,3 +78,5 @@ def _why(refusal: Refusal, swarm_id: str, task_id: str, outcome: ClaimOutcome) -
             return f"{swarm_id} works on as many tasks as it may; wait until one has ended"
         case Refusal.TASK_NOT_FOUND | Refusal.SWARM_UNKNOWN:
             return f"task {task_id} or {swarm_id} was removed meanwhile; try again"
+        case Refusal.BUDGET | Refusal.BREAKER_OPEN | Refusal.POLICY | Refusal.HOLD:
+            return outcome.detail

@@ -28,7 +28,7 @@ from infrafabric.v1 import blocker_pb2 as infrafabric_dot_v1_dot_blocker__pb2
 from infrafabric.v1 import task_pb2 as infrafabric_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&infrafabric/v1/coordinator_claim.proto\x12\x0einfrafabric.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cinfrafabric/v1/blocker.proto\x1a\x19infrafabric/v1/task.proto\"5\n\x10\x43laimTaskRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\"\x8f\x01\n\x11\x43laimTaskResponse\x12\x0f\n\x07\x63laimed\x18\x01 \x01(\x08\x12-\n\x07refusal\x18\x02 \x01(\x0e\x32\x1c.infrafabric.v1.ClaimRefusal\x12\x16\n\x0eowner_swarm_id\x18\x03 \x01(\t\x12\"\n\x04task\x18\x04 \x01(\x0b\x32\x14.infrafabric.v1.Task\"X\n\x12ReleaseTaskRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\"9\n\x13ReleaseTaskResponse\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.infrafabric.v1.Task\"H\n\x12\x45xtendClaimRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\"9\n\x13\x45xtendClaimResponse\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.infrafabric.v1.Task\"\x9d\x01\n\x15ReportProgressRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\x12\x19\n\x11milestone_percent\x18\x04 \x01(\x05\x12\x0c\n\x04note\x18\x05 \x01(\t\x12\x12\n\nblocked_on\x18\x06 \x03(\t\x12\x13\n\x0bnext_action\x18\x07 \x01(\t\"<\n\x16ReportProgressResponse\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.infrafabric.v1.Task\"\x87\x01\n\x13\x43ompleteTaskRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\x12\'\n\x06result\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0b\x63ost_micros\x18\x05 \x01(\x03\":\n\x14\x43ompleteTaskResponse\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.infrafabric.v1.Task\"\xb0\x01\n\x0f\x46\x61ilTaskRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12)\n\x04kind\x18\x05 \x01(\x0e\x32\x1b.infrafabric.v1.FailureKind\x12.\n\nretry_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"6\n\x10\x46\x61ilTaskResponse\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.infrafabric.v1.Task\"n\n\x14ReportBlockerRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\r\n\x05needs\x18\x05 \x03(\t\"A\n\x15ReportBlockerResponse\x12(\n\x07\x62locker\x18\x01 \x01(\x0b\x32\x17.infrafabric.v1.Blocker\"N\n\x15ResolveBlockerRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x12\n\nresolution\x18\x03 \x01(\t\"B\n\x16ResolveBlockerResponse\x12(\n\x07\x62locker\x18\x01 \x01(\x0b\x32\x17.infrafabric.v1.Blockerb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&infrafabric/v1/coordinator_claim.proto\x12\x0einfrafabric.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cinfrafabric/v1/blocker.proto\x1a\x19infrafabric/v1/task.proto\"5\n\x10\x43laimTaskRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\"\xa7\x01\n\x11\x43laimTaskResponse\x12\x0f\n\x07\x63laimed\x18\x01 \x01(\x08\x12-\n\x07refusal\x18\x02 \x01(\x0e\x32\x1c.infrafabric.v1.ClaimRefusal\x12\x16\n\x0eowner_swarm_id\x18\x03 \x01(\t\x12\"\n\x04task\x18\x04 \x01(\x0b\x32\x14.infrafabric.v1.Task\x12\x16\n\x0erefusal_detail\x18\x05 \x01(\t\"X\n\x12ReleaseTaskRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\"9\n\x13ReleaseTaskResponse\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.infrafabric.v1.Task\"H\n\x12\x45xtendClaimRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\"9\n\x13\x45xtendClaimResponse\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.infrafabric.v1.Task\"\x9d\x01\n\x15ReportProgressRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\x12\x19\n\x11milestone_percent\x18\x04 \x01(\x05\x12\x0c\n\x04note\x18\x05 \x01(\t\x12\x12\n\nblocked_on\x18\x06 \x03(\t\x12\x13\n\x0bnext_action\x18\x07 \x01(\t\"<\n\x16ReportProgressResponse\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.infrafabric.v1.Task\"\x87\x01\n\x13\x43ompleteTaskRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\x12\'\n\x06result\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0b\x63ost_micros\x18\x05 \x01(\x03\":\n\x14\x43ompleteTaskResponse\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.infrafabric.v1.Task\"\xb0\x01\n\x0f\x46\x61ilTaskRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12)\n\x04kind\x18\x05 \x01(\x0e\x32\x1b.infrafabric.v1.FailureKind\x12.\n\nretry_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"6\n\x10\x46\x61ilTaskResponse\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.infrafabric.v1.Task\"n\n\x14ReportBlockerRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\r\n\x05needs\x18\x05 \x03(\t\"A\n\x15ReportBlockerResponse\x12(\n\x07\x62locker\x18\x01 \x01(\x0b\x32\x17.infrafabric.v1.Blocker\"N\n\x15ResolveBlockerRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x12\n\nresolution\x18\x03 \x01(\t\"B\n\x16ResolveBlockerResponse\x12(\n\x07\x62locker\x18\x01 \x01(\x0b\x32\x17.infrafabric.v1.Blockerb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,33 +38,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLAIMTASKREQUEST']._serialized_start=178
   _globals['_CLAIMTASKREQUEST']._serialized_end=231
   _globals['_CLAIMTASKRESPONSE']._serialized_start=234
-  _globals['_CLAIMTASKRESPONSE']._serialized_end=377
-  _globals['_RELEASETASKREQUEST']._serialized_start=379
-  _globals['_RELEASETASKREQUEST']._serialized_end=467
-  _globals['_RELEASETASKRESPONSE']._serialized_start=469
-  _globals['_RELEASETASKRESPONSE']._serialized_end=526
-  _globals['_EXTENDCLAIMREQUEST']._serialized_start=528
-  _globals['_EXTENDCLAIMREQUEST']._serialized_end=600
-  _globals['_EXTENDCLAIMRESPONSE']._serialized_start=602
-  _globals['_EXTENDCLAIMRESPONSE']._serialized_end=659
-  _globals['_REPORTPROGRESSREQUEST']._serialized_start=662
-  _globals['_REPORTPROGRESSREQUEST']._serialized_end=819
-  _globals['_REPORTPROGRESSRESPONSE']._serialized_start=821
-  _globals['_REPORTPROGRESSRESPONSE']._serialized_end=881
-  _globals['_COMPLETETASKREQUEST']._serialized_start=884
-  _globals['_COMPLETETASKREQUEST']._serialized_end=1019
-  _globals['_COMPLETETASKRESPONSE']._serialized_start=1021
-  _globals['_COMPLETETASKRESPONSE']._serialized_end=1079
-  _globals['_FAILTASKREQUEST']._serialized_start=1082
-  _globals['_FAILTASKREQUEST']._serialized_end=1258
-  _globals['_FAILTASKRESPONSE']._serialized_start=1260
-  _globals['_FAILTASKRESPONSE']._serialized_end=1314
-  _globals['_REPORTBLOCKERREQUEST']._serialized_start=1316
-  _globals['_REPORTBLOCKERREQUEST']._serialized_end=1426
-  _globals['_REPORTBLOCKERRESPONSE']._serialized_start=1428
-  _globals['_REPORTBLOCKERRESPONSE']._serialized_end=1493
-  _globals['_RESOLVEBLOCKERREQUEST']._serialized_start=1495
-  _globals['_RESOLVEBLOCKERREQUEST']._serialized_end=1573
-  _globals['_RESOLVEBLOCKERRESPONSE']._serialized_start=1575
-  _globals['_RESOLVEBLOCKERRESPONSE']._serialized_end=1641
+  _globals['_CLAIMTASKRESPONSE']._serialized_end=401
+  _globals['_RELEASETASKREQUEST']._serialized_start=403
+  _globals['_RELEASETASKREQUEST']._serialized_end=491
+  _globals['_RELEASETASKRESPONSE']._serialized_start=493
+  _globals['_RELEASETASKRESPONSE']._serialized_end=550
+  _globals['_EXTENDCLAIMREQUEST']._serialized_start=552
+  _globals['_EXTENDCLAIMREQUEST']._serialized_end=624
+  _globals['_EXTENDCLAIMRESPONSE']._serialized_start=626
+  _globals['_EXTENDCLAIMRESPONSE']._serialized_end=683
+  _globals['_REPORTPROGRESSREQUEST']._serialized_start=686
+  _globals['_REPORTPROGRESSREQUEST']._serialized_end=843
+  _globals['_REPORTPROGRESSRESPONSE']._serialized_start=845
+  _globals['_REPORTPROGRESSRESPONSE']._serialized_end=905
+  _globals['_COMPLETETASKREQUEST']._serialized_start=908
+  _globals['_COMPLETETASKREQUEST']._serialized_end=1043
+  _globals['_COMPLETETASKRESPONSE']._serialized_start=1045
+  _globals['_COMPLETETASKRESPONSE']._serialized_end=1103
+  _globals['_FAILTASKREQUEST']._serialized_start=1106
+  _globals['_FAILTASKREQUEST']._serialized_end=1282
+  _globals['_FAILTASKRESPONSE']._serialized_start=1284
+  _globals['_FAILTASKRESPONSE']._serialized_end=1338
+  _globals['_REPORTBLOCKERREQUEST']._serialized_start=1340
+  _globals['_REPORTBLOCKERREQUEST']._serialized_end=1450
+  _globals['_REPORTBLOCKERRESPONSE']._serialized_start=1452
+  _globals['_REPORTBLOCKERRESPONSE']._serialized_end=1517
+  _globals['_RESOLVEBLOCKERREQUEST']._serialized_start=1519
+  _globals['_RESOLVEBLOCKERREQUEST']._serialized_end=1597
+  _globals['_RESOLVEBLOCKERRESPONSE']._serialized_start=1599
+  _globals['_RESOLVEBLOCKERRESPONSE']._serialized_end=1665
 # @@protoc_insertion_point(module_scope)

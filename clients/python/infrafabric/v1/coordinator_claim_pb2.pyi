@@ -56,12 +56,15 @@ class ClaimTaskResponse(message.Message):
     REFUSAL_FIELD_NUMBER: builtins.int
     OWNER_SWARM_ID_FIELD_NUMBER: builtins.int
     TASK_FIELD_NUMBER: builtins.int
+    REFUSAL_DETAIL_FIELD_NUMBER: builtins.int
     claimed: builtins.bool
     """Whether the swarm holds the task now."""
     refusal: task_pb2.ClaimRefusal.ValueType
     """Why not."""
     owner_swarm_id: builtins.str
     """Who holds it, as far as is known; empty if nobody."""
+    refusal_detail: builtins.str
+    """The refusal with its numbers, for people; empty where there is nothing to add."""
     @builtins.property
     def task(self) -> task_pb2.Task:
         """The task as it is now; absent if there is none."""
@@ -73,10 +76,11 @@ class ClaimTaskResponse(message.Message):
         refusal: task_pb2.ClaimRefusal.ValueType = ...,
         owner_swarm_id: builtins.str = ...,
         task: task_pb2.Task | None = ...,
+        refusal_detail: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["claimed", b"claimed", "owner_swarm_id", b"owner_swarm_id", "refusal", b"refusal", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["claimed", b"claimed", "owner_swarm_id", b"owner_swarm_id", "refusal", b"refusal", "refusal_detail", b"refusal_detail", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

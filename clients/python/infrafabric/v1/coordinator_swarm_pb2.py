@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from infrafabric.v1 import swarm_pb2 as infrafabric_dot_v1_dot_swarm__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&infrafabric/v1/coordinator_swarm.proto\x12\x0einfrafabric.v1\x1a\x1ainfrafabric/v1/swarm.proto\"\x89\x01\n\x14RegisterSwarmRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x02 \x03(\t\x12\x1c\n\x14\x63ost_per_hour_micros\x18\x03 \x01(\x03\x12\r\n\x05model\x18\x04 \x01(\t\x12\x1c\n\x14max_concurrent_tasks\x18\x05 \x01(\x05\"=\n\x15RegisterSwarmResponse\x12$\n\x05swarm\x18\x01 \x01(\x0b\x32\x15.infrafabric.v1.Swarm\"#\n\x0fGetSwarmRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\"8\n\x10GetSwarmResponse\x12$\n\x05swarm\x18\x01 \x01(\x0b\x32\x15.infrafabric.v1.Swarm\":\n\x11ListSwarmsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"T\n\x12ListSwarmsResponse\x12%\n\x06swarms\x18\x01 \x03(\x0b\x32\x15.infrafabric.v1.Swarm\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\x16\x44\x65registerSwarmRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\"4\n\x17\x44\x65registerSwarmResponse\x12\x19\n\x11released_task_ids\x18\x01 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&infrafabric/v1/coordinator_swarm.proto\x12\x0einfrafabric.v1\x1a\x1ainfrafabric/v1/swarm.proto\"\xa2\x01\n\x14RegisterSwarmRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x02 \x03(\t\x12\x1c\n\x14\x63ost_per_hour_micros\x18\x03 \x01(\x03\x12\r\n\x05model\x18\x04 \x01(\t\x12\x1c\n\x14max_concurrent_tasks\x18\x05 \x01(\x05\x12\x17\n\x0f\x63redential_pool\x18\x06 \x01(\t\"=\n\x15RegisterSwarmResponse\x12$\n\x05swarm\x18\x01 \x01(\x0b\x32\x15.infrafabric.v1.Swarm\"#\n\x0fGetSwarmRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\"8\n\x10GetSwarmResponse\x12$\n\x05swarm\x18\x01 \x01(\x0b\x32\x15.infrafabric.v1.Swarm\":\n\x11ListSwarmsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"T\n\x12ListSwarmsResponse\x12%\n\x06swarms\x18\x01 \x03(\x0b\x32\x15.infrafabric.v1.Swarm\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\x16\x44\x65registerSwarmRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\"4\n\x17\x44\x65registerSwarmResponse\x12\x19\n\x11released_task_ids\x18\x01 \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,19 +33,19 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'infrafabric.v1.coordinator_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REGISTERSWARMREQUEST']._serialized_start=87
-  _globals['_REGISTERSWARMREQUEST']._serialized_end=224
-  _globals['_REGISTERSWARMRESPONSE']._serialized_start=226
-  _globals['_REGISTERSWARMRESPONSE']._serialized_end=287
-  _globals['_GETSWARMREQUEST']._serialized_start=289
-  _globals['_GETSWARMREQUEST']._serialized_end=324
-  _globals['_GETSWARMRESPONSE']._serialized_start=326
-  _globals['_GETSWARMRESPONSE']._serialized_end=382
-  _globals['_LISTSWARMSREQUEST']._serialized_start=384
-  _globals['_LISTSWARMSREQUEST']._serialized_end=442
-  _globals['_LISTSWARMSRESPONSE']._serialized_start=444
-  _globals['_LISTSWARMSRESPONSE']._serialized_end=528
-  _globals['_DEREGISTERSWARMREQUEST']._serialized_start=530
-  _globals['_DEREGISTERSWARMREQUEST']._serialized_end=572
-  _globals['_DEREGISTERSWARMRESPONSE']._serialized_start=574
-  _globals['_DEREGISTERSWARMRESPONSE']._serialized_end=626
+  _globals['_REGISTERSWARMREQUEST']._serialized_end=249
+  _globals['_REGISTERSWARMRESPONSE']._serialized_start=251
+  _globals['_REGISTERSWARMRESPONSE']._serialized_end=312
+  _globals['_GETSWARMREQUEST']._serialized_start=314
+  _globals['_GETSWARMREQUEST']._serialized_end=349
+  _globals['_GETSWARMRESPONSE']._serialized_start=351
+  _globals['_GETSWARMRESPONSE']._serialized_end=407
+  _globals['_LISTSWARMSREQUEST']._serialized_start=409
+  _globals['_LISTSWARMSREQUEST']._serialized_end=467
+  _globals['_LISTSWARMSRESPONSE']._serialized_start=469
+  _globals['_LISTSWARMSRESPONSE']._serialized_end=553
+  _globals['_DEREGISTERSWARMREQUEST']._serialized_start=555
+  _globals['_DEREGISTERSWARMREQUEST']._serialized_end=597
+  _globals['_DEREGISTERSWARMRESPONSE']._serialized_start=599
+  _globals['_DEREGISTERSWARMRESPONSE']._serialized_end=651
 # @@protoc_insertion_point(module_scope)

@@ -30,6 +30,7 @@ class RegisterSwarmRequest(message.Message):
     COST_PER_HOUR_MICROS_FIELD_NUMBER: builtins.int
     MODEL_FIELD_NUMBER: builtins.int
     MAX_CONCURRENT_TASKS_FIELD_NUMBER: builtins.int
+    CREDENTIAL_POOL_FIELD_NUMBER: builtins.int
     swarm_id: builtins.str
     """Id of the swarm: 1 to 128 characters of `A-Z a-z 0-9 . _ : -`, first a letter or digit."""
     cost_per_hour_micros: builtins.int
@@ -38,6 +39,8 @@ class RegisterSwarmRequest(message.Message):
     """Model that it runs on, at most 128 characters."""
     max_concurrent_tasks: builtins.int
     """Tasks that it works on at the same time, 1 to 64; 0 means 1."""
+    credential_pool: builtins.str
+    """Account at a provider that it shares with others, like an id; empty means one of its own."""
     @builtins.property
     def capabilities(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """What it can do, at most 64; each like an id, with `/` allowed too."""
@@ -50,10 +53,11 @@ class RegisterSwarmRequest(message.Message):
         cost_per_hour_micros: builtins.int = ...,
         model: builtins.str = ...,
         max_concurrent_tasks: builtins.int = ...,
+        credential_pool: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["capabilities", b"capabilities", "cost_per_hour_micros", b"cost_per_hour_micros", "max_concurrent_tasks", b"max_concurrent_tasks", "model", b"model", "swarm_id", b"swarm_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["capabilities", b"capabilities", "cost_per_hour_micros", b"cost_per_hour_micros", "credential_pool", b"credential_pool", "max_concurrent_tasks", b"max_concurrent_tasks", "model", b"model", "swarm_id", b"swarm_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -78,6 +78,8 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """
     ERROR_REASON_CONTENTION: _ErrorReason.ValueType  # 25
     """A decision lost its race again and again and was given up without effect. Code ABORTED, with RetryInfo."""
+    ERROR_REASON_ESCALATION_NOT_FOUND: _ErrorReason.ValueType  # 26
+    """No escalation has this id. Code NOT_FOUND."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason says why a call or a frame was refused, in a form that programs match on.
@@ -143,3 +145,5 @@ nothing was done, the call may have taken effect. Code UNAVAILABLE, with RetryIn
 """
 ERROR_REASON_CONTENTION: ErrorReason.ValueType  # 25
 """A decision lost its race again and again and was given up without effect. Code ABORTED, with RetryInfo."""
+ERROR_REASON_ESCALATION_NOT_FOUND: ErrorReason.ValueType  # 26
+"""No escalation has this id. Code NOT_FOUND."""

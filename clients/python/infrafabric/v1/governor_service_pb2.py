@@ -22,20 +22,24 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from infrafabric.v1 import governor_breaker_pb2 as infrafabric_dot_v1_dot_governor__breaker__pb2
+from infrafabric.v1 import governor_budget_pb2 as infrafabric_dot_v1_dot_governor__budget__pb2
+from infrafabric.v1 import governor_escalation_pb2 as infrafabric_dot_v1_dot_governor__escalation__pb2
+from infrafabric.v1 import governor_policy_pb2 as infrafabric_dot_v1_dot_governor__policy__pb2
 from infrafabric.v1 import match_pb2 as infrafabric_dot_v1_dot_match__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%infrafabric/v1/governor_service.proto\x12\x0einfrafabric.v1\x1a\x1ainfrafabric/v1/match.proto\"\xb6\x01\n\x19\x46indQualifiedSwarmRequest\x12\x1d\n\x15required_capabilities\x18\x01 \x03(\t\x12%\n\x18max_cost_per_hour_micros\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07\x65xplain\x18\x03 \x01(\x08\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\tB\x1b\n\x19_max_cost_per_hour_micros\"\xfb\x01\n\x1a\x46indQualifiedSwarmResponse\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\r\n\x05match\x18\x02 \x01(\x01\x12\r\n\x05score\x18\x03 \x01(\x01\x12-\n\ncandidates\x18\x04 \x03(\x0b\x32\x19.infrafabric.v1.Candidate\x12+\n\x08\x65xcluded\x18\x05 \x03(\x0b\x32\x19.infrafabric.v1.Exclusion\x12\x38\n\x10\x65xclusion_counts\x18\x06 \x03(\x0b\x32\x1e.infrafabric.v1.ExclusionCount\x12\x17\n\x0fnext_page_token\x18\x07 \x01(\t2~\n\x0fGovernorService\x12k\n\x12\x46indQualifiedSwarm\x12).infrafabric.v1.FindQualifiedSwarmRequest\x1a*.infrafabric.v1.FindQualifiedSwarmResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%infrafabric/v1/governor_service.proto\x12\x0einfrafabric.v1\x1a%infrafabric/v1/governor_breaker.proto\x1a$infrafabric/v1/governor_budget.proto\x1a(infrafabric/v1/governor_escalation.proto\x1a$infrafabric/v1/governor_policy.proto\x1a\x1ainfrafabric/v1/match.proto\"\x9f\x02\n\x19\x46indQualifiedSwarmRequest\x12\x1d\n\x15required_capabilities\x18\x01 \x03(\t\x12%\n\x18max_cost_per_hour_micros\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07\x65xplain\x18\x03 \x01(\x08\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\x12!\n\x14max_task_cost_micros\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12+\n\x06metric\x18\x07 \x01(\x0e\x32\x1b.infrafabric.v1.MatchMetricB\x1b\n\x19_max_cost_per_hour_microsB\x17\n\x15_max_task_cost_micros\"\xfb\x01\n\x1a\x46indQualifiedSwarmResponse\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\r\n\x05match\x18\x02 \x01(\x01\x12\r\n\x05score\x18\x03 \x01(\x01\x12-\n\ncandidates\x18\x04 \x03(\x0b\x32\x19.infrafabric.v1.Candidate\x12+\n\x08\x65xcluded\x18\x05 \x03(\x0b\x32\x19.infrafabric.v1.Exclusion\x12\x38\n\x10\x65xclusion_counts\x18\x06 \x03(\x0b\x32\x1e.infrafabric.v1.ExclusionCount\x12\x17\n\x0fnext_page_token\x18\x07 \x01(\t2\x9e\n\n\x0fGovernorService\x12k\n\x12\x46indQualifiedSwarm\x12).infrafabric.v1.FindQualifiedSwarmRequest\x1a*.infrafabric.v1.FindQualifiedSwarmResponse\x12P\n\tTrackCost\x12 .infrafabric.v1.TrackCostRequest\x1a!.infrafabric.v1.TrackCostResponse\x12P\n\tSetBudget\x12 .infrafabric.v1.SetBudgetRequest\x1a!.infrafabric.v1.SetBudgetResponse\x12\x62\n\x0fGetBudgetReport\x12&.infrafabric.v1.GetBudgetReportRequest\x1a\'.infrafabric.v1.GetBudgetReportResponse\x12\\\n\rGetCostReport\x12$.infrafabric.v1.GetCostReportRequest\x1a%.infrafabric.v1.GetCostReportResponse\x12k\n\x12TripCircuitBreaker\x12).infrafabric.v1.TripCircuitBreakerRequest\x1a*.infrafabric.v1.TripCircuitBreakerResponse\x12n\n\x13ResetCircuitBreaker\x12*.infrafabric.v1.ResetCircuitBreakerRequest\x1a+.infrafabric.v1.ResetCircuitBreakerResponse\x12n\n\x13ListCircuitBreakers\x12*.infrafabric.v1.ListCircuitBreakersRequest\x1a+.infrafabric.v1.ListCircuitBreakersResponse\x12\x62\n\x0fListEscalations\x12&.infrafabric.v1.ListEscalationsRequest\x1a\'.infrafabric.v1.ListEscalationsResponse\x12g\n\x10WatchEscalations\x12\'.infrafabric.v1.WatchEscalationsRequest\x1a(.infrafabric.v1.WatchEscalationsResponse0\x01\x12t\n\x15\x41\x63knowledgeEscalation\x12,.infrafabric.v1.AcknowledgeEscalationRequest\x1a-.infrafabric.v1.AcknowledgeEscalationResponse\x12P\n\tGetPolicy\x12 .infrafabric.v1.GetPolicyRequest\x1a!.infrafabric.v1.GetPolicyResponse\x12V\n\x0b\x43heckPolicy\x12\".infrafabric.v1.CheckPolicyRequest\x1a#.infrafabric.v1.CheckPolicyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'infrafabric.v1.governor_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FINDQUALIFIEDSWARMREQUEST']._serialized_start=86
-  _globals['_FINDQUALIFIEDSWARMREQUEST']._serialized_end=268
-  _globals['_FINDQUALIFIEDSWARMRESPONSE']._serialized_start=271
-  _globals['_FINDQUALIFIEDSWARMRESPONSE']._serialized_end=522
-  _globals['_GOVERNORSERVICE']._serialized_start=524
-  _globals['_GOVERNORSERVICE']._serialized_end=650
+  _globals['_FINDQUALIFIEDSWARMREQUEST']._serialized_start=243
+  _globals['_FINDQUALIFIEDSWARMREQUEST']._serialized_end=530
+  _globals['_FINDQUALIFIEDSWARMRESPONSE']._serialized_start=533
+  _globals['_FINDQUALIFIEDSWARMRESPONSE']._serialized_end=784
+  _globals['_GOVERNORSERVICE']._serialized_start=787
+  _globals['_GOVERNORSERVICE']._serialized_end=2097
 # @@protoc_insertion_point(module_scope)

@@ -30,6 +30,8 @@ class FindQualifiedSwarmRequest(message.Message):
     EXPLAIN_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    MAX_TASK_COST_MICROS_FIELD_NUMBER: builtins.int
+    METRIC_FIELD_NUMBER: builtins.int
     max_cost_per_hour_micros: builtins.int
     """Most that an hour of it may cost, in micro-US-dollars; absent means no limit."""
     explain: builtins.bool
@@ -38,6 +40,13 @@ class FindQualifiedSwarmRequest(message.Message):
     """With explain: most exclusions in the answer, 1 to 1000; 0 means 20."""
     page_token: builtins.str
     """With explain: token of the next page of exclusions; empty for the first."""
+    max_task_cost_micros: builtins.int
+    """What the task may cost in total, in micro-US-dollars; absent means the policy's default.
+
+    Swarms whose budget does not cover it are left out.
+    """
+    metric: match_pb2.MatchMetric.ValueType
+    """How capabilities are compared."""
     @builtins.property
     def required_capabilities(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """What the swarm should be able to do, at most 64."""
@@ -50,14 +59,21 @@ class FindQualifiedSwarmRequest(message.Message):
         explain: builtins.bool = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        max_task_cost_micros: builtins.int | None = ...,
+        metric: match_pb2.MatchMetric.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_max_cost_per_hour_micros", b"_max_cost_per_hour_micros", "max_cost_per_hour_micros", b"max_cost_per_hour_micros"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_max_cost_per_hour_micros", b"_max_cost_per_hour_micros", "_max_task_cost_micros", b"_max_task_cost_micros", "max_cost_per_hour_micros", b"max_cost_per_hour_micros", "max_task_cost_micros", b"max_task_cost_micros"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_max_cost_per_hour_micros", b"_max_cost_per_hour_micros", "explain", b"explain", "max_cost_per_hour_micros", b"max_cost_per_hour_micros", "page_size", b"page_size", "page_token", b"page_token", "required_capabilities", b"required_capabilities"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_max_cost_per_hour_micros", b"_max_cost_per_hour_micros", "_max_task_cost_micros", b"_max_task_cost_micros", "explain", b"explain", "max_cost_per_hour_micros", b"max_cost_per_hour_micros", "max_task_cost_micros", b"max_task_cost_micros", "metric", b"metric", "page_size", b"page_size", "page_token", b"page_token", "required_capabilities", b"required_capabilities"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_cost_per_hour_micros: _TypeAlias = typing.Literal["max_cost_per_hour_micros"]  # noqa: Y015
     _WhichOneofArgType__max_cost_per_hour_micros: _TypeAlias = typing.Literal["_max_cost_per_hour_micros", b"_max_cost_per_hour_micros"]  # noqa: Y015
+    _WhichOneofReturnType__max_task_cost_micros: _TypeAlias = typing.Literal["max_task_cost_micros"]  # noqa: Y015
+    _WhichOneofArgType__max_task_cost_micros: _TypeAlias = typing.Literal["_max_task_cost_micros", b"_max_task_cost_micros"]  # noqa: Y015
+    @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_cost_per_hour_micros) -> _WhichOneofReturnType__max_cost_per_hour_micros | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_task_cost_micros) -> _WhichOneofReturnType__max_task_cost_micros | None: ...
 
 @typing.final
 class FindQualifiedSwarmResponse(message.Message):

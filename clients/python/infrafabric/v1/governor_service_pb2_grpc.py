@@ -3,6 +3,10 @@
 import grpc
 import warnings
 
+from infrafabric.v1 import governor_breaker_pb2 as infrafabric_dot_v1_dot_governor__breaker__pb2
+from infrafabric.v1 import governor_budget_pb2 as infrafabric_dot_v1_dot_governor__budget__pb2
+from infrafabric.v1 import governor_escalation_pb2 as infrafabric_dot_v1_dot_governor__escalation__pb2
+from infrafabric.v1 import governor_policy_pb2 as infrafabric_dot_v1_dot_governor__policy__pb2
 from infrafabric.v1 import governor_service_pb2 as infrafabric_dot_v1_dot_governor__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -26,7 +30,7 @@ if _version_not_supported:
 
 
 class GovernorServiceStub:
-    """GovernorService decides which swarm is right for a task.
+    """GovernorService decides which swarm is right for a task, what it may spend, and when it has to stop.
     """
 
     def __init__(self, channel):
@@ -40,23 +44,196 @@ class GovernorServiceStub:
                 request_serializer=infrafabric_dot_v1_dot_governor__service__pb2.FindQualifiedSwarmRequest.SerializeToString,
                 response_deserializer=infrafabric_dot_v1_dot_governor__service__pb2.FindQualifiedSwarmResponse.FromString,
                 _registered_method=True)
+        self.TrackCost = channel.unary_unary(
+                '/infrafabric.v1.GovernorService/TrackCost',
+                request_serializer=infrafabric_dot_v1_dot_governor__budget__pb2.TrackCostRequest.SerializeToString,
+                response_deserializer=infrafabric_dot_v1_dot_governor__budget__pb2.TrackCostResponse.FromString,
+                _registered_method=True)
+        self.SetBudget = channel.unary_unary(
+                '/infrafabric.v1.GovernorService/SetBudget',
+                request_serializer=infrafabric_dot_v1_dot_governor__budget__pb2.SetBudgetRequest.SerializeToString,
+                response_deserializer=infrafabric_dot_v1_dot_governor__budget__pb2.SetBudgetResponse.FromString,
+                _registered_method=True)
+        self.GetBudgetReport = channel.unary_unary(
+                '/infrafabric.v1.GovernorService/GetBudgetReport',
+                request_serializer=infrafabric_dot_v1_dot_governor__budget__pb2.GetBudgetReportRequest.SerializeToString,
+                response_deserializer=infrafabric_dot_v1_dot_governor__budget__pb2.GetBudgetReportResponse.FromString,
+                _registered_method=True)
+        self.GetCostReport = channel.unary_unary(
+                '/infrafabric.v1.GovernorService/GetCostReport',
+                request_serializer=infrafabric_dot_v1_dot_governor__budget__pb2.GetCostReportRequest.SerializeToString,
+                response_deserializer=infrafabric_dot_v1_dot_governor__budget__pb2.GetCostReportResponse.FromString,
+                _registered_method=True)
+        self.TripCircuitBreaker = channel.unary_unary(
+                '/infrafabric.v1.GovernorService/TripCircuitBreaker',
+                request_serializer=infrafabric_dot_v1_dot_governor__breaker__pb2.TripCircuitBreakerRequest.SerializeToString,
+                response_deserializer=infrafabric_dot_v1_dot_governor__breaker__pb2.TripCircuitBreakerResponse.FromString,
+                _registered_method=True)
+        self.ResetCircuitBreaker = channel.unary_unary(
+                '/infrafabric.v1.GovernorService/ResetCircuitBreaker',
+                request_serializer=infrafabric_dot_v1_dot_governor__breaker__pb2.ResetCircuitBreakerRequest.SerializeToString,
+                response_deserializer=infrafabric_dot_v1_dot_governor__breaker__pb2.ResetCircuitBreakerResponse.FromString,
+                _registered_method=True)
+        self.ListCircuitBreakers = channel.unary_unary(
+                '/infrafabric.v1.GovernorService/ListCircuitBreakers',
+                request_serializer=infrafabric_dot_v1_dot_governor__breaker__pb2.ListCircuitBreakersRequest.SerializeToString,
+                response_deserializer=infrafabric_dot_v1_dot_governor__breaker__pb2.ListCircuitBreakersResponse.FromString,
+                _registered_method=True)
+        self.ListEscalations = channel.unary_unary(
+                '/infrafabric.v1.GovernorService/ListEscalations',
+                request_serializer=infrafabric_dot_v1_dot_governor__escalation__pb2.ListEscalationsRequest.SerializeToString,
+                response_deserializer=infrafabric_dot_v1_dot_governor__escalation__pb2.ListEscalationsResponse.FromString,
+                _registered_method=True)
+        self.WatchEscalations = channel.unary_stream(
+                '/infrafabric.v1.GovernorService/WatchEscalations',
+                request_serializer=infrafabric_dot_v1_dot_governor__escalation__pb2.WatchEscalationsRequest.SerializeToString,
+                response_deserializer=infrafabric_dot_v1_dot_governor__escalation__pb2.WatchEscalationsResponse.FromString,
+                _registered_method=True)
+        self.AcknowledgeEscalation = channel.unary_unary(
+                '/infrafabric.v1.GovernorService/AcknowledgeEscalation',
+                request_serializer=infrafabric_dot_v1_dot_governor__escalation__pb2.AcknowledgeEscalationRequest.SerializeToString,
+                response_deserializer=infrafabric_dot_v1_dot_governor__escalation__pb2.AcknowledgeEscalationResponse.FromString,
+                _registered_method=True)
+        self.GetPolicy = channel.unary_unary(
+                '/infrafabric.v1.GovernorService/GetPolicy',
+                request_serializer=infrafabric_dot_v1_dot_governor__policy__pb2.GetPolicyRequest.SerializeToString,
+                response_deserializer=infrafabric_dot_v1_dot_governor__policy__pb2.GetPolicyResponse.FromString,
+                _registered_method=True)
+        self.CheckPolicy = channel.unary_unary(
+                '/infrafabric.v1.GovernorService/CheckPolicy',
+                request_serializer=infrafabric_dot_v1_dot_governor__policy__pb2.CheckPolicyRequest.SerializeToString,
+                response_deserializer=infrafabric_dot_v1_dot_governor__policy__pb2.CheckPolicyResponse.FromString,
+                _registered_method=True)
 
 
 class GovernorServiceServicer:
-    """GovernorService decides which swarm is right for a task.
+    """GovernorService decides which swarm is right for a task, what it may spend, and when it has to stop.
     """
 
     def FindQualifiedSwarm(self, request, context):
         """FindQualifiedSwarm returns the best registered swarm for a set of capabilities, with a session or not.
 
         Match is the Jaccard similarity of the two sets: the size of what they share divided by the size
-        of what either has (1 when nothing is required). Swarms of at least 0.7 qualify. Score is match
-        times reputation (1.0 until there is one) divided by the cost per hour in US dollars; free swarms come first,
-        ranked by match times reputation. Equal scores: the better match, the lower cost, the one that has waited
-        longest, the smaller id.
+        of what either has (1 when nothing is required); by policy or on request it is coverage, the share of
+        what is required that the swarm has. Swarms of at least the policy's threshold qualify, 0.7 by default.
+        Score is match times reputation (1.0 until there is one) divided by the cost per hour in US dollars;
+        free swarms come first, ranked by match times reputation. Equal scores: the better match, the lower cost,
+        the one that has waited longest, the smaller id. Swarms that may not be given the task now are left
+        out: see ExclusionRule.
 
         None qualified is an answer with an empty swarm_id. Safe to repeat.
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TrackCost(self, request, context):
+        """TrackCost charges a cost to a swarm, and with a task to the reservation of its claim.
+
+        A cost beyond the reservation is charged too, and opens the swarm's circuit breaker.
+        Safe to repeat with a request_id. Errors: INVALID_FIELD, SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER,
+        TASK_NOT_CLAIMED, TASK_ENDED, REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetBudget(self, request, context):
+        """SetBudget sets what an account may spend; what was spent stays.
+
+        Safe to repeat. Errors: INVALID_FIELD, SWARM_NOT_FOUND, TASK_NOT_FOUND, TASK_ENDED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBudgetReport(self, request, context):
+        """GetBudgetReport shows accounts: limit, spent, reserved, available.
+
+        Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, SWARM_NOT_FOUND, TASK_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCostReport(self, request, context):
+        """GetCostReport shows what was spent on what, and what of it was wasted.
+
+        Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TripCircuitBreaker(self, request, context):
+        """TripCircuitBreaker opens a swarm's circuit breaker, or holds the whole fabric.
+
+        From then on there are no offers, assignments or claims; what runs is told to halt, and is taken away
+        after the grace time of the policy. Safe to repeat. Errors: INVALID_FIELD, SWARM_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetCircuitBreaker(self, request, context):
+        """ResetCircuitBreaker closes it; nothing else does.
+
+        Safe to repeat. Errors: INVALID_FIELD (also when the approver is a registered swarm), SWARM_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCircuitBreakers(self, request, context):
+        """ListCircuitBreakers shows the breakers that ever opened or count failures, and the paused pools.
+
+        Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEscalations(self, request, context):
+        """ListEscalations shows what wants a person.
+
+        Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchEscalations(self, request, context):
+        """WatchEscalations sends a snapshot, then every change; `after_cursor` resumes without loss.
+
+        Errors: INVALID_CURSOR, DRAINING.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcknowledgeEscalation(self, request, context):
+        """AcknowledgeEscalation says that somebody takes care of an escalation.
+
+        Safe to repeat. Errors: INVALID_FIELD, ESCALATION_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPolicy(self, request, context):
+        """GetPolicy shows the policy in force.
+
+        Safe to repeat.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckPolicy(self, request, context):
+        """CheckPolicy tells what is wrong with a policy, and runs the cases in it; nothing changes.
+
+        Safe to repeat. Errors: INVALID_FIELD.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,6 +247,66 @@ def add_GovernorServiceServicer_to_server(servicer, server):
                     request_deserializer=infrafabric_dot_v1_dot_governor__service__pb2.FindQualifiedSwarmRequest.FromString,
                     response_serializer=infrafabric_dot_v1_dot_governor__service__pb2.FindQualifiedSwarmResponse.SerializeToString,
             ),
+            'TrackCost': grpc.unary_unary_rpc_method_handler(
+                    servicer.TrackCost,
+                    request_deserializer=infrafabric_dot_v1_dot_governor__budget__pb2.TrackCostRequest.FromString,
+                    response_serializer=infrafabric_dot_v1_dot_governor__budget__pb2.TrackCostResponse.SerializeToString,
+            ),
+            'SetBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetBudget,
+                    request_deserializer=infrafabric_dot_v1_dot_governor__budget__pb2.SetBudgetRequest.FromString,
+                    response_serializer=infrafabric_dot_v1_dot_governor__budget__pb2.SetBudgetResponse.SerializeToString,
+            ),
+            'GetBudgetReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBudgetReport,
+                    request_deserializer=infrafabric_dot_v1_dot_governor__budget__pb2.GetBudgetReportRequest.FromString,
+                    response_serializer=infrafabric_dot_v1_dot_governor__budget__pb2.GetBudgetReportResponse.SerializeToString,
+            ),
+            'GetCostReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCostReport,
+                    request_deserializer=infrafabric_dot_v1_dot_governor__budget__pb2.GetCostReportRequest.FromString,
+                    response_serializer=infrafabric_dot_v1_dot_governor__budget__pb2.GetCostReportResponse.SerializeToString,
+            ),
+            'TripCircuitBreaker': grpc.unary_unary_rpc_method_handler(
+                    servicer.TripCircuitBreaker,
+                    request_deserializer=infrafabric_dot_v1_dot_governor__breaker__pb2.TripCircuitBreakerRequest.FromString,
+                    response_serializer=infrafabric_dot_v1_dot_governor__breaker__pb2.TripCircuitBreakerResponse.SerializeToString,
+            ),
+            'ResetCircuitBreaker': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetCircuitBreaker,
+                    request_deserializer=infrafabric_dot_v1_dot_governor__breaker__pb2.ResetCircuitBreakerRequest.FromString,
+                    response_serializer=infrafabric_dot_v1_dot_governor__breaker__pb2.ResetCircuitBreakerResponse.SerializeToString,
+            ),
+            'ListCircuitBreakers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCircuitBreakers,
+                    request_deserializer=infrafabric_dot_v1_dot_governor__breaker__pb2.ListCircuitBreakersRequest.FromString,
+                    response_serializer=infrafabric_dot_v1_dot_governor__breaker__pb2.ListCircuitBreakersResponse.SerializeToString,
+            ),
+            'ListEscalations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEscalations,
+                    request_deserializer=infrafabric_dot_v1_dot_governor__escalation__pb2.ListEscalationsRequest.FromString,
+                    response_serializer=infrafabric_dot_v1_dot_governor__escalation__pb2.ListEscalationsResponse.SerializeToString,
+            ),
+            'WatchEscalations': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchEscalations,
+                    request_deserializer=infrafabric_dot_v1_dot_governor__escalation__pb2.WatchEscalationsRequest.FromString,
+                    response_serializer=infrafabric_dot_v1_dot_governor__escalation__pb2.WatchEscalationsResponse.SerializeToString,
+            ),
+            'AcknowledgeEscalation': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcknowledgeEscalation,
+                    request_deserializer=infrafabric_dot_v1_dot_governor__escalation__pb2.AcknowledgeEscalationRequest.FromString,
+                    response_serializer=infrafabric_dot_v1_dot_governor__escalation__pb2.AcknowledgeEscalationResponse.SerializeToString,
+            ),
+            'GetPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPolicy,
+                    request_deserializer=infrafabric_dot_v1_dot_governor__policy__pb2.GetPolicyRequest.FromString,
+                    response_serializer=infrafabric_dot_v1_dot_governor__policy__pb2.GetPolicyResponse.SerializeToString,
+            ),
+            'CheckPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckPolicy,
+                    request_deserializer=infrafabric_dot_v1_dot_governor__policy__pb2.CheckPolicyRequest.FromString,
+                    response_serializer=infrafabric_dot_v1_dot_governor__policy__pb2.CheckPolicyResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'infrafabric.v1.GovernorService', rpc_method_handlers)
@@ -79,7 +316,7 @@ def add_GovernorServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class GovernorService:
-    """GovernorService decides which swarm is right for a task.
+    """GovernorService decides which swarm is right for a task, what it may spend, and when it has to stop.
     """
 
     @staticmethod
@@ -99,6 +336,330 @@ class GovernorService:
             '/infrafabric.v1.GovernorService/FindQualifiedSwarm',
             infrafabric_dot_v1_dot_governor__service__pb2.FindQualifiedSwarmRequest.SerializeToString,
             infrafabric_dot_v1_dot_governor__service__pb2.FindQualifiedSwarmResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TrackCost(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infrafabric.v1.GovernorService/TrackCost',
+            infrafabric_dot_v1_dot_governor__budget__pb2.TrackCostRequest.SerializeToString,
+            infrafabric_dot_v1_dot_governor__budget__pb2.TrackCostResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infrafabric.v1.GovernorService/SetBudget',
+            infrafabric_dot_v1_dot_governor__budget__pb2.SetBudgetRequest.SerializeToString,
+            infrafabric_dot_v1_dot_governor__budget__pb2.SetBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBudgetReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infrafabric.v1.GovernorService/GetBudgetReport',
+            infrafabric_dot_v1_dot_governor__budget__pb2.GetBudgetReportRequest.SerializeToString,
+            infrafabric_dot_v1_dot_governor__budget__pb2.GetBudgetReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCostReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infrafabric.v1.GovernorService/GetCostReport',
+            infrafabric_dot_v1_dot_governor__budget__pb2.GetCostReportRequest.SerializeToString,
+            infrafabric_dot_v1_dot_governor__budget__pb2.GetCostReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TripCircuitBreaker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infrafabric.v1.GovernorService/TripCircuitBreaker',
+            infrafabric_dot_v1_dot_governor__breaker__pb2.TripCircuitBreakerRequest.SerializeToString,
+            infrafabric_dot_v1_dot_governor__breaker__pb2.TripCircuitBreakerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetCircuitBreaker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infrafabric.v1.GovernorService/ResetCircuitBreaker',
+            infrafabric_dot_v1_dot_governor__breaker__pb2.ResetCircuitBreakerRequest.SerializeToString,
+            infrafabric_dot_v1_dot_governor__breaker__pb2.ResetCircuitBreakerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCircuitBreakers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infrafabric.v1.GovernorService/ListCircuitBreakers',
+            infrafabric_dot_v1_dot_governor__breaker__pb2.ListCircuitBreakersRequest.SerializeToString,
+            infrafabric_dot_v1_dot_governor__breaker__pb2.ListCircuitBreakersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEscalations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infrafabric.v1.GovernorService/ListEscalations',
+            infrafabric_dot_v1_dot_governor__escalation__pb2.ListEscalationsRequest.SerializeToString,
+            infrafabric_dot_v1_dot_governor__escalation__pb2.ListEscalationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchEscalations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/infrafabric.v1.GovernorService/WatchEscalations',
+            infrafabric_dot_v1_dot_governor__escalation__pb2.WatchEscalationsRequest.SerializeToString,
+            infrafabric_dot_v1_dot_governor__escalation__pb2.WatchEscalationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcknowledgeEscalation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infrafabric.v1.GovernorService/AcknowledgeEscalation',
+            infrafabric_dot_v1_dot_governor__escalation__pb2.AcknowledgeEscalationRequest.SerializeToString,
+            infrafabric_dot_v1_dot_governor__escalation__pb2.AcknowledgeEscalationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infrafabric.v1.GovernorService/GetPolicy',
+            infrafabric_dot_v1_dot_governor__policy__pb2.GetPolicyRequest.SerializeToString,
+            infrafabric_dot_v1_dot_governor__policy__pb2.GetPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infrafabric.v1.GovernorService/CheckPolicy',
+            infrafabric_dot_v1_dot_governor__policy__pb2.CheckPolicyRequest.SerializeToString,
+            infrafabric_dot_v1_dot_governor__policy__pb2.CheckPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,10 @@ isort:skip_file
 
 from collections import abc as abc
 from grpc import aio as aio
+from infrafabric.v1 import governor_breaker_pb2 as governor_breaker_pb2
+from infrafabric.v1 import governor_budget_pb2 as governor_budget_pb2
+from infrafabric.v1 import governor_escalation_pb2 as governor_escalation_pb2
+from infrafabric.v1 import governor_policy_pb2 as governor_policy_pb2
 from infrafabric.v1 import governor_service_pb2 as governor_service_pb2
 import abc as abc_1
 
@@ -13,24 +17,89 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class GovernorServiceStub:
-    """GovernorService decides which swarm is right for a task."""
+    """GovernorService decides which swarm is right for a task, what it may spend, and when it has to stop."""
 
     def __init__(self, channel: aio.Channel) -> None: ...
     FindQualifiedSwarm: aio.UnaryUnaryMultiCallable[governor_service_pb2.FindQualifiedSwarmRequest, governor_service_pb2.FindQualifiedSwarmResponse]
     """FindQualifiedSwarm returns the best registered swarm for a set of capabilities, with a session or not.
 
     Match is the Jaccard similarity of the two sets: the size of what they share divided by the size
-    of what either has (1 when nothing is required). Swarms of at least 0.7 qualify. Score is match
-    times reputation (1.0 until there is one) divided by the cost per hour in US dollars; free swarms come first,
-    ranked by match times reputation. Equal scores: the better match, the lower cost, the one that has waited
-    longest, the smaller id.
+    of what either has (1 when nothing is required); by policy or on request it is coverage, the share of
+    what is required that the swarm has. Swarms of at least the policy's threshold qualify, 0.7 by default.
+    Score is match times reputation (1.0 until there is one) divided by the cost per hour in US dollars;
+    free swarms come first, ranked by match times reputation. Equal scores: the better match, the lower cost,
+    the one that has waited longest, the smaller id. Swarms that may not be given the task now are left
+    out: see ExclusionRule.
 
     None qualified is an answer with an empty swarm_id. Safe to repeat.
     Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
     """
+    TrackCost: aio.UnaryUnaryMultiCallable[governor_budget_pb2.TrackCostRequest, governor_budget_pb2.TrackCostResponse]
+    """TrackCost charges a cost to a swarm, and with a task to the reservation of its claim.
+
+    A cost beyond the reservation is charged too, and opens the swarm's circuit breaker.
+    Safe to repeat with a request_id. Errors: INVALID_FIELD, SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER,
+    TASK_NOT_CLAIMED, TASK_ENDED, REQUEST_ID_REUSED.
+    """
+    SetBudget: aio.UnaryUnaryMultiCallable[governor_budget_pb2.SetBudgetRequest, governor_budget_pb2.SetBudgetResponse]
+    """SetBudget sets what an account may spend; what was spent stays.
+
+    Safe to repeat. Errors: INVALID_FIELD, SWARM_NOT_FOUND, TASK_NOT_FOUND, TASK_ENDED.
+    """
+    GetBudgetReport: aio.UnaryUnaryMultiCallable[governor_budget_pb2.GetBudgetReportRequest, governor_budget_pb2.GetBudgetReportResponse]
+    """GetBudgetReport shows accounts: limit, spent, reserved, available.
+
+    Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, SWARM_NOT_FOUND, TASK_NOT_FOUND.
+    """
+    GetCostReport: aio.UnaryUnaryMultiCallable[governor_budget_pb2.GetCostReportRequest, governor_budget_pb2.GetCostReportResponse]
+    """GetCostReport shows what was spent on what, and what of it was wasted.
+
+    Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
+    """
+    TripCircuitBreaker: aio.UnaryUnaryMultiCallable[governor_breaker_pb2.TripCircuitBreakerRequest, governor_breaker_pb2.TripCircuitBreakerResponse]
+    """TripCircuitBreaker opens a swarm's circuit breaker, or holds the whole fabric.
+
+    From then on there are no offers, assignments or claims; what runs is told to halt, and is taken away
+    after the grace time of the policy. Safe to repeat. Errors: INVALID_FIELD, SWARM_NOT_FOUND.
+    """
+    ResetCircuitBreaker: aio.UnaryUnaryMultiCallable[governor_breaker_pb2.ResetCircuitBreakerRequest, governor_breaker_pb2.ResetCircuitBreakerResponse]
+    """ResetCircuitBreaker closes it; nothing else does.
+
+    Safe to repeat. Errors: INVALID_FIELD (also when the approver is a registered swarm), SWARM_NOT_FOUND.
+    """
+    ListCircuitBreakers: aio.UnaryUnaryMultiCallable[governor_breaker_pb2.ListCircuitBreakersRequest, governor_breaker_pb2.ListCircuitBreakersResponse]
+    """ListCircuitBreakers shows the breakers that ever opened or count failures, and the paused pools.
+
+    Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
+    """
+    ListEscalations: aio.UnaryUnaryMultiCallable[governor_escalation_pb2.ListEscalationsRequest, governor_escalation_pb2.ListEscalationsResponse]
+    """ListEscalations shows what wants a person.
+
+    Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
+    """
+    WatchEscalations: aio.UnaryStreamMultiCallable[governor_escalation_pb2.WatchEscalationsRequest, governor_escalation_pb2.WatchEscalationsResponse]
+    """WatchEscalations sends a snapshot, then every change; `after_cursor` resumes without loss.
+
+    Errors: INVALID_CURSOR, DRAINING.
+    """
+    AcknowledgeEscalation: aio.UnaryUnaryMultiCallable[governor_escalation_pb2.AcknowledgeEscalationRequest, governor_escalation_pb2.AcknowledgeEscalationResponse]
+    """AcknowledgeEscalation says that somebody takes care of an escalation.
+
+    Safe to repeat. Errors: INVALID_FIELD, ESCALATION_NOT_FOUND.
+    """
+    GetPolicy: aio.UnaryUnaryMultiCallable[governor_policy_pb2.GetPolicyRequest, governor_policy_pb2.GetPolicyResponse]
+    """GetPolicy shows the policy in force.
+
+    Safe to repeat.
+    """
+    CheckPolicy: aio.UnaryUnaryMultiCallable[governor_policy_pb2.CheckPolicyRequest, governor_policy_pb2.CheckPolicyResponse]
+    """CheckPolicy tells what is wrong with a policy, and runs the cases in it; nothing changes.
+
+    Safe to repeat. Errors: INVALID_FIELD.
+    """
 
 class GovernorServiceServicer(metaclass=abc_1.ABCMeta):
-    """GovernorService decides which swarm is right for a task."""
+    """GovernorService decides which swarm is right for a task, what it may spend, and when it has to stop."""
 
     @abc_1.abstractmethod
     def FindQualifiedSwarm(
@@ -41,13 +110,150 @@ class GovernorServiceServicer(metaclass=abc_1.ABCMeta):
         """FindQualifiedSwarm returns the best registered swarm for a set of capabilities, with a session or not.
 
         Match is the Jaccard similarity of the two sets: the size of what they share divided by the size
-        of what either has (1 when nothing is required). Swarms of at least 0.7 qualify. Score is match
-        times reputation (1.0 until there is one) divided by the cost per hour in US dollars; free swarms come first,
-        ranked by match times reputation. Equal scores: the better match, the lower cost, the one that has waited
-        longest, the smaller id.
+        of what either has (1 when nothing is required); by policy or on request it is coverage, the share of
+        what is required that the swarm has. Swarms of at least the policy's threshold qualify, 0.7 by default.
+        Score is match times reputation (1.0 until there is one) divided by the cost per hour in US dollars;
+        free swarms come first, ranked by match times reputation. Equal scores: the better match, the lower cost,
+        the one that has waited longest, the smaller id. Swarms that may not be given the task now are left
+        out: see ExclusionRule.
 
         None qualified is an answer with an empty swarm_id. Safe to repeat.
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
+        """
+
+    @abc_1.abstractmethod
+    def TrackCost(
+        self,
+        request: governor_budget_pb2.TrackCostRequest,
+        context: aio.ServicerContext[governor_budget_pb2.TrackCostRequest, abc.Awaitable[governor_budget_pb2.TrackCostResponse]],
+    ) -> abc.Awaitable[governor_budget_pb2.TrackCostResponse]:
+        """TrackCost charges a cost to a swarm, and with a task to the reservation of its claim.
+
+        A cost beyond the reservation is charged too, and opens the swarm's circuit breaker.
+        Safe to repeat with a request_id. Errors: INVALID_FIELD, SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER,
+        TASK_NOT_CLAIMED, TASK_ENDED, REQUEST_ID_REUSED.
+        """
+
+    @abc_1.abstractmethod
+    def SetBudget(
+        self,
+        request: governor_budget_pb2.SetBudgetRequest,
+        context: aio.ServicerContext[governor_budget_pb2.SetBudgetRequest, abc.Awaitable[governor_budget_pb2.SetBudgetResponse]],
+    ) -> abc.Awaitable[governor_budget_pb2.SetBudgetResponse]:
+        """SetBudget sets what an account may spend; what was spent stays.
+
+        Safe to repeat. Errors: INVALID_FIELD, SWARM_NOT_FOUND, TASK_NOT_FOUND, TASK_ENDED.
+        """
+
+    @abc_1.abstractmethod
+    def GetBudgetReport(
+        self,
+        request: governor_budget_pb2.GetBudgetReportRequest,
+        context: aio.ServicerContext[governor_budget_pb2.GetBudgetReportRequest, abc.Awaitable[governor_budget_pb2.GetBudgetReportResponse]],
+    ) -> abc.Awaitable[governor_budget_pb2.GetBudgetReportResponse]:
+        """GetBudgetReport shows accounts: limit, spent, reserved, available.
+
+        Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, SWARM_NOT_FOUND, TASK_NOT_FOUND.
+        """
+
+    @abc_1.abstractmethod
+    def GetCostReport(
+        self,
+        request: governor_budget_pb2.GetCostReportRequest,
+        context: aio.ServicerContext[governor_budget_pb2.GetCostReportRequest, abc.Awaitable[governor_budget_pb2.GetCostReportResponse]],
+    ) -> abc.Awaitable[governor_budget_pb2.GetCostReportResponse]:
+        """GetCostReport shows what was spent on what, and what of it was wasted.
+
+        Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
+        """
+
+    @abc_1.abstractmethod
+    def TripCircuitBreaker(
+        self,
+        request: governor_breaker_pb2.TripCircuitBreakerRequest,
+        context: aio.ServicerContext[governor_breaker_pb2.TripCircuitBreakerRequest, abc.Awaitable[governor_breaker_pb2.TripCircuitBreakerResponse]],
+    ) -> abc.Awaitable[governor_breaker_pb2.TripCircuitBreakerResponse]:
+        """TripCircuitBreaker opens a swarm's circuit breaker, or holds the whole fabric.
+
+        From then on there are no offers, assignments or claims; what runs is told to halt, and is taken away
+        after the grace time of the policy. Safe to repeat. Errors: INVALID_FIELD, SWARM_NOT_FOUND.
+        """
+
+    @abc_1.abstractmethod
+    def ResetCircuitBreaker(
+        self,
+        request: governor_breaker_pb2.ResetCircuitBreakerRequest,
+        context: aio.ServicerContext[governor_breaker_pb2.ResetCircuitBreakerRequest, abc.Awaitable[governor_breaker_pb2.ResetCircuitBreakerResponse]],
+    ) -> abc.Awaitable[governor_breaker_pb2.ResetCircuitBreakerResponse]:
+        """ResetCircuitBreaker closes it; nothing else does.
+
+        Safe to repeat. Errors: INVALID_FIELD (also when the approver is a registered swarm), SWARM_NOT_FOUND.
+        """
+
+    @abc_1.abstractmethod
+    def ListCircuitBreakers(
+        self,
+        request: governor_breaker_pb2.ListCircuitBreakersRequest,
+        context: aio.ServicerContext[governor_breaker_pb2.ListCircuitBreakersRequest, abc.Awaitable[governor_breaker_pb2.ListCircuitBreakersResponse]],
+    ) -> abc.Awaitable[governor_breaker_pb2.ListCircuitBreakersResponse]:
+        """ListCircuitBreakers shows the breakers that ever opened or count failures, and the paused pools.
+
+        Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
+        """
+
+    @abc_1.abstractmethod
+    def ListEscalations(
+        self,
+        request: governor_escalation_pb2.ListEscalationsRequest,
+        context: aio.ServicerContext[governor_escalation_pb2.ListEscalationsRequest, abc.Awaitable[governor_escalation_pb2.ListEscalationsResponse]],
+    ) -> abc.Awaitable[governor_escalation_pb2.ListEscalationsResponse]:
+        """ListEscalations shows what wants a person.
+
+        Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
+        """
+
+    @abc_1.abstractmethod
+    def WatchEscalations(
+        self,
+        request: governor_escalation_pb2.WatchEscalationsRequest,
+        context: aio.ServicerContext[governor_escalation_pb2.WatchEscalationsRequest, abc.AsyncIterator[governor_escalation_pb2.WatchEscalationsResponse]],
+    ) -> abc.AsyncIterator[governor_escalation_pb2.WatchEscalationsResponse]:
+        """WatchEscalations sends a snapshot, then every change; `after_cursor` resumes without loss.
+
+        Errors: INVALID_CURSOR, DRAINING.
+        """
+
+    @abc_1.abstractmethod
+    def AcknowledgeEscalation(
+        self,
+        request: governor_escalation_pb2.AcknowledgeEscalationRequest,
+        context: aio.ServicerContext[governor_escalation_pb2.AcknowledgeEscalationRequest, abc.Awaitable[governor_escalation_pb2.AcknowledgeEscalationResponse]],
+    ) -> abc.Awaitable[governor_escalation_pb2.AcknowledgeEscalationResponse]:
+        """AcknowledgeEscalation says that somebody takes care of an escalation.
+
+        Safe to repeat. Errors: INVALID_FIELD, ESCALATION_NOT_FOUND.
+        """
+
+    @abc_1.abstractmethod
+    def GetPolicy(
+        self,
+        request: governor_policy_pb2.GetPolicyRequest,
+        context: aio.ServicerContext[governor_policy_pb2.GetPolicyRequest, abc.Awaitable[governor_policy_pb2.GetPolicyResponse]],
+    ) -> abc.Awaitable[governor_policy_pb2.GetPolicyResponse]:
+        """GetPolicy shows the policy in force.
+
+        Safe to repeat.
+        """
+
+    @abc_1.abstractmethod
+    def CheckPolicy(
+        self,
+        request: governor_policy_pb2.CheckPolicyRequest,
+        context: aio.ServicerContext[governor_policy_pb2.CheckPolicyRequest, abc.Awaitable[governor_policy_pb2.CheckPolicyResponse]],
+    ) -> abc.Awaitable[governor_policy_pb2.CheckPolicyResponse]:
+        """CheckPolicy tells what is wrong with a policy, and runs the cases in it; nothing changes.
+
+        Safe to repeat. Errors: INVALID_FIELD.
         """
 
 def add_GovernorServiceServicer_to_server(servicer: GovernorServiceServicer, server: aio.Server) -> None: ...

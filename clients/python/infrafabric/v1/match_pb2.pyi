@@ -29,6 +29,16 @@ class _ExclusionRuleEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Exclusio
     """The match is below the threshold."""
     EXCLUSION_RULE_COST: _ExclusionRule.ValueType  # 2
     """An hour costs more than allowed."""
+    EXCLUSION_RULE_BREAKER: _ExclusionRule.ValueType  # 3
+    """Its circuit breaker is open, the fabric is on hold, or its credential pool is paused."""
+    EXCLUSION_RULE_BUDGET: _ExclusionRule.ValueType  # 4
+    """Its budget does not cover the task."""
+    EXCLUSION_RULE_POLICY: _ExclusionRule.ValueType  # 5
+    """A rule of the policy."""
+    EXCLUSION_RULE_NO_SLOT: _ExclusionRule.ValueType  # 6
+    """It works on as many tasks as it may."""
+    EXCLUSION_RULE_NO_SESSION: _ExclusionRule.ValueType  # 7
+    """It has no session that takes tasks; only where one is needed."""
 
 class ExclusionRule(_ExclusionRule, metaclass=_ExclusionRuleEnumTypeWrapper):
     """ExclusionRule is a rule that leaves a swarm out."""
@@ -39,6 +49,39 @@ EXCLUSION_RULE_CAPABILITY: ExclusionRule.ValueType  # 1
 """The match is below the threshold."""
 EXCLUSION_RULE_COST: ExclusionRule.ValueType  # 2
 """An hour costs more than allowed."""
+EXCLUSION_RULE_BREAKER: ExclusionRule.ValueType  # 3
+"""Its circuit breaker is open, the fabric is on hold, or its credential pool is paused."""
+EXCLUSION_RULE_BUDGET: ExclusionRule.ValueType  # 4
+"""Its budget does not cover the task."""
+EXCLUSION_RULE_POLICY: ExclusionRule.ValueType  # 5
+"""A rule of the policy."""
+EXCLUSION_RULE_NO_SLOT: ExclusionRule.ValueType  # 6
+"""It works on as many tasks as it may."""
+EXCLUSION_RULE_NO_SESSION: ExclusionRule.ValueType  # 7
+"""It has no session that takes tasks; only where one is needed."""
+
+class _MatchMetric:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MatchMetricEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_MatchMetric.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    MATCH_METRIC_UNSPECIFIED: _MatchMetric.ValueType  # 0
+    """That of the policy, which is JACCARD by default."""
+    MATCH_METRIC_JACCARD: _MatchMetric.ValueType  # 1
+    """The size of what both have divided by the size of what either has."""
+    MATCH_METRIC_COVERAGE: _MatchMetric.ValueType  # 2
+    """The share of what is required that the swarm has."""
+
+class MatchMetric(_MatchMetric, metaclass=_MatchMetricEnumTypeWrapper):
+    """MatchMetric says how two capability sets are compared."""
+
+MATCH_METRIC_UNSPECIFIED: MatchMetric.ValueType  # 0
+"""That of the policy, which is JACCARD by default."""
+MATCH_METRIC_JACCARD: MatchMetric.ValueType  # 1
+"""The size of what both have divided by the size of what either has."""
+MATCH_METRIC_COVERAGE: MatchMetric.ValueType  # 2
+"""The share of what is required that the swarm has."""
 
 @typing.final
 class Candidate(message.Message):
@@ -56,7 +99,7 @@ class Candidate(message.Message):
     rank: builtins.int
     """1 for the best."""
     match: builtins.float
-    """Similarity of the capability sets, 0 to 1."""
+    """Similarity of the capability sets by the metric that was asked for, 0 to 1."""
     score: builtins.float
     """Match times reputation per US dollar of an hour; match times reputation for a free swarm."""
     cost_per_hour_micros: builtins.int

@@ -28,43 +28,45 @@ from infrafabric.v1 import status_pb2 as infrafabric_dot_v1_dot_status__pb2
 from infrafabric.v1 import task_pb2 as infrafabric_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#infrafabric/v1/session_client.proto\x12\x0einfrafabric.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1binfrafabric/v1/status.proto\x1a\x19infrafabric/v1/task.proto\"\xbe\x05\n\x0b\x43lientFrame\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x04open\x18\x02 \x01(\x0b\x32\x19.infrafabric.v1.OpenFrameH\x00\x12\x33\n\theartbeat\x18\x03 \x01(\x0b\x32\x1e.infrafabric.v1.HeartbeatFrameH\x00\x12-\n\x06status\x18\x04 \x01(\x0b\x32\x1b.infrafabric.v1.StatusFrameH\x00\x12-\n\x06\x63reate\x18\x05 \x01(\x0b\x32\x1b.infrafabric.v1.CreateFrameH\x00\x12+\n\x05\x63laim\x18\x06 \x01(\x0b\x32\x1a.infrafabric.v1.ClaimFrameH\x00\x12/\n\x07\x64\x65\x63line\x18\x07 \x01(\x0b\x32\x1c.infrafabric.v1.DeclineFrameH\x00\x12\x31\n\x08progress\x18\x08 \x01(\x0b\x32\x1d.infrafabric.v1.ProgressFrameH\x00\x12\x31\n\x08\x63omplete\x18\t \x01(\x0b\x32\x1d.infrafabric.v1.CompleteFrameH\x00\x12)\n\x04\x66\x61il\x18\n \x01(\x0b\x32\x19.infrafabric.v1.FailFrameH\x00\x12/\n\x07release\x18\x0b \x01(\x0b\x32\x1c.infrafabric.v1.ReleaseFrameH\x00\x12/\n\x07\x62locker\x18\x0c \x01(\x0b\x32\x1c.infrafabric.v1.BlockerFrameH\x00\x12\'\n\x03\x61\x63k\x18\r \x01(\x0b\x32\x18.infrafabric.v1.AckFrameH\x00\x12-\n\x06\x63redit\x18\x0e \x01(\x0b\x32\x1b.infrafabric.v1.CreditFrameH\x00\x12+\n\x05\x63lose\x18\x0f \x01(\x0b\x32\x1a.infrafabric.v1.CloseFrameH\x00\x42\x07\n\x05\x66rame\"\x84\x02\n\tOpenFrame\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x02 \x03(\t\x12\r\n\x05slots\x18\x03 \x01(\x05\x12)\n\x04role\x18\x04 \x01(\x0e\x32\x1b.infrafabric.v1.SessionRole\x12\x14\n\x0cresume_token\x18\x05 \x01(\t\x12\x14\n\x0cresume_after\x18\x06 \x01(\t\x12\x13\n\x06\x63redit\x18\x07 \x01(\x05H\x00\x88\x01\x01\x12!\n\x14\x63ost_per_hour_micros\x18\x08 \x01(\x03H\x01\x88\x01\x01\x12\r\n\x05model\x18\t \x01(\tB\t\n\x07_creditB\x17\n\x15_cost_per_hour_micros\"\x10\n\x0eHeartbeatFrame\"\x81\x01\n\x0bStatusFrame\x12&\n\x06status\x18\x01 \x01(\x0e\x32\x16.infrafabric.v1.Status\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05needs\x18\x04 \x03(\t\x12\x19\n\x11\x63ost_spent_micros\x18\x05 \x01(\x03\"2\n\x0b\x43reateFrame\x12#\n\x05tasks\x18\x01 \x03(\x0b\x32\x14.infrafabric.v1.Task\"\x1d\n\nClaimFrame\x12\x0f\n\x07task_id\x18\x01 \x01(\t\"@\n\x0c\x44\x65\x63lineFrame\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x83\x01\n\rProgressFrame\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x03\x12\x19\n\x11milestone_percent\x18\x03 \x01(\x05\x12\x0c\n\x04note\x18\x04 \x01(\t\x12\x12\n\nblocked_on\x18\x05 \x03(\t\x12\x13\n\x0bnext_action\x18\x06 \x01(\t\"o\n\rCompleteFrame\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x03\x12\'\n\x06result\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0b\x63ost_micros\x18\x04 \x01(\x03\"\x98\x01\n\tFailFrame\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12)\n\x04kind\x18\x04 \x01(\x0e\x32\x1b.infrafabric.v1.FailureKind\x12.\n\nretry_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"@\n\x0cReleaseFrame\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\"T\n\x0c\x42lockerFrame\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x03\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\r\n\x05needs\x18\x04 \x03(\t\",\n\x08\x41\x63kFrame\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x03\"\x1c\n\x0b\x43reditFrame\x12\r\n\x05tasks\x18\x01 \x01(\x05\"\x1c\n\nCloseFrame\x12\x0e\n\x06reason\x18\x01 \x01(\t*c\n\x0bSessionRole\x12\x1c\n\x18SESSION_ROLE_UNSPECIFIED\x10\x00\x12\x17\n\x13SESSION_ROLE_WORKER\x10\x01\x12\x1d\n\x19SESSION_ROLE_ORCHESTRATOR\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#infrafabric/v1/session_client.proto\x12\x0einfrafabric.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1binfrafabric/v1/status.proto\x1a\x19infrafabric/v1/task.proto\"\xe9\x05\n\x0b\x43lientFrame\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12)\n\x04open\x18\x02 \x01(\x0b\x32\x19.infrafabric.v1.OpenFrameH\x00\x12\x33\n\theartbeat\x18\x03 \x01(\x0b\x32\x1e.infrafabric.v1.HeartbeatFrameH\x00\x12-\n\x06status\x18\x04 \x01(\x0b\x32\x1b.infrafabric.v1.StatusFrameH\x00\x12-\n\x06\x63reate\x18\x05 \x01(\x0b\x32\x1b.infrafabric.v1.CreateFrameH\x00\x12+\n\x05\x63laim\x18\x06 \x01(\x0b\x32\x1a.infrafabric.v1.ClaimFrameH\x00\x12/\n\x07\x64\x65\x63line\x18\x07 \x01(\x0b\x32\x1c.infrafabric.v1.DeclineFrameH\x00\x12\x31\n\x08progress\x18\x08 \x01(\x0b\x32\x1d.infrafabric.v1.ProgressFrameH\x00\x12\x31\n\x08\x63omplete\x18\t \x01(\x0b\x32\x1d.infrafabric.v1.CompleteFrameH\x00\x12)\n\x04\x66\x61il\x18\n \x01(\x0b\x32\x19.infrafabric.v1.FailFrameH\x00\x12/\n\x07release\x18\x0b \x01(\x0b\x32\x1c.infrafabric.v1.ReleaseFrameH\x00\x12/\n\x07\x62locker\x18\x0c \x01(\x0b\x32\x1c.infrafabric.v1.BlockerFrameH\x00\x12\'\n\x03\x61\x63k\x18\r \x01(\x0b\x32\x18.infrafabric.v1.AckFrameH\x00\x12-\n\x06\x63redit\x18\x0e \x01(\x0b\x32\x1b.infrafabric.v1.CreditFrameH\x00\x12+\n\x05\x63lose\x18\x0f \x01(\x0b\x32\x1a.infrafabric.v1.CloseFrameH\x00\x12)\n\x04\x63ost\x18\x10 \x01(\x0b\x32\x19.infrafabric.v1.CostFrameH\x00\x42\x07\n\x05\x66rame\"\x9d\x02\n\tOpenFrame\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x02 \x03(\t\x12\r\n\x05slots\x18\x03 \x01(\x05\x12)\n\x04role\x18\x04 \x01(\x0e\x32\x1b.infrafabric.v1.SessionRole\x12\x14\n\x0cresume_token\x18\x05 \x01(\t\x12\x14\n\x0cresume_after\x18\x06 \x01(\t\x12\x13\n\x06\x63redit\x18\x07 \x01(\x05H\x00\x88\x01\x01\x12!\n\x14\x63ost_per_hour_micros\x18\x08 \x01(\x03H\x01\x88\x01\x01\x12\r\n\x05model\x18\t \x01(\t\x12\x17\n\x0f\x63redential_pool\x18\n \x01(\tB\t\n\x07_creditB\x17\n\x15_cost_per_hour_micros\"\x10\n\x0eHeartbeatFrame\"\x81\x01\n\x0bStatusFrame\x12&\n\x06status\x18\x01 \x01(\x0e\x32\x16.infrafabric.v1.Status\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05needs\x18\x04 \x03(\t\x12\x19\n\x11\x63ost_spent_micros\x18\x05 \x01(\x03\"2\n\x0b\x43reateFrame\x12#\n\x05tasks\x18\x01 \x03(\x0b\x32\x14.infrafabric.v1.Task\"\x1d\n\nClaimFrame\x12\x0f\n\x07task_id\x18\x01 \x01(\t\"@\n\x0c\x44\x65\x63lineFrame\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x83\x01\n\rProgressFrame\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x03\x12\x19\n\x11milestone_percent\x18\x03 \x01(\x05\x12\x0c\n\x04note\x18\x04 \x01(\t\x12\x12\n\nblocked_on\x18\x05 \x03(\t\x12\x13\n\x0bnext_action\x18\x06 \x01(\t\"o\n\rCompleteFrame\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x03\x12\'\n\x06result\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0b\x63ost_micros\x18\x04 \x01(\x03\"\x98\x01\n\tFailFrame\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12)\n\x04kind\x18\x04 \x01(\x0e\x32\x1b.infrafabric.v1.FailureKind\x12.\n\nretry_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"U\n\tCostFrame\x12\x11\n\toperation\x18\x01 \x01(\t\x12\x13\n\x0b\x63ost_micros\x18\x02 \x01(\x03\x12\x0f\n\x07task_id\x18\x03 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x03\"@\n\x0cReleaseFrame\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\"T\n\x0c\x42lockerFrame\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x03\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\r\n\x05needs\x18\x04 \x03(\t\",\n\x08\x41\x63kFrame\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x03\"\x1c\n\x0b\x43reditFrame\x12\r\n\x05tasks\x18\x01 \x01(\x05\"\x1c\n\nCloseFrame\x12\x0e\n\x06reason\x18\x01 \x01(\t*c\n\x0bSessionRole\x12\x1c\n\x18SESSION_ROLE_UNSPECIFIED\x10\x00\x12\x17\n\x13SESSION_ROLE_WORKER\x10\x01\x12\x1d\n\x19SESSION_ROLE_ORCHESTRATOR\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'infrafabric.v1.session_client_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SESSIONROLE']._serialized_start=2101
-  _globals['_SESSIONROLE']._serialized_end=2200
+  _globals['_SESSIONROLE']._serialized_start=2256
+  _globals['_SESSIONROLE']._serialized_end=2355
   _globals['_CLIENTFRAME']._serialized_start=175
-  _globals['_CLIENTFRAME']._serialized_end=877
-  _globals['_OPENFRAME']._serialized_start=880
-  _globals['_OPENFRAME']._serialized_end=1140
-  _globals['_HEARTBEATFRAME']._serialized_start=1142
-  _globals['_HEARTBEATFRAME']._serialized_end=1158
-  _globals['_STATUSFRAME']._serialized_start=1161
-  _globals['_STATUSFRAME']._serialized_end=1290
-  _globals['_CREATEFRAME']._serialized_start=1292
-  _globals['_CREATEFRAME']._serialized_end=1342
-  _globals['_CLAIMFRAME']._serialized_start=1344
-  _globals['_CLAIMFRAME']._serialized_end=1373
-  _globals['_DECLINEFRAME']._serialized_start=1375
-  _globals['_DECLINEFRAME']._serialized_end=1439
-  _globals['_PROGRESSFRAME']._serialized_start=1442
-  _globals['_PROGRESSFRAME']._serialized_end=1573
-  _globals['_COMPLETEFRAME']._serialized_start=1575
-  _globals['_COMPLETEFRAME']._serialized_end=1686
-  _globals['_FAILFRAME']._serialized_start=1689
-  _globals['_FAILFRAME']._serialized_end=1841
-  _globals['_RELEASEFRAME']._serialized_start=1843
-  _globals['_RELEASEFRAME']._serialized_end=1907
-  _globals['_BLOCKERFRAME']._serialized_start=1909
-  _globals['_BLOCKERFRAME']._serialized_end=1993
-  _globals['_ACKFRAME']._serialized_start=1995
-  _globals['_ACKFRAME']._serialized_end=2039
-  _globals['_CREDITFRAME']._serialized_start=2041
-  _globals['_CREDITFRAME']._serialized_end=2069
-  _globals['_CLOSEFRAME']._serialized_start=2071
-  _globals['_CLOSEFRAME']._serialized_end=2099
+  _globals['_CLIENTFRAME']._serialized_end=920
+  _globals['_OPENFRAME']._serialized_start=923
+  _globals['_OPENFRAME']._serialized_end=1208
+  _globals['_HEARTBEATFRAME']._serialized_start=1210
+  _globals['_HEARTBEATFRAME']._serialized_end=1226
+  _globals['_STATUSFRAME']._serialized_start=1229
+  _globals['_STATUSFRAME']._serialized_end=1358
+  _globals['_CREATEFRAME']._serialized_start=1360
+  _globals['_CREATEFRAME']._serialized_end=1410
+  _globals['_CLAIMFRAME']._serialized_start=1412
+  _globals['_CLAIMFRAME']._serialized_end=1441
+  _globals['_DECLINEFRAME']._serialized_start=1443
+  _globals['_DECLINEFRAME']._serialized_end=1507
+  _globals['_PROGRESSFRAME']._serialized_start=1510
+  _globals['_PROGRESSFRAME']._serialized_end=1641
+  _globals['_COMPLETEFRAME']._serialized_start=1643
+  _globals['_COMPLETEFRAME']._serialized_end=1754
+  _globals['_FAILFRAME']._serialized_start=1757
+  _globals['_FAILFRAME']._serialized_end=1909
+  _globals['_COSTFRAME']._serialized_start=1911
+  _globals['_COSTFRAME']._serialized_end=1996
+  _globals['_RELEASEFRAME']._serialized_start=1998
+  _globals['_RELEASEFRAME']._serialized_end=2062
+  _globals['_BLOCKERFRAME']._serialized_start=2064
+  _globals['_BLOCKERFRAME']._serialized_end=2148
+  _globals['_ACKFRAME']._serialized_start=2150
+  _globals['_ACKFRAME']._serialized_end=2194
+  _globals['_CREDITFRAME']._serialized_start=2196
+  _globals['_CREDITFRAME']._serialized_end=2224
+  _globals['_CLOSEFRAME']._serialized_start=2226
+  _globals['_CLOSEFRAME']._serialized_end=2254
 # @@protoc_insertion_point(module_scope)

@@ -67,6 +67,7 @@ class ClientFrame(message.Message):
     ACK_FIELD_NUMBER: builtins.int
     CREDIT_FIELD_NUMBER: builtins.int
     CLOSE_FIELD_NUMBER: builtins.int
+    COST_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """Set it to get a `reply` with the same id; an error is answered in any case.
 
@@ -130,6 +131,10 @@ class ClientFrame(message.Message):
     def close(self) -> CloseFrame:
         """Ends the session: what it holds goes back at once."""
 
+    @builtins.property
+    def cost(self) -> CostFrame:
+        """Reports a cost, as TrackCost does."""
+
     def __init__(
         self,
         *,
@@ -148,12 +153,13 @@ class ClientFrame(message.Message):
         ack: AckFrame | None = ...,
         credit: CreditFrame | None = ...,
         close: CloseFrame | None = ...,
+        cost: CostFrame | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["ack", b"ack", "blocker", b"blocker", "claim", b"claim", "close", b"close", "complete", b"complete", "create", b"create", "credit", b"credit", "decline", b"decline", "fail", b"fail", "frame", b"frame", "heartbeat", b"heartbeat", "open", b"open", "progress", b"progress", "release", b"release", "status", b"status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["ack", b"ack", "blocker", b"blocker", "claim", b"claim", "close", b"close", "complete", b"complete", "cost", b"cost", "create", b"create", "credit", b"credit", "decline", b"decline", "fail", b"fail", "frame", b"frame", "heartbeat", b"heartbeat", "open", b"open", "progress", b"progress", "release", b"release", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["ack", b"ack", "blocker", b"blocker", "claim", b"claim", "close", b"close", "complete", b"complete", "create", b"create", "credit", b"credit", "decline", b"decline", "fail", b"fail", "frame", b"frame", "heartbeat", b"heartbeat", "open", b"open", "progress", b"progress", "release", b"release", "request_id", b"request_id", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["ack", b"ack", "blocker", b"blocker", "claim", b"claim", "close", b"close", "complete", b"complete", "cost", b"cost", "create", b"create", "credit", b"credit", "decline", b"decline", "fail", b"fail", "frame", b"frame", "heartbeat", b"heartbeat", "open", b"open", "progress", b"progress", "release", b"release", "request_id", b"request_id", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = typing.Literal["open", "heartbeat", "status", "create", "claim", "decline", "progress", "complete", "fail", "release", "blocker", "ack", "credit", "close"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = typing.Literal["open", "heartbeat", "status", "create", "claim", "decline", "progress", "complete", "fail", "release", "blocker", "ack", "credit", "close", "cost"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -175,6 +181,7 @@ class OpenFrame(message.Message):
     CREDIT_FIELD_NUMBER: builtins.int
     COST_PER_HOUR_MICROS_FIELD_NUMBER: builtins.int
     MODEL_FIELD_NUMBER: builtins.int
+    CREDENTIAL_POOL_FIELD_NUMBER: builtins.int
     swarm_id: builtins.str
     """Who connects."""
     slots: builtins.int
@@ -195,6 +202,8 @@ class OpenFrame(message.Message):
     """Price of an hour, in micro-US-dollars; absent leaves what is registered."""
     model: builtins.str
     """Model that the swarm runs on; empty leaves what is registered."""
+    credential_pool: builtins.str
+    """Account at a provider that it shares with others; empty leaves what is registered. As in Swarm."""
     @builtins.property
     def capabilities(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """What it can do, at most 64."""
@@ -211,10 +220,11 @@ class OpenFrame(message.Message):
         credit: builtins.int | None = ...,
         cost_per_hour_micros: builtins.int | None = ...,
         model: builtins.str = ...,
+        credential_pool: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_cost_per_hour_micros", b"_cost_per_hour_micros", "_credit", b"_credit", "cost_per_hour_micros", b"cost_per_hour_micros", "credit", b"credit"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_cost_per_hour_micros", b"_cost_per_hour_micros", "_credit", b"_credit", "capabilities", b"capabilities", "cost_per_hour_micros", b"cost_per_hour_micros", "credit", b"credit", "model", b"model", "resume_after", b"resume_after", "resume_token", b"resume_token", "role", b"role", "slots", b"slots", "swarm_id", b"swarm_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_cost_per_hour_micros", b"_cost_per_hour_micros", "_credit", b"_credit", "capabilities", b"capabilities", "cost_per_hour_micros", b"cost_per_hour_micros", "credential_pool", b"credential_pool", "credit", b"credit", "model", b"model", "resume_after", b"resume_after", "resume_token", b"resume_token", "role", b"role", "slots", b"slots", "swarm_id", b"swarm_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cost_per_hour_micros: _TypeAlias = typing.Literal["cost_per_hour_micros"]  # noqa: Y015
     _WhichOneofArgType__cost_per_hour_micros: _TypeAlias = typing.Literal["_cost_per_hour_micros", b"_cost_per_hour_micros"]  # noqa: Y015
@@ -459,6 +469,38 @@ class FailFrame(message.Message):
     _HasFieldArgType: _TypeAlias = typing.Literal["retry_time", b"retry_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "kind", b"kind", "reason", b"reason", "retry_time", b"retry_time", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CostFrame(message.Message):
+    """CostFrame reports what something cost."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: builtins.int
+    COST_MICROS_FIELD_NUMBER: builtins.int
+    TASK_ID_FIELD_NUMBER: builtins.int
+    ATTEMPT_FIELD_NUMBER: builtins.int
+    operation: builtins.str
+    """What for: 1 to 128 characters of `A-Z a-z 0-9 . _ : / -`, such as `llm.completion`."""
+    cost_micros: builtins.int
+    """How much, in micro-US-dollars, 1 to 10^12."""
+    task_id: builtins.str
+    """Task that it was for; empty for a cost of the swarm itself."""
+    attempt: builtins.int
+    """Attempt of the claim; with a task_id, and only then."""
+    def __init__(
+        self,
+        *,
+        operation: builtins.str = ...,
+        cost_micros: builtins.int = ...,
+        task_id: builtins.str = ...,
+        attempt: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "cost_micros", b"cost_micros", "operation", b"operation", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as containers
 from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 from google.rpc import status_pb2 as status_pb2_1
 from infrafabric.v1 import blocker_pb2 as blocker_pb2
+from infrafabric.v1 import governor_breaker_pb2 as governor_breaker_pb2
 from infrafabric.v1 import status_pb2 as status_pb2
 from infrafabric.v1 import task_pb2 as task_pb2
 import builtins as builtins
@@ -71,6 +72,8 @@ class _RevokeReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_RevokeRea
     """The claim's time to live ended."""
     REVOKE_REASON_ENDED_ELSEWHERE: _RevokeReason.ValueType  # 6
     """The claim was ended by a call on behalf of the swarm."""
+    REVOKE_REASON_HALTED: _RevokeReason.ValueType  # 7
+    """The swarm's circuit breaker is open, and the time to stop is over."""
 
 class RevokeReason(_RevokeReason, metaclass=_RevokeReasonEnumTypeWrapper):
     """RevokeReason says why a claim was ended from outside."""
@@ -89,6 +92,8 @@ REVOKE_REASON_EXPIRED: RevokeReason.ValueType  # 5
 """The claim's time to live ended."""
 REVOKE_REASON_ENDED_ELSEWHERE: RevokeReason.ValueType  # 6
 """The claim was ended by a call on behalf of the swarm."""
+REVOKE_REASON_HALTED: RevokeReason.ValueType  # 7
+"""The swarm's circuit breaker is open, and the time to stop is over."""
 
 class _ClosingAction:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -132,6 +137,7 @@ class ServerFrame(message.Message):
     BLOCKER_ALERT_FIELD_NUMBER: builtins.int
     HEARTBEAT_FIELD_NUMBER: builtins.int
     CLOSING_FIELD_NUMBER: builtins.int
+    HALT_FIELD_NUMBER: builtins.int
     sequence: builtins.int
     """Number of the frame in this session, from 1, without holes."""
     @builtins.property
@@ -166,6 +172,10 @@ class ServerFrame(message.Message):
     def closing(self) -> ClosingFrame:
         """The server is about to end the stream."""
 
+    @builtins.property
+    def halt(self) -> governor_breaker_pb2.HaltFrame:
+        """Stop all work: the circuit breaker is open."""
+
     def __init__(
         self,
         *,
@@ -178,12 +188,13 @@ class ServerFrame(message.Message):
         blocker_alert: BlockerAlert | None = ...,
         heartbeat: HeartbeatReply | None = ...,
         closing: ClosingFrame | None = ...,
+        halt: governor_breaker_pb2.HaltFrame | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["blocker_alert", b"blocker_alert", "broadcast", b"broadcast", "closing", b"closing", "frame", b"frame", "heartbeat", b"heartbeat", "opened", b"opened", "reply", b"reply", "revoked", b"revoked", "task", b"task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["blocker_alert", b"blocker_alert", "broadcast", b"broadcast", "closing", b"closing", "frame", b"frame", "halt", b"halt", "heartbeat", b"heartbeat", "opened", b"opened", "reply", b"reply", "revoked", b"revoked", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["blocker_alert", b"blocker_alert", "broadcast", b"broadcast", "closing", b"closing", "frame", b"frame", "heartbeat", b"heartbeat", "opened", b"opened", "reply", b"reply", "revoked", b"revoked", "sequence", b"sequence", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["blocker_alert", b"blocker_alert", "broadcast", b"broadcast", "closing", b"closing", "frame", b"frame", "halt", b"halt", "heartbeat", b"heartbeat", "opened", b"opened", "reply", b"reply", "revoked", b"revoked", "sequence", b"sequence", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = typing.Literal["opened", "task", "reply", "revoked", "broadcast", "blocker_alert", "heartbeat", "closing"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = typing.Literal["opened", "task", "reply", "revoked", "broadcast", "blocker_alert", "heartbeat", "closing", "halt"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -301,6 +312,7 @@ class ReplyFrame(message.Message):
     TASK_FIELD_NUMBER: builtins.int
     BLOCKER_FIELD_NUMBER: builtins.int
     ACCEPTED_FIELD_NUMBER: builtins.int
+    COST_FIELD_NUMBER: builtins.int
     request_id: builtins.str
     """Id of the frame that is answered; empty if it had none."""
     @builtins.property
@@ -331,6 +343,10 @@ class ReplyFrame(message.Message):
     def accepted(self) -> AcceptedReply:
         """Answer to `ack`, `credit` and `close`."""
 
+    @builtins.property
+    def cost(self) -> CostReply:
+        """Answer to `cost`."""
+
     def __init__(
         self,
         *,
@@ -342,12 +358,13 @@ class ReplyFrame(message.Message):
         task: TaskReply | None = ...,
         blocker: blocker_pb2.Blocker | None = ...,
         accepted: AcceptedReply | None = ...,
+        cost: CostReply | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["accepted", b"accepted", "blocker", b"blocker", "claim", b"claim", "create", b"create", "error", b"error", "result", b"result", "status", b"status", "task", b"task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["accepted", b"accepted", "blocker", b"blocker", "claim", b"claim", "cost", b"cost", "create", b"create", "error", b"error", "result", b"result", "status", b"status", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["accepted", b"accepted", "blocker", b"blocker", "claim", b"claim", "create", b"create", "error", b"error", "request_id", b"request_id", "result", b"result", "status", b"status", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["accepted", b"accepted", "blocker", b"blocker", "claim", b"claim", "cost", b"cost", "create", b"create", "error", b"error", "request_id", b"request_id", "result", b"result", "status", b"status", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = typing.Literal["error", "status", "create", "claim", "task", "blocker", "accepted"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = typing.Literal["error", "status", "create", "claim", "task", "blocker", "accepted", "cost"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
@@ -411,12 +428,15 @@ class ClaimReply(message.Message):
 
     CLAIMED_FIELD_NUMBER: builtins.int
     REFUSAL_FIELD_NUMBER: builtins.int
+    REFUSAL_DETAIL_FIELD_NUMBER: builtins.int
     OWNER_SWARM_ID_FIELD_NUMBER: builtins.int
     TASK_FIELD_NUMBER: builtins.int
     claimed: builtins.bool
     """Whether the swarm holds the task now."""
     refusal: task_pb2.ClaimRefusal.ValueType
     """Why not."""
+    refusal_detail: builtins.str
+    """The same with its numbers, for people; empty where there is nothing to add."""
     owner_swarm_id: builtins.str
     """Who holds it, as far as is known."""
     @builtins.property
@@ -428,12 +448,13 @@ class ClaimReply(message.Message):
         *,
         claimed: builtins.bool = ...,
         refusal: task_pb2.ClaimRefusal.ValueType = ...,
+        refusal_detail: builtins.str = ...,
         owner_swarm_id: builtins.str = ...,
         task: task_pb2.Task | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["claimed", b"claimed", "owner_swarm_id", b"owner_swarm_id", "refusal", b"refusal", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["claimed", b"claimed", "owner_swarm_id", b"owner_swarm_id", "refusal", b"refusal", "refusal_detail", b"refusal_detail", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -464,6 +485,32 @@ class TaskReply(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "state", b"state", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CostReply(message.Message):
+    """CostReply says what is left after a cost."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    AVAILABLE_MICROS_FIELD_NUMBER: builtins.int
+    RESERVATION_LEFT_MICROS_FIELD_NUMBER: builtins.int
+    available_micros: builtins.int
+    """What the swarm's account has left, below 0 after an overrun; absent without a limit."""
+    reservation_left_micros: builtins.int
+    """What the attempt may still spend of its reservation; 0 without a task."""
+    def __init__(
+        self,
+        *,
+        available_micros: builtins.int | None = ...,
+        reservation_left_micros: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["_available_micros", b"_available_micros", "available_micros", b"available_micros"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_available_micros", b"_available_micros", "available_micros", b"available_micros", "reservation_left_micros", b"reservation_left_micros"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__available_micros: _TypeAlias = typing.Literal["available_micros"]  # noqa: Y015
+    _WhichOneofArgType__available_micros: _TypeAlias = typing.Literal["_available_micros", b"_available_micros"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__available_micros) -> _WhichOneofReturnType__available_micros | None: ...
 
 @typing.final
 class AcceptedReply(message.Message):

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ainfrafabric/v1/swarm.proto\x12\x0einfrafabric.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa0\x02\n\x05Swarm\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x02 \x03(\t\x12\x1c\n\x14\x63ost_per_hour_micros\x18\x03 \x01(\x03\x12\r\n\x05model\x18\x04 \x01(\t\x12\x1c\n\x14max_concurrent_tasks\x18\x05 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tconnected\x18\x08 \x01(\x08\x12\x15\n\rsession_epoch\x18\t \x01(\x03\x12\x18\n\x10\x63laimed_task_ids\x18\n \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ainfrafabric/v1/swarm.proto\x12\x0einfrafabric.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\x02\n\x05Swarm\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x02 \x03(\t\x12\x1c\n\x14\x63ost_per_hour_micros\x18\x03 \x01(\x03\x12\r\n\x05model\x18\x04 \x01(\t\x12\x1c\n\x14max_concurrent_tasks\x18\x05 \x01(\x05\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tconnected\x18\x08 \x01(\x08\x12\x15\n\rsession_epoch\x18\t \x01(\x03\x12\x18\n\x10\x63laimed_task_ids\x18\n \x03(\t\x12\x17\n\x0f\x63redential_pool\x18\x0b \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'infrafabric.v1.swarm_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SWARM']._serialized_start=80
-  _globals['_SWARM']._serialized_end=368
+  _globals['_SWARM']._serialized_end=393
 # @@protoc_insertion_point(module_scope)

@@ -38,6 +38,7 @@ class Swarm(message.Message):
     CONNECTED_FIELD_NUMBER: builtins.int
     SESSION_EPOCH_FIELD_NUMBER: builtins.int
     CLAIMED_TASK_IDS_FIELD_NUMBER: builtins.int
+    CREDENTIAL_POOL_FIELD_NUMBER: builtins.int
     swarm_id: builtins.str
     """Id chosen by the swarm, for example `session-7-ifbus`.
 
@@ -59,6 +60,11 @@ class Swarm(message.Message):
     """Whether a session of the swarm is open. Output only."""
     session_epoch: builtins.int
     """Epoch of the open session, 0 when none is open. Output only."""
+    credential_pool: builtins.str
+    """Account at a provider that it shares with others, like an id; empty means one of its own.
+
+    When the provider has no quota left for one of them, all of them are given no work until it has.
+    """
     @builtins.property
     def capabilities(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """What the swarm can do.
@@ -91,9 +97,10 @@ class Swarm(message.Message):
         connected: builtins.bool = ...,
         session_epoch: builtins.int = ...,
         claimed_task_ids: abc.Iterable[builtins.str] | None = ...,
+        credential_pool: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["capabilities", b"capabilities", "claimed_task_ids", b"claimed_task_ids", "connected", b"connected", "cost_per_hour_micros", b"cost_per_hour_micros", "create_time", b"create_time", "max_concurrent_tasks", b"max_concurrent_tasks", "model", b"model", "session_epoch", b"session_epoch", "swarm_id", b"swarm_id", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["capabilities", b"capabilities", "claimed_task_ids", b"claimed_task_ids", "connected", b"connected", "cost_per_hour_micros", b"cost_per_hour_micros", "create_time", b"create_time", "credential_pool", b"credential_pool", "max_concurrent_tasks", b"max_concurrent_tasks", "model", b"model", "session_epoch", b"session_epoch", "swarm_id", b"swarm_id", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

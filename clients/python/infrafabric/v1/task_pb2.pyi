@@ -111,6 +111,14 @@ class _FailureKindEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_FailureKin
     """Another attempt may succeed; the retry policy decides."""
     FAILURE_KIND_PERMANENT: _FailureKind.ValueType  # 2
     """No attempt can succeed; the task fails for good at once."""
+    FAILURE_KIND_PROVIDER_QUOTA: _FailureKind.ValueType  # 3
+    """The swarm's provider has no quota left for it; `retry_time` says until when.
+
+    Not the swarm's failure and not the task's: the task is offered to others at once, and the
+    swarm's credential pool is given no work until then.
+    """
+    FAILURE_KIND_PROVIDER_RATE: _FailureKind.ValueType  # 4
+    """The swarm's provider refuses it because it asked too often; the same follows."""
 
 class FailureKind(_FailureKind, metaclass=_FailureKindEnumTypeWrapper):
     """FailureKind says what sort of failure ended an attempt."""
@@ -121,6 +129,14 @@ FAILURE_KIND_RETRYABLE: FailureKind.ValueType  # 1
 """Another attempt may succeed; the retry policy decides."""
 FAILURE_KIND_PERMANENT: FailureKind.ValueType  # 2
 """No attempt can succeed; the task fails for good at once."""
+FAILURE_KIND_PROVIDER_QUOTA: FailureKind.ValueType  # 3
+"""The swarm's provider has no quota left for it; `retry_time` says until when.
+
+Not the swarm's failure and not the task's: the task is offered to others at once, and the
+swarm's credential pool is given no work until then.
+"""
+FAILURE_KIND_PROVIDER_RATE: FailureKind.ValueType  # 4
+"""The swarm's provider refuses it because it asked too often; the same follows."""
 
 class _ClaimRefusal:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -142,6 +158,14 @@ class _ClaimRefusalEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ClaimRefu
     """The claiming swarm is not registered."""
     CLAIM_REFUSAL_NO_SLOT: _ClaimRefusal.ValueType  # 6
     """The swarm already works on as many tasks as it may."""
+    CLAIM_REFUSAL_BUDGET: _ClaimRefusal.ValueType  # 7
+    """The budget of the swarm, of the task or of the fabric does not cover it."""
+    CLAIM_REFUSAL_BREAKER_OPEN: _ClaimRefusal.ValueType  # 8
+    """The swarm's circuit breaker is open."""
+    CLAIM_REFUSAL_POLICY: _ClaimRefusal.ValueType  # 9
+    """A rule of the policy; `refusal_detail` names it."""
+    CLAIM_REFUSAL_HOLD: _ClaimRefusal.ValueType  # 10
+    """The fabric is on hold, or the swarm's credential pool is paused."""
 
 class ClaimRefusal(_ClaimRefusal, metaclass=_ClaimRefusalEnumTypeWrapper):
     """ClaimRefusal says why a claim was not won. It is an answer, not an error."""
@@ -160,6 +184,14 @@ CLAIM_REFUSAL_SWARM_UNKNOWN: ClaimRefusal.ValueType  # 5
 """The claiming swarm is not registered."""
 CLAIM_REFUSAL_NO_SLOT: ClaimRefusal.ValueType  # 6
 """The swarm already works on as many tasks as it may."""
+CLAIM_REFUSAL_BUDGET: ClaimRefusal.ValueType  # 7
+"""The budget of the swarm, of the task or of the fabric does not cover it."""
+CLAIM_REFUSAL_BREAKER_OPEN: ClaimRefusal.ValueType  # 8
+"""The swarm's circuit breaker is open."""
+CLAIM_REFUSAL_POLICY: ClaimRefusal.ValueType  # 9
+"""A rule of the policy; `refusal_detail` names it."""
+CLAIM_REFUSAL_HOLD: ClaimRefusal.ValueType  # 10
+"""The fabric is on hold, or the swarm's credential pool is paused."""
 
 @typing.final
 class Task(message.Message):
@@ -202,6 +234,8 @@ class Task(message.Message):
     CLAIM_TIME_FIELD_NUMBER: builtins.int
     CLAIM_EXPIRE_TIME_FIELD_NUMBER: builtins.int
     END_TIME_FIELD_NUMBER: builtins.int
+    RESERVED_MICROS_FIELD_NUMBER: builtins.int
+    SPENT_MICROS_FIELD_NUMBER: builtins.int
     task_id: builtins.str
     """Id, unique in the fabric; empty on creation lets the server choose one.
 
@@ -248,6 +282,10 @@ class Task(message.Message):
     """Failures of its own so far; lost leases do not count."""
     reason: builtins.str
     """Why the task failed last or was cancelled."""
+    reserved_micros: builtins.int
+    """What the current claim may spend, in micro-US-dollars: `max_cost_micros`, or the policy's default."""
+    spent_micros: builtins.int
+    """What all attempts have spent so far."""
     @builtins.property
     def input(self) -> struct_pb2.Struct:
         """What the worker gets, at most 256 KiB serialized."""
@@ -346,10 +384,12 @@ class Task(message.Message):
         claim_time: timestamp_pb2.Timestamp | None = ...,
         claim_expire_time: timestamp_pb2.Timestamp | None = ...,
         end_time: timestamp_pb2.Timestamp | None = ...,
+        reserved_micros: builtins.int = ...,
+        spent_micros: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_max_cost_micros", b"_max_cost_micros", "available_time", b"available_time", "claim_expire_time", b"claim_expire_time", "claim_time", b"claim_time", "create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "estimated_duration", b"estimated_duration", "input", b"input", "max_cost_micros", b"max_cost_micros", "progress_timeout", b"progress_timeout", "result", b"result", "retry_policy", b"retry_policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_max_cost_micros", b"_max_cost_micros", "attempt", b"attempt", "available_time", b"available_time", "blocked_on", b"blocked_on", "claim_expire_time", b"claim_expire_time", "claim_time", b"claim_time", "cost_micros", b"cost_micros", "create_time", b"create_time", "deadline_time", b"deadline_time", "dependencies", b"dependencies", "dispatch", b"dispatch", "end_time", b"end_time", "estimated_duration", b"estimated_duration", "failures", b"failures", "filler", b"filler", "input", b"input", "max_cost_micros", b"max_cost_micros", "milestone_note", b"milestone_note", "milestone_percent", b"milestone_percent", "next_action", b"next_action", "offered_swarm_id", b"offered_swarm_id", "owner_swarm_id", b"owner_swarm_id", "parked", b"parked", "preferred_model", b"preferred_model", "priority", b"priority", "progress_timeout", b"progress_timeout", "reason", b"reason", "required_capabilities", b"required_capabilities", "result", b"result", "retry_policy", b"retry_policy", "state", b"state", "task_id", b"task_id", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_max_cost_micros", b"_max_cost_micros", "attempt", b"attempt", "available_time", b"available_time", "blocked_on", b"blocked_on", "claim_expire_time", b"claim_expire_time", "claim_time", b"claim_time", "cost_micros", b"cost_micros", "create_time", b"create_time", "deadline_time", b"deadline_time", "dependencies", b"dependencies", "dispatch", b"dispatch", "end_time", b"end_time", "estimated_duration", b"estimated_duration", "failures", b"failures", "filler", b"filler", "input", b"input", "max_cost_micros", b"max_cost_micros", "milestone_note", b"milestone_note", "milestone_percent", b"milestone_percent", "next_action", b"next_action", "offered_swarm_id", b"offered_swarm_id", "owner_swarm_id", b"owner_swarm_id", "parked", b"parked", "preferred_model", b"preferred_model", "priority", b"priority", "progress_timeout", b"progress_timeout", "reason", b"reason", "required_capabilities", b"required_capabilities", "reserved_micros", b"reserved_micros", "result", b"result", "retry_policy", b"retry_policy", "spent_micros", b"spent_micros", "state", b"state", "task_id", b"task_id", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_cost_micros: _TypeAlias = typing.Literal["max_cost_micros"]  # noqa: Y015
     _WhichOneofArgType__max_cost_micros: _TypeAlias = typing.Literal["_max_cost_micros", b"_max_cost_micros"]  # noqa: Y015

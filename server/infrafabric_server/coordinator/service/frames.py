@@ -95,6 +95,7 @@ def _fill_reply(message: pb.ReplyFrame, reply: frames.Reply) -> None:
             message.claim.owner_swarm_id = answer.owner
             if answer.refusal is not None:
                 message.claim.refusal = REFUSALS[answer.refusal]
+                message.claim.refusal_detail = answer.detail
             elif answer.task is not None:
                 message.claim.task.CopyFrom(task_to_wire(answer.task))
         case Task():

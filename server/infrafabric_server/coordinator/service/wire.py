@@ -34,6 +34,10 @@ REFUSALS = {
     Refusal.LOST_RACE: task_pb2.CLAIM_REFUSAL_LOST_RACE,
     Refusal.SWARM_UNKNOWN: task_pb2.CLAIM_REFUSAL_SWARM_UNKNOWN,
     Refusal.NO_SLOT: task_pb2.CLAIM_REFUSAL_NO_SLOT,
+    Refusal.BUDGET: task_pb2.CLAIM_REFUSAL_BUDGET,
+    Refusal.BREAKER_OPEN: task_pb2.CLAIM_REFUSAL_BREAKER_OPEN,
+    Refusal.POLICY: task_pb2.CLAIM_REFUSAL_POLICY,
+    Refusal.HOLD: task_pb2.CLAIM_REFUSAL_HOLD,
 }
 _DEFAULT_RETRY = RetryPolicy()
 
@@ -140,6 +144,7 @@ def claim_to_wire(outcome: ClaimOutcome) -> coordinator_claim_pb2.ClaimTaskRespo
     )
     if outcome.refusal is not None:
         message.refusal = REFUSALS[outcome.refusal]
+        message.refusal_detail = outcome.detail
     if outcome.task is not None:
         message.task.CopyFrom(task_to_wire(outcome.task))
     return message

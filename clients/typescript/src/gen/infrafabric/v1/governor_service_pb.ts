@@ -4,7 +4,15 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Candidate, Exclusion, ExclusionCount } from "./match_pb.js";
+import type { ListCircuitBreakersRequestSchema, ListCircuitBreakersResponseSchema, ResetCircuitBreakerRequestSchema, ResetCircuitBreakerResponseSchema, TripCircuitBreakerRequestSchema, TripCircuitBreakerResponseSchema } from "./governor_breaker_pb.js";
+import { file_infrafabric_v1_governor_breaker } from "./governor_breaker_pb.js";
+import type { GetBudgetReportRequestSchema, GetBudgetReportResponseSchema, GetCostReportRequestSchema, GetCostReportResponseSchema, SetBudgetRequestSchema, SetBudgetResponseSchema, TrackCostRequestSchema, TrackCostResponseSchema } from "./governor_budget_pb.js";
+import { file_infrafabric_v1_governor_budget } from "./governor_budget_pb.js";
+import type { AcknowledgeEscalationRequestSchema, AcknowledgeEscalationResponseSchema, ListEscalationsRequestSchema, ListEscalationsResponseSchema, WatchEscalationsRequestSchema, WatchEscalationsResponseSchema } from "./governor_escalation_pb.js";
+import { file_infrafabric_v1_governor_escalation } from "./governor_escalation_pb.js";
+import type { CheckPolicyRequestSchema, CheckPolicyResponseSchema, GetPolicyRequestSchema, GetPolicyResponseSchema } from "./governor_policy_pb.js";
+import { file_infrafabric_v1_governor_policy } from "./governor_policy_pb.js";
+import type { Candidate, Exclusion, ExclusionCount, MatchMetric } from "./match_pb.js";
 import { file_infrafabric_v1_match } from "./match_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -12,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file infrafabric/v1/governor_service.proto.
  */
 export const file_infrafabric_v1_governor_service: GenFile = /*@__PURE__*/
-  fileDesc("CiVpbmZyYWZhYnJpYy92MS9nb3Zlcm5vcl9zZXJ2aWNlLnByb3RvEg5pbmZyYWZhYnJpYy52MSK2AQoZRmluZFF1YWxpZmllZFN3YXJtUmVxdWVzdBIdChVyZXF1aXJlZF9jYXBhYmlsaXRpZXMYASADKAkSJQoYbWF4X2Nvc3RfcGVyX2hvdXJfbWljcm9zGAIgASgDSACIAQESDwoHZXhwbGFpbhgDIAEoCBIRCglwYWdlX3NpemUYBCABKAUSEgoKcGFnZV90b2tlbhgFIAEoCUIbChlfbWF4X2Nvc3RfcGVyX2hvdXJfbWljcm9zIvsBChpGaW5kUXVhbGlmaWVkU3dhcm1SZXNwb25zZRIQCghzd2FybV9pZBgBIAEoCRINCgVtYXRjaBgCIAEoARINCgVzY29yZRgDIAEoARItCgpjYW5kaWRhdGVzGAQgAygLMhkuaW5mcmFmYWJyaWMudjEuQ2FuZGlkYXRlEisKCGV4Y2x1ZGVkGAUgAygLMhkuaW5mcmFmYWJyaWMudjEuRXhjbHVzaW9uEjgKEGV4Y2x1c2lvbl9jb3VudHMYBiADKAsyHi5pbmZyYWZhYnJpYy52MS5FeGNsdXNpb25Db3VudBIXCg9uZXh0X3BhZ2VfdG9rZW4YByABKAkyfgoPR292ZXJub3JTZXJ2aWNlEmsKEkZpbmRRdWFsaWZpZWRTd2FybRIpLmluZnJhZmFicmljLnYxLkZpbmRRdWFsaWZpZWRTd2FybVJlcXVlc3QaKi5pbmZyYWZhYnJpYy52MS5GaW5kUXVhbGlmaWVkU3dhcm1SZXNwb25zZWIGcHJvdG8z", [file_infrafabric_v1_match]);
+  fileDesc("CiVpbmZyYWZhYnJpYy92MS9nb3Zlcm5vcl9zZXJ2aWNlLnByb3RvEg5pbmZyYWZhYnJpYy52MSKfAgoZRmluZFF1YWxpZmllZFN3YXJtUmVxdWVzdBIdChVyZXF1aXJlZF9jYXBhYmlsaXRpZXMYASADKAkSJQoYbWF4X2Nvc3RfcGVyX2hvdXJfbWljcm9zGAIgASgDSACIAQESDwoHZXhwbGFpbhgDIAEoCBIRCglwYWdlX3NpemUYBCABKAUSEgoKcGFnZV90b2tlbhgFIAEoCRIhChRtYXhfdGFza19jb3N0X21pY3JvcxgGIAEoA0gBiAEBEisKBm1ldHJpYxgHIAEoDjIbLmluZnJhZmFicmljLnYxLk1hdGNoTWV0cmljQhsKGV9tYXhfY29zdF9wZXJfaG91cl9taWNyb3NCFwoVX21heF90YXNrX2Nvc3RfbWljcm9zIvsBChpGaW5kUXVhbGlmaWVkU3dhcm1SZXNwb25zZRIQCghzd2FybV9pZBgBIAEoCRINCgVtYXRjaBgCIAEoARINCgVzY29yZRgDIAEoARItCgpjYW5kaWRhdGVzGAQgAygLMhkuaW5mcmFmYWJyaWMudjEuQ2FuZGlkYXRlEisKCGV4Y2x1ZGVkGAUgAygLMhkuaW5mcmFmYWJyaWMudjEuRXhjbHVzaW9uEjgKEGV4Y2x1c2lvbl9jb3VudHMYBiADKAsyHi5pbmZyYWZhYnJpYy52MS5FeGNsdXNpb25Db3VudBIXCg9uZXh0X3BhZ2VfdG9rZW4YByABKAkyngoKD0dvdmVybm9yU2VydmljZRJrChJGaW5kUXVhbGlmaWVkU3dhcm0SKS5pbmZyYWZhYnJpYy52MS5GaW5kUXVhbGlmaWVkU3dhcm1SZXF1ZXN0GiouaW5mcmFmYWJyaWMudjEuRmluZFF1YWxpZmllZFN3YXJtUmVzcG9uc2USUAoJVHJhY2tDb3N0EiAuaW5mcmFmYWJyaWMudjEuVHJhY2tDb3N0UmVxdWVzdBohLmluZnJhZmFicmljLnYxLlRyYWNrQ29zdFJlc3BvbnNlElAKCVNldEJ1ZGdldBIgLmluZnJhZmFicmljLnYxLlNldEJ1ZGdldFJlcXVlc3QaIS5pbmZyYWZhYnJpYy52MS5TZXRCdWRnZXRSZXNwb25zZRJiCg9HZXRCdWRnZXRSZXBvcnQSJi5pbmZyYWZhYnJpYy52MS5HZXRCdWRnZXRSZXBvcnRSZXF1ZXN0GicuaW5mcmFmYWJyaWMudjEuR2V0QnVkZ2V0UmVwb3J0UmVzcG9uc2USXAoNR2V0Q29zdFJlcG9ydBIkLmluZnJhZmFicmljLnYxLkdldENvc3RSZXBvcnRSZXF1ZXN0GiUuaW5mcmFmYWJyaWMudjEuR2V0Q29zdFJlcG9ydFJlc3BvbnNlEmsKElRyaXBDaXJjdWl0QnJlYWtlchIpLmluZnJhZmFicmljLnYxLlRyaXBDaXJjdWl0QnJlYWtlclJlcXVlc3QaKi5pbmZyYWZhYnJpYy52MS5UcmlwQ2lyY3VpdEJyZWFrZXJSZXNwb25zZRJuChNSZXNldENpcmN1aXRCcmVha2VyEiouaW5mcmFmYWJyaWMudjEuUmVzZXRDaXJjdWl0QnJlYWtlclJlcXVlc3QaKy5pbmZyYWZhYnJpYy52MS5SZXNldENpcmN1aXRCcmVha2VyUmVzcG9uc2USbgoTTGlzdENpcmN1aXRCcmVha2VycxIqLmluZnJhZmFicmljLnYxLkxpc3RDaXJjdWl0QnJlYWtlcnNSZXF1ZXN0GisuaW5mcmFmYWJyaWMudjEuTGlzdENpcmN1aXRCcmVha2Vyc1Jlc3BvbnNlEmIKD0xpc3RFc2NhbGF0aW9ucxImLmluZnJhZmFicmljLnYxLkxpc3RFc2NhbGF0aW9uc1JlcXVlc3QaJy5pbmZyYWZhYnJpYy52MS5MaXN0RXNjYWxhdGlvbnNSZXNwb25zZRJnChBXYXRjaEVzY2FsYXRpb25zEicuaW5mcmFmYWJyaWMudjEuV2F0Y2hFc2NhbGF0aW9uc1JlcXVlc3QaKC5pbmZyYWZhYnJpYy52MS5XYXRjaEVzY2FsYXRpb25zUmVzcG9uc2UwARJ0ChVBY2tub3dsZWRnZUVzY2FsYXRpb24SLC5pbmZyYWZhYnJpYy52MS5BY2tub3dsZWRnZUVzY2FsYXRpb25SZXF1ZXN0Gi0uaW5mcmFmYWJyaWMudjEuQWNrbm93bGVkZ2VFc2NhbGF0aW9uUmVzcG9uc2USUAoJR2V0UG9saWN5EiAuaW5mcmFmYWJyaWMudjEuR2V0UG9saWN5UmVxdWVzdBohLmluZnJhZmFicmljLnYxLkdldFBvbGljeVJlc3BvbnNlElYKC0NoZWNrUG9saWN5EiIuaW5mcmFmYWJyaWMudjEuQ2hlY2tQb2xpY3lSZXF1ZXN0GiMuaW5mcmFmYWJyaWMudjEuQ2hlY2tQb2xpY3lSZXNwb25zZWIGcHJvdG8z", [file_infrafabric_v1_governor_breaker, file_infrafabric_v1_governor_budget, file_infrafabric_v1_governor_escalation, file_infrafabric_v1_governor_policy, file_infrafabric_v1_match]);
 
 /**
  * FindQualifiedSwarmRequest says what is needed.
@@ -54,6 +62,22 @@ export type FindQualifiedSwarmRequest = Message<"infrafabric.v1.FindQualifiedSwa
    * @generated from field: string page_token = 5;
    */
   pageToken: string;
+
+  /**
+   * What the task may cost in total, in micro-US-dollars; absent means the policy's default.
+   *
+   * Swarms whose budget does not cover it are left out.
+   *
+   * @generated from field: optional int64 max_task_cost_micros = 6;
+   */
+  maxTaskCostMicros?: bigint | undefined;
+
+  /**
+   * How capabilities are compared.
+   *
+   * @generated from field: infrafabric.v1.MatchMetric metric = 7;
+   */
+  metric: MatchMetric;
 };
 
 /**
@@ -127,7 +151,7 @@ export const FindQualifiedSwarmResponseSchema: GenMessage<FindQualifiedSwarmResp
   messageDesc(file_infrafabric_v1_governor_service, 1);
 
 /**
- * GovernorService decides which swarm is right for a task.
+ * GovernorService decides which swarm is right for a task, what it may spend, and when it has to stop.
  *
  * @generated from service infrafabric.v1.GovernorService
  */
@@ -136,10 +160,12 @@ export const GovernorService: GenService<{
    * FindQualifiedSwarm returns the best registered swarm for a set of capabilities, with a session or not.
    *
    * Match is the Jaccard similarity of the two sets: the size of what they share divided by the size
-   * of what either has (1 when nothing is required). Swarms of at least 0.7 qualify. Score is match
-   * times reputation (1.0 until there is one) divided by the cost per hour in US dollars; free swarms come first,
-   * ranked by match times reputation. Equal scores: the better match, the lower cost, the one that has waited
-   * longest, the smaller id.
+   * of what either has (1 when nothing is required); by policy or on request it is coverage, the share of
+   * what is required that the swarm has. Swarms of at least the policy's threshold qualify, 0.7 by default.
+   * Score is match times reputation (1.0 until there is one) divided by the cost per hour in US dollars;
+   * free swarms come first, ranked by match times reputation. Equal scores: the better match, the lower cost,
+   * the one that has waited longest, the smaller id. Swarms that may not be given the task now are left
+   * out: see ExclusionRule.
    *
    * None qualified is an answer with an empty swarm_id. Safe to repeat.
    * Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
@@ -150,6 +176,153 @@ export const GovernorService: GenService<{
     methodKind: "unary";
     input: typeof FindQualifiedSwarmRequestSchema;
     output: typeof FindQualifiedSwarmResponseSchema;
+  },
+  /**
+   * TrackCost charges a cost to a swarm, and with a task to the reservation of its claim.
+   *
+   * A cost beyond the reservation is charged too, and opens the swarm's circuit breaker.
+   * Safe to repeat with a request_id. Errors: INVALID_FIELD, SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER,
+   * TASK_NOT_CLAIMED, TASK_ENDED, REQUEST_ID_REUSED.
+   *
+   * @generated from rpc infrafabric.v1.GovernorService.TrackCost
+   */
+  trackCost: {
+    methodKind: "unary";
+    input: typeof TrackCostRequestSchema;
+    output: typeof TrackCostResponseSchema;
+  },
+  /**
+   * SetBudget sets what an account may spend; what was spent stays.
+   *
+   * Safe to repeat. Errors: INVALID_FIELD, SWARM_NOT_FOUND, TASK_NOT_FOUND, TASK_ENDED.
+   *
+   * @generated from rpc infrafabric.v1.GovernorService.SetBudget
+   */
+  setBudget: {
+    methodKind: "unary";
+    input: typeof SetBudgetRequestSchema;
+    output: typeof SetBudgetResponseSchema;
+  },
+  /**
+   * GetBudgetReport shows accounts: limit, spent, reserved, available.
+   *
+   * Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, SWARM_NOT_FOUND, TASK_NOT_FOUND.
+   *
+   * @generated from rpc infrafabric.v1.GovernorService.GetBudgetReport
+   */
+  getBudgetReport: {
+    methodKind: "unary";
+    input: typeof GetBudgetReportRequestSchema;
+    output: typeof GetBudgetReportResponseSchema;
+  },
+  /**
+   * GetCostReport shows what was spent on what, and what of it was wasted.
+   *
+   * Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
+   *
+   * @generated from rpc infrafabric.v1.GovernorService.GetCostReport
+   */
+  getCostReport: {
+    methodKind: "unary";
+    input: typeof GetCostReportRequestSchema;
+    output: typeof GetCostReportResponseSchema;
+  },
+  /**
+   * TripCircuitBreaker opens a swarm's circuit breaker, or holds the whole fabric.
+   *
+   * From then on there are no offers, assignments or claims; what runs is told to halt, and is taken away
+   * after the grace time of the policy. Safe to repeat. Errors: INVALID_FIELD, SWARM_NOT_FOUND.
+   *
+   * @generated from rpc infrafabric.v1.GovernorService.TripCircuitBreaker
+   */
+  tripCircuitBreaker: {
+    methodKind: "unary";
+    input: typeof TripCircuitBreakerRequestSchema;
+    output: typeof TripCircuitBreakerResponseSchema;
+  },
+  /**
+   * ResetCircuitBreaker closes it; nothing else does.
+   *
+   * Safe to repeat. Errors: INVALID_FIELD (also when the approver is a registered swarm), SWARM_NOT_FOUND.
+   *
+   * @generated from rpc infrafabric.v1.GovernorService.ResetCircuitBreaker
+   */
+  resetCircuitBreaker: {
+    methodKind: "unary";
+    input: typeof ResetCircuitBreakerRequestSchema;
+    output: typeof ResetCircuitBreakerResponseSchema;
+  },
+  /**
+   * ListCircuitBreakers shows the breakers that ever opened or count failures, and the paused pools.
+   *
+   * Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
+   *
+   * @generated from rpc infrafabric.v1.GovernorService.ListCircuitBreakers
+   */
+  listCircuitBreakers: {
+    methodKind: "unary";
+    input: typeof ListCircuitBreakersRequestSchema;
+    output: typeof ListCircuitBreakersResponseSchema;
+  },
+  /**
+   * ListEscalations shows what wants a person.
+   *
+   * Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
+   *
+   * @generated from rpc infrafabric.v1.GovernorService.ListEscalations
+   */
+  listEscalations: {
+    methodKind: "unary";
+    input: typeof ListEscalationsRequestSchema;
+    output: typeof ListEscalationsResponseSchema;
+  },
+  /**
+   * WatchEscalations sends a snapshot, then every change; `after_cursor` resumes without loss.
+   *
+   * Errors: INVALID_CURSOR, DRAINING.
+   *
+   * @generated from rpc infrafabric.v1.GovernorService.WatchEscalations
+   */
+  watchEscalations: {
+    methodKind: "server_streaming";
+    input: typeof WatchEscalationsRequestSchema;
+    output: typeof WatchEscalationsResponseSchema;
+  },
+  /**
+   * AcknowledgeEscalation says that somebody takes care of an escalation.
+   *
+   * Safe to repeat. Errors: INVALID_FIELD, ESCALATION_NOT_FOUND.
+   *
+   * @generated from rpc infrafabric.v1.GovernorService.AcknowledgeEscalation
+   */
+  acknowledgeEscalation: {
+    methodKind: "unary";
+    input: typeof AcknowledgeEscalationRequestSchema;
+    output: typeof AcknowledgeEscalationResponseSchema;
+  },
+  /**
+   * GetPolicy shows the policy in force.
+   *
+   * Safe to repeat.
+   *
+   * @generated from rpc infrafabric.v1.GovernorService.GetPolicy
+   */
+  getPolicy: {
+    methodKind: "unary";
+    input: typeof GetPolicyRequestSchema;
+    output: typeof GetPolicyResponseSchema;
+  },
+  /**
+   * CheckPolicy tells what is wrong with a policy, and runs the cases in it; nothing changes.
+   *
+   * Safe to repeat. Errors: INVALID_FIELD.
+   *
+   * @generated from rpc infrafabric.v1.GovernorService.CheckPolicy
+   */
+  checkPolicy: {
+    methodKind: "unary";
+    input: typeof CheckPolicyRequestSchema;
+    output: typeof CheckPolicyResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_infrafabric_v1_governor_service, 0);

@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file infrafabric/v1/match.proto.
  */
 export const file_infrafabric_v1_match: GenFile = /*@__PURE__*/
-  fileDesc("ChppbmZyYWZhYnJpYy92MS9tYXRjaC5wcm90bxIOaW5mcmFmYWJyaWMudjEiZwoJQ2FuZGlkYXRlEhAKCHN3YXJtX2lkGAEgASgJEgwKBHJhbmsYAiABKAUSDQoFbWF0Y2gYAyABKAESDQoFc2NvcmUYBCABKAESHAoUY29zdF9wZXJfaG91cl9taWNyb3MYBSABKAMiaQoJRXhjbHVzaW9uEhAKCHN3YXJtX2lkGAEgASgJEisKBHJ1bGUYAiABKA4yHS5pbmZyYWZhYnJpYy52MS5FeGNsdXNpb25SdWxlEg0KBW1hdGNoGAMgASgBEg4KBmRldGFpbBgEIAEoCSJMCg5FeGNsdXNpb25Db3VudBIrCgRydWxlGAEgASgOMh0uaW5mcmFmYWJyaWMudjEuRXhjbHVzaW9uUnVsZRINCgVjb3VudBgCIAEoBSpnCg1FeGNsdXNpb25SdWxlEh4KGkVYQ0xVU0lPTl9SVUxFX1VOU1BFQ0lGSUVEEAASHQoZRVhDTFVTSU9OX1JVTEVfQ0FQQUJJTElUWRABEhcKE0VYQ0xVU0lPTl9SVUxFX0NPU1QQAmIGcHJvdG8z");
+  fileDesc("ChppbmZyYWZhYnJpYy92MS9tYXRjaC5wcm90bxIOaW5mcmFmYWJyaWMudjEiZwoJQ2FuZGlkYXRlEhAKCHN3YXJtX2lkGAEgASgJEgwKBHJhbmsYAiABKAUSDQoFbWF0Y2gYAyABKAESDQoFc2NvcmUYBCABKAESHAoUY29zdF9wZXJfaG91cl9taWNyb3MYBSABKAMiaQoJRXhjbHVzaW9uEhAKCHN3YXJtX2lkGAEgASgJEisKBHJ1bGUYAiABKA4yHS5pbmZyYWZhYnJpYy52MS5FeGNsdXNpb25SdWxlEg0KBW1hdGNoGAMgASgBEg4KBmRldGFpbBgEIAEoCSJMCg5FeGNsdXNpb25Db3VudBIrCgRydWxlGAEgASgOMh0uaW5mcmFmYWJyaWMudjEuRXhjbHVzaW9uUnVsZRINCgVjb3VudBgCIAEoBSr0AQoNRXhjbHVzaW9uUnVsZRIeChpFWENMVVNJT05fUlVMRV9VTlNQRUNJRklFRBAAEh0KGUVYQ0xVU0lPTl9SVUxFX0NBUEFCSUxJVFkQARIXChNFWENMVVNJT05fUlVMRV9DT1NUEAISGgoWRVhDTFVTSU9OX1JVTEVfQlJFQUtFUhADEhkKFUVYQ0xVU0lPTl9SVUxFX0JVREdFVBAEEhkKFUVYQ0xVU0lPTl9SVUxFX1BPTElDWRAFEhoKFkVYQ0xVU0lPTl9SVUxFX05PX1NMT1QQBhIdChlFWENMVVNJT05fUlVMRV9OT19TRVNTSU9OEAcqYAoLTWF0Y2hNZXRyaWMSHAoYTUFUQ0hfTUVUUklDX1VOU1BFQ0lGSUVEEAASGAoUTUFUQ0hfTUVUUklDX0pBQ0NBUkQQARIZChVNQVRDSF9NRVRSSUNfQ09WRVJBR0UQAmIGcHJvdG8z");
 
 /**
  * Candidate is a swarm that qualifies.
@@ -33,7 +33,7 @@ export type Candidate = Message<"infrafabric.v1.Candidate"> & {
   rank: number;
 
   /**
-   * Similarity of the capability sets, 0 to 1.
+   * Similarity of the capability sets by the metric that was asked for, 0 to 1.
    *
    * @generated from field: double match = 3;
    */
@@ -157,6 +157,41 @@ export enum ExclusionRule {
    * @generated from enum value: EXCLUSION_RULE_COST = 2;
    */
   COST = 2,
+
+  /**
+   * Its circuit breaker is open, the fabric is on hold, or its credential pool is paused.
+   *
+   * @generated from enum value: EXCLUSION_RULE_BREAKER = 3;
+   */
+  BREAKER = 3,
+
+  /**
+   * Its budget does not cover the task.
+   *
+   * @generated from enum value: EXCLUSION_RULE_BUDGET = 4;
+   */
+  BUDGET = 4,
+
+  /**
+   * A rule of the policy.
+   *
+   * @generated from enum value: EXCLUSION_RULE_POLICY = 5;
+   */
+  POLICY = 5,
+
+  /**
+   * It works on as many tasks as it may.
+   *
+   * @generated from enum value: EXCLUSION_RULE_NO_SLOT = 6;
+   */
+  NO_SLOT = 6,
+
+  /**
+   * It has no session that takes tasks; only where one is needed.
+   *
+   * @generated from enum value: EXCLUSION_RULE_NO_SESSION = 7;
+   */
+  NO_SESSION = 7,
 }
 
 /**
@@ -164,4 +199,38 @@ export enum ExclusionRule {
  */
 export const ExclusionRuleSchema: GenEnum<ExclusionRule> = /*@__PURE__*/
   enumDesc(file_infrafabric_v1_match, 0);
+
+/**
+ * MatchMetric says how two capability sets are compared.
+ *
+ * @generated from enum infrafabric.v1.MatchMetric
+ */
+export enum MatchMetric {
+  /**
+   * That of the policy, which is JACCARD by default.
+   *
+   * @generated from enum value: MATCH_METRIC_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The size of what both have divided by the size of what either has.
+   *
+   * @generated from enum value: MATCH_METRIC_JACCARD = 1;
+   */
+  JACCARD = 1,
+
+  /**
+   * The share of what is required that the swarm has.
+   *
+   * @generated from enum value: MATCH_METRIC_COVERAGE = 2;
+   */
+  COVERAGE = 2,
+}
+
+/**
+ * Describes the enum infrafabric.v1.MatchMetric.
+ */
+export const MatchMetricSchema: GenEnum<MatchMetric> = /*@__PURE__*/
+  enumDesc(file_infrafabric_v1_match, 1);
 

@@ -16,7 +16,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file infrafabric/v1/session_client.proto.
  */
 export const file_infrafabric_v1_session_client: GenFile = /*@__PURE__*/
-  fileDesc("CiNpbmZyYWZhYnJpYy92MS9zZXNzaW9uX2NsaWVudC5wcm90bxIOaW5mcmFmYWJyaWMudjEivgUKC0NsaWVudEZyYW1lEhIKCnJlcXVlc3RfaWQYASABKAkSKQoEb3BlbhgCIAEoCzIZLmluZnJhZmFicmljLnYxLk9wZW5GcmFtZUgAEjMKCWhlYXJ0YmVhdBgDIAEoCzIeLmluZnJhZmFicmljLnYxLkhlYXJ0YmVhdEZyYW1lSAASLQoGc3RhdHVzGAQgASgLMhsuaW5mcmFmYWJyaWMudjEuU3RhdHVzRnJhbWVIABItCgZjcmVhdGUYBSABKAsyGy5pbmZyYWZhYnJpYy52MS5DcmVhdGVGcmFtZUgAEisKBWNsYWltGAYgASgLMhouaW5mcmFmYWJyaWMudjEuQ2xhaW1GcmFtZUgAEi8KB2RlY2xpbmUYByABKAsyHC5pbmZyYWZhYnJpYy52MS5EZWNsaW5lRnJhbWVIABIxCghwcm9ncmVzcxgIIAEoCzIdLmluZnJhZmFicmljLnYxLlByb2dyZXNzRnJhbWVIABIxCghjb21wbGV0ZRgJIAEoCzIdLmluZnJhZmFicmljLnYxLkNvbXBsZXRlRnJhbWVIABIpCgRmYWlsGAogASgLMhkuaW5mcmFmYWJyaWMudjEuRmFpbEZyYW1lSAASLwoHcmVsZWFzZRgLIAEoCzIcLmluZnJhZmFicmljLnYxLlJlbGVhc2VGcmFtZUgAEi8KB2Jsb2NrZXIYDCABKAsyHC5pbmZyYWZhYnJpYy52MS5CbG9ja2VyRnJhbWVIABInCgNhY2sYDSABKAsyGC5pbmZyYWZhYnJpYy52MS5BY2tGcmFtZUgAEi0KBmNyZWRpdBgOIAEoCzIbLmluZnJhZmFicmljLnYxLkNyZWRpdEZyYW1lSAASKwoFY2xvc2UYDyABKAsyGi5pbmZyYWZhYnJpYy52MS5DbG9zZUZyYW1lSABCBwoFZnJhbWUihAIKCU9wZW5GcmFtZRIQCghzd2FybV9pZBgBIAEoCRIUCgxjYXBhYmlsaXRpZXMYAiADKAkSDQoFc2xvdHMYAyABKAUSKQoEcm9sZRgEIAEoDjIbLmluZnJhZmFicmljLnYxLlNlc3Npb25Sb2xlEhQKDHJlc3VtZV90b2tlbhgFIAEoCRIUCgxyZXN1bWVfYWZ0ZXIYBiABKAkSEwoGY3JlZGl0GAcgASgFSACIAQESIQoUY29zdF9wZXJfaG91cl9taWNyb3MYCCABKANIAYgBARINCgVtb2RlbBgJIAEoCUIJCgdfY3JlZGl0QhcKFV9jb3N0X3Blcl9ob3VyX21pY3JvcyIQCg5IZWFydGJlYXRGcmFtZSKBAQoLU3RhdHVzRnJhbWUSJgoGc3RhdHVzGAEgASgOMhYuaW5mcmFmYWJyaWMudjEuU3RhdHVzEg8KB3Rhc2tfaWQYAiABKAkSDwoHbWVzc2FnZRgDIAEoCRINCgVuZWVkcxgEIAMoCRIZChFjb3N0X3NwZW50X21pY3JvcxgFIAEoAyIyCgtDcmVhdGVGcmFtZRIjCgV0YXNrcxgBIAMoCzIULmluZnJhZmFicmljLnYxLlRhc2siHQoKQ2xhaW1GcmFtZRIPCgd0YXNrX2lkGAEgASgJIkAKDERlY2xpbmVGcmFtZRIPCgd0YXNrX2lkGAEgASgJEg8KB2F0dGVtcHQYAiABKAMSDgoGcmVhc29uGAMgASgJIoMBCg1Qcm9ncmVzc0ZyYW1lEg8KB3Rhc2tfaWQYASABKAkSDwoHYXR0ZW1wdBgCIAEoAxIZChFtaWxlc3RvbmVfcGVyY2VudBgDIAEoBRIMCgRub3RlGAQgASgJEhIKCmJsb2NrZWRfb24YBSADKAkSEwoLbmV4dF9hY3Rpb24YBiABKAkibwoNQ29tcGxldGVGcmFtZRIPCgd0YXNrX2lkGAEgASgJEg8KB2F0dGVtcHQYAiABKAMSJwoGcmVzdWx0GAMgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBITCgtjb3N0X21pY3JvcxgEIAEoAyKYAQoJRmFpbEZyYW1lEg8KB3Rhc2tfaWQYASABKAkSDwoHYXR0ZW1wdBgCIAEoAxIOCgZyZWFzb24YAyABKAkSKQoEa2luZBgEIAEoDjIbLmluZnJhZmFicmljLnYxLkZhaWx1cmVLaW5kEi4KCnJldHJ5X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIkAKDFJlbGVhc2VGcmFtZRIPCgd0YXNrX2lkGAEgASgJEg8KB2F0dGVtcHQYAiABKAMSDgoGcmVhc29uGAMgASgJIlQKDEJsb2NrZXJGcmFtZRIPCgd0YXNrX2lkGAEgASgJEg8KB2F0dGVtcHQYAiABKAMSEwoLZGVzY3JpcHRpb24YAyABKAkSDQoFbmVlZHMYBCADKAkiLAoIQWNrRnJhbWUSDwoHdGFza19pZBgBIAEoCRIPCgdhdHRlbXB0GAIgASgDIhwKC0NyZWRpdEZyYW1lEg0KBXRhc2tzGAEgASgFIhwKCkNsb3NlRnJhbWUSDgoGcmVhc29uGAEgASgJKmMKC1Nlc3Npb25Sb2xlEhwKGFNFU1NJT05fUk9MRV9VTlNQRUNJRklFRBAAEhcKE1NFU1NJT05fUk9MRV9XT1JLRVIQARIdChlTRVNTSU9OX1JPTEVfT1JDSEVTVFJBVE9SEAJiBnByb3RvMw", [file_google_protobuf_struct, file_google_protobuf_timestamp, file_infrafabric_v1_status, file_infrafabric_v1_task]);
+  fileDesc("CiNpbmZyYWZhYnJpYy92MS9zZXNzaW9uX2NsaWVudC5wcm90bxIOaW5mcmFmYWJyaWMudjEi6QUKC0NsaWVudEZyYW1lEhIKCnJlcXVlc3RfaWQYASABKAkSKQoEb3BlbhgCIAEoCzIZLmluZnJhZmFicmljLnYxLk9wZW5GcmFtZUgAEjMKCWhlYXJ0YmVhdBgDIAEoCzIeLmluZnJhZmFicmljLnYxLkhlYXJ0YmVhdEZyYW1lSAASLQoGc3RhdHVzGAQgASgLMhsuaW5mcmFmYWJyaWMudjEuU3RhdHVzRnJhbWVIABItCgZjcmVhdGUYBSABKAsyGy5pbmZyYWZhYnJpYy52MS5DcmVhdGVGcmFtZUgAEisKBWNsYWltGAYgASgLMhouaW5mcmFmYWJyaWMudjEuQ2xhaW1GcmFtZUgAEi8KB2RlY2xpbmUYByABKAsyHC5pbmZyYWZhYnJpYy52MS5EZWNsaW5lRnJhbWVIABIxCghwcm9ncmVzcxgIIAEoCzIdLmluZnJhZmFicmljLnYxLlByb2dyZXNzRnJhbWVIABIxCghjb21wbGV0ZRgJIAEoCzIdLmluZnJhZmFicmljLnYxLkNvbXBsZXRlRnJhbWVIABIpCgRmYWlsGAogASgLMhkuaW5mcmFmYWJyaWMudjEuRmFpbEZyYW1lSAASLwoHcmVsZWFzZRgLIAEoCzIcLmluZnJhZmFicmljLnYxLlJlbGVhc2VGcmFtZUgAEi8KB2Jsb2NrZXIYDCABKAsyHC5pbmZyYWZhYnJpYy52MS5CbG9ja2VyRnJhbWVIABInCgNhY2sYDSABKAsyGC5pbmZyYWZhYnJpYy52MS5BY2tGcmFtZUgAEi0KBmNyZWRpdBgOIAEoCzIbLmluZnJhZmFicmljLnYxLkNyZWRpdEZyYW1lSAASKwoFY2xvc2UYDyABKAsyGi5pbmZyYWZhYnJpYy52MS5DbG9zZUZyYW1lSAASKQoEY29zdBgQIAEoCzIZLmluZnJhZmFicmljLnYxLkNvc3RGcmFtZUgAQgcKBWZyYW1lIp0CCglPcGVuRnJhbWUSEAoIc3dhcm1faWQYASABKAkSFAoMY2FwYWJpbGl0aWVzGAIgAygJEg0KBXNsb3RzGAMgASgFEikKBHJvbGUYBCABKA4yGy5pbmZyYWZhYnJpYy52MS5TZXNzaW9uUm9sZRIUCgxyZXN1bWVfdG9rZW4YBSABKAkSFAoMcmVzdW1lX2FmdGVyGAYgASgJEhMKBmNyZWRpdBgHIAEoBUgAiAEBEiEKFGNvc3RfcGVyX2hvdXJfbWljcm9zGAggASgDSAGIAQESDQoFbW9kZWwYCSABKAkSFwoPY3JlZGVudGlhbF9wb29sGAogASgJQgkKB19jcmVkaXRCFwoVX2Nvc3RfcGVyX2hvdXJfbWljcm9zIhAKDkhlYXJ0YmVhdEZyYW1lIoEBCgtTdGF0dXNGcmFtZRImCgZzdGF0dXMYASABKA4yFi5pbmZyYWZhYnJpYy52MS5TdGF0dXMSDwoHdGFza19pZBgCIAEoCRIPCgdtZXNzYWdlGAMgASgJEg0KBW5lZWRzGAQgAygJEhkKEWNvc3Rfc3BlbnRfbWljcm9zGAUgASgDIjIKC0NyZWF0ZUZyYW1lEiMKBXRhc2tzGAEgAygLMhQuaW5mcmFmYWJyaWMudjEuVGFzayIdCgpDbGFpbUZyYW1lEg8KB3Rhc2tfaWQYASABKAkiQAoMRGVjbGluZUZyYW1lEg8KB3Rhc2tfaWQYASABKAkSDwoHYXR0ZW1wdBgCIAEoAxIOCgZyZWFzb24YAyABKAkigwEKDVByb2dyZXNzRnJhbWUSDwoHdGFza19pZBgBIAEoCRIPCgdhdHRlbXB0GAIgASgDEhkKEW1pbGVzdG9uZV9wZXJjZW50GAMgASgFEgwKBG5vdGUYBCABKAkSEgoKYmxvY2tlZF9vbhgFIAMoCRITCgtuZXh0X2FjdGlvbhgGIAEoCSJvCg1Db21wbGV0ZUZyYW1lEg8KB3Rhc2tfaWQYASABKAkSDwoHYXR0ZW1wdBgCIAEoAxInCgZyZXN1bHQYAyABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EhMKC2Nvc3RfbWljcm9zGAQgASgDIpgBCglGYWlsRnJhbWUSDwoHdGFza19pZBgBIAEoCRIPCgdhdHRlbXB0GAIgASgDEg4KBnJlYXNvbhgDIAEoCRIpCgRraW5kGAQgASgOMhsuaW5mcmFmYWJyaWMudjEuRmFpbHVyZUtpbmQSLgoKcmV0cnlfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiVQoJQ29zdEZyYW1lEhEKCW9wZXJhdGlvbhgBIAEoCRITCgtjb3N0X21pY3JvcxgCIAEoAxIPCgd0YXNrX2lkGAMgASgJEg8KB2F0dGVtcHQYBCABKAMiQAoMUmVsZWFzZUZyYW1lEg8KB3Rhc2tfaWQYASABKAkSDwoHYXR0ZW1wdBgCIAEoAxIOCgZyZWFzb24YAyABKAkiVAoMQmxvY2tlckZyYW1lEg8KB3Rhc2tfaWQYASABKAkSDwoHYXR0ZW1wdBgCIAEoAxITCgtkZXNjcmlwdGlvbhgDIAEoCRINCgVuZWVkcxgEIAMoCSIsCghBY2tGcmFtZRIPCgd0YXNrX2lkGAEgASgJEg8KB2F0dGVtcHQYAiABKAMiHAoLQ3JlZGl0RnJhbWUSDQoFdGFza3MYASABKAUiHAoKQ2xvc2VGcmFtZRIOCgZyZWFzb24YASABKAkqYwoLU2Vzc2lvblJvbGUSHAoYU0VTU0lPTl9ST0xFX1VOU1BFQ0lGSUVEEAASFwoTU0VTU0lPTl9ST0xFX1dPUktFUhABEh0KGVNFU1NJT05fUk9MRV9PUkNIRVNUUkFUT1IQAmIGcHJvdG8z", [file_google_protobuf_struct, file_google_protobuf_timestamp, file_infrafabric_v1_status, file_infrafabric_v1_task]);
 
 /**
  * ClientFrame is one thing that a session says.
@@ -152,6 +152,14 @@ export type ClientFrame = Message<"infrafabric.v1.ClientFrame"> & {
      */
     value: CloseFrame;
     case: "close";
+  } | {
+    /**
+     * Reports a cost, as TrackCost does.
+     *
+     * @generated from field: infrafabric.v1.CostFrame cost = 16;
+     */
+    value: CostFrame;
+    case: "cost";
   } | { case: undefined; value?: undefined };
 };
 
@@ -235,6 +243,13 @@ export type OpenFrame = Message<"infrafabric.v1.OpenFrame"> & {
    * @generated from field: string model = 9;
    */
   model: string;
+
+  /**
+   * Account at a provider that it shares with others; empty leaves what is registered. As in Swarm.
+   *
+   * @generated from field: string credential_pool = 10;
+   */
+  credentialPool: string;
 };
 
 /**
@@ -533,6 +548,48 @@ export const FailFrameSchema: GenMessage<FailFrame> = /*@__PURE__*/
   messageDesc(file_infrafabric_v1_session_client, 9);
 
 /**
+ * CostFrame reports what something cost.
+ *
+ * @generated from message infrafabric.v1.CostFrame
+ */
+export type CostFrame = Message<"infrafabric.v1.CostFrame"> & {
+  /**
+   * What for: 1 to 128 characters of `A-Z a-z 0-9 . _ : / -`, such as `llm.completion`.
+   *
+   * @generated from field: string operation = 1;
+   */
+  operation: string;
+
+  /**
+   * How much, in micro-US-dollars, 1 to 10^12.
+   *
+   * @generated from field: int64 cost_micros = 2;
+   */
+  costMicros: bigint;
+
+  /**
+   * Task that it was for; empty for a cost of the swarm itself.
+   *
+   * @generated from field: string task_id = 3;
+   */
+  taskId: string;
+
+  /**
+   * Attempt of the claim; with a task_id, and only then.
+   *
+   * @generated from field: int64 attempt = 4;
+   */
+  attempt: bigint;
+};
+
+/**
+ * Describes the message infrafabric.v1.CostFrame.
+ * Use `create(CostFrameSchema)` to create a new message.
+ */
+export const CostFrameSchema: GenMessage<CostFrame> = /*@__PURE__*/
+  messageDesc(file_infrafabric_v1_session_client, 10);
+
+/**
  * ReleaseFrame gives a task back.
  *
  * @generated from message infrafabric.v1.ReleaseFrame
@@ -565,7 +622,7 @@ export type ReleaseFrame = Message<"infrafabric.v1.ReleaseFrame"> & {
  * Use `create(ReleaseFrameSchema)` to create a new message.
  */
 export const ReleaseFrameSchema: GenMessage<ReleaseFrame> = /*@__PURE__*/
-  messageDesc(file_infrafabric_v1_session_client, 10);
+  messageDesc(file_infrafabric_v1_session_client, 11);
 
 /**
  * BlockerFrame reports that a task cannot go on.
@@ -607,7 +664,7 @@ export type BlockerFrame = Message<"infrafabric.v1.BlockerFrame"> & {
  * Use `create(BlockerFrameSchema)` to create a new message.
  */
 export const BlockerFrameSchema: GenMessage<BlockerFrame> = /*@__PURE__*/
-  messageDesc(file_infrafabric_v1_session_client, 11);
+  messageDesc(file_infrafabric_v1_session_client, 12);
 
 /**
  * AckFrame confirms an assigned or returned task.
@@ -635,7 +692,7 @@ export type AckFrame = Message<"infrafabric.v1.AckFrame"> & {
  * Use `create(AckFrameSchema)` to create a new message.
  */
 export const AckFrameSchema: GenMessage<AckFrame> = /*@__PURE__*/
-  messageDesc(file_infrafabric_v1_session_client, 12);
+  messageDesc(file_infrafabric_v1_session_client, 13);
 
 /**
  * CreditFrame adds credit.
@@ -656,7 +713,7 @@ export type CreditFrame = Message<"infrafabric.v1.CreditFrame"> & {
  * Use `create(CreditFrameSchema)` to create a new message.
  */
 export const CreditFrameSchema: GenMessage<CreditFrame> = /*@__PURE__*/
-  messageDesc(file_infrafabric_v1_session_client, 13);
+  messageDesc(file_infrafabric_v1_session_client, 14);
 
 /**
  * CloseFrame ends a session.
@@ -677,7 +734,7 @@ export type CloseFrame = Message<"infrafabric.v1.CloseFrame"> & {
  * Use `create(CloseFrameSchema)` to create a new message.
  */
 export const CloseFrameSchema: GenMessage<CloseFrame> = /*@__PURE__*/
-  messageDesc(file_infrafabric_v1_session_client, 14);
+  messageDesc(file_infrafabric_v1_session_client, 15);
 
 /**
  * SessionRole says what a session is here for.

@@ -10,6 +10,8 @@ import type { Status } from "../../google/rpc/status_pb.js";
 import { file_google_rpc_status } from "../../google/rpc/status_pb.js";
 import type { Blocker } from "./blocker_pb.js";
 import { file_infrafabric_v1_blocker } from "./blocker_pb.js";
+import type { HaltFrame } from "./governor_breaker_pb.js";
+import { file_infrafabric_v1_governor_breaker } from "./governor_breaker_pb.js";
 import type { BroadcastMessage, Helper } from "./status_pb.js";
 import { file_infrafabric_v1_status } from "./status_pb.js";
 import type { ClaimRefusal, Task, TaskState } from "./task_pb.js";
@@ -20,7 +22,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file infrafabric/v1/session_server.proto.
  */
 export const file_infrafabric_v1_session_server: GenFile = /*@__PURE__*/
-  fileDesc("CiNpbmZyYWZhYnJpYy92MS9zZXNzaW9uX3NlcnZlci5wcm90bxIOaW5mcmFmYWJyaWMudjEitAMKC1NlcnZlckZyYW1lEhAKCHNlcXVlbmNlGAEgASgDEi0KBm9wZW5lZBgCIAEoCzIbLmluZnJhZmFicmljLnYxLk9wZW5lZEZyYW1lSAASKQoEdGFzaxgDIAEoCzIZLmluZnJhZmFicmljLnYxLlRhc2tGcmFtZUgAEisKBXJlcGx5GAQgASgLMhouaW5mcmFmYWJyaWMudjEuUmVwbHlGcmFtZUgAEi8KB3Jldm9rZWQYBSABKAsyHC5pbmZyYWZhYnJpYy52MS5SZXZva2VkRnJhbWVIABI1Cglicm9hZGNhc3QYBiABKAsyIC5pbmZyYWZhYnJpYy52MS5Ccm9hZGNhc3RNZXNzYWdlSAASNQoNYmxvY2tlcl9hbGVydBgHIAEoCzIcLmluZnJhZmFicmljLnYxLkJsb2NrZXJBbGVydEgAEjMKCWhlYXJ0YmVhdBgIIAEoCzIeLmluZnJhZmFicmljLnYxLkhlYXJ0YmVhdFJlcGx5SAASLwoHY2xvc2luZxgJIAEoCzIcLmluZnJhZmFicmljLnYxLkNsb3NpbmdGcmFtZUgAQgcKBWZyYW1lIrcBCgtPcGVuZWRGcmFtZRIVCg1zZXNzaW9uX2Vwb2NoGAEgASgDEhQKDHJlc3VtZV90b2tlbhgCIAEoCRIoCgVsZWFzZRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdyZXN1bWVkGAQgASgIEiYKBW93bmVkGAUgAygLMhcuaW5mcmFmYWJyaWMudjEuSG9sZGluZxIYChBvZmZlcmVkX3Rhc2tfaWRzGAYgAygJIjsKB0hvbGRpbmcSDwoHdGFza19pZBgBIAEoCRIPCgdhdHRlbXB0GAIgASgDEg4KBnBhcmtlZBgDIAEoCCJfCglUYXNrRnJhbWUSIgoEdGFzaxgBIAEoCzIULmluZnJhZmFicmljLnYxLlRhc2sSLgoIZGVsaXZlcnkYAiABKA4yHC5pbmZyYWZhYnJpYy52MS5UYXNrRGVsaXZlcnki5AIKClJlcGx5RnJhbWUSEgoKcmVxdWVzdF9pZBgBIAEoCRIjCgVlcnJvchgCIAEoCzISLmdvb2dsZS5ycGMuU3RhdHVzSAASLQoGc3RhdHVzGAMgASgLMhsuaW5mcmFmYWJyaWMudjEuU3RhdHVzUmVwbHlIABItCgZjcmVhdGUYBCABKAsyGy5pbmZyYWZhYnJpYy52MS5DcmVhdGVSZXBseUgAEisKBWNsYWltGAUgASgLMhouaW5mcmFmYWJyaWMudjEuQ2xhaW1SZXBseUgAEikKBHRhc2sYBiABKAsyGS5pbmZyYWZhYnJpYy52MS5UYXNrUmVwbHlIABIqCgdibG9ja2VyGAcgASgLMhcuaW5mcmFmYWJyaWMudjEuQmxvY2tlckgAEjEKCGFjY2VwdGVkGAggASgLMh0uaW5mcmFmYWJyaWMudjEuQWNjZXB0ZWRSZXBseUgAQggKBnJlc3VsdCJhCgtTdGF0dXNSZXBseRIWCg5xdWV1ZV9wb3NpdGlvbhgBIAEoBRInCgdoZWxwZXJzGAIgAygLMhYuaW5mcmFmYWJyaWMudjEuSGVscGVyEhEKCWVzY2FsYXRlZBgDIAEoCCIfCgtDcmVhdGVSZXBseRIQCgh0YXNrX2lkcxgBIAMoCSKIAQoKQ2xhaW1SZXBseRIPCgdjbGFpbWVkGAEgASgIEi0KB3JlZnVzYWwYAiABKA4yHC5pbmZyYWZhYnJpYy52MS5DbGFpbVJlZnVzYWwSFgoOb3duZXJfc3dhcm1faWQYAyABKAkSIgoEdGFzaxgEIAEoCzIULmluZnJhZmFicmljLnYxLlRhc2siVwoJVGFza1JlcGx5Eg8KB3Rhc2tfaWQYASABKAkSKAoFc3RhdGUYAiABKA4yGS5pbmZyYWZhYnJpYy52MS5UYXNrU3RhdGUSDwoHYXR0ZW1wdBgDIAEoAyIPCg1BY2NlcHRlZFJlcGx5Im4KDFJldm9rZWRGcmFtZRIPCgd0YXNrX2lkGAEgASgJEg8KB2F0dGVtcHQYAiABKAMSLAoGcmVhc29uGAMgASgOMhwuaW5mcmFmYWJyaWMudjEuUmV2b2tlUmVhc29uEg4KBmRldGFpbBgEIAEoCSI4CgxCbG9ja2VyQWxlcnQSKAoHYmxvY2tlchgBIAEoCzIXLmluZnJhZmFicmljLnYxLkJsb2NrZXIiSgoOSGVhcnRiZWF0UmVwbHkSJgoFb3duZWQYASADKAsyFy5pbmZyYWZhYnJpYy52MS5Ib2xkaW5nEhAKCGRyYWluaW5nGAIgASgIIk0KDENsb3NpbmdGcmFtZRItCgZhY3Rpb24YASABKA4yHS5pbmZyYWZhYnJpYy52MS5DbG9zaW5nQWN0aW9uEg4KBnJlYXNvbhgCIAEoCSqAAQoMVGFza0RlbGl2ZXJ5Eh0KGVRBU0tfREVMSVZFUllfVU5TUEVDSUZJRUQQABIZChVUQVNLX0RFTElWRVJZX09GRkVSRUQQARIaChZUQVNLX0RFTElWRVJZX0FTU0lHTkVEEAISGgoWVEFTS19ERUxJVkVSWV9SRVRVUk5FRBADKucBCgxSZXZva2VSZWFzb24SHQoZUkVWT0tFX1JFQVNPTl9VTlNQRUNJRklFRBAAEhsKF1JFVk9LRV9SRUFTT05fQ0FOQ0VMTEVEEAESGgoWUkVWT0tFX1JFQVNPTl9ERUFETElORRACEh0KGVJFVk9LRV9SRUFTT05fTk9fUFJPR1JFU1MQAxIiCh5SRVZPS0VfUkVBU09OX05PVF9BQ0tOT1dMRURHRUQQBBIZChVSRVZPS0VfUkVBU09OX0VYUElSRUQQBRIhCh1SRVZPS0VfUkVBU09OX0VOREVEX0VMU0VXSEVSRRAGKn8KDUNsb3NpbmdBY3Rpb24SHgoaQ0xPU0lOR19BQ1RJT05fVU5TUEVDSUZJRUQQABIZChVDTE9TSU5HX0FDVElPTl9SRVNVTUUQARIaChZDTE9TSU5HX0FDVElPTl9SRVNUQVJUEAISFwoTQ0xPU0lOR19BQ1RJT05fU1RPUBADYgZwcm90bzM", [file_google_protobuf_duration, file_google_rpc_status, file_infrafabric_v1_blocker, file_infrafabric_v1_status, file_infrafabric_v1_task]);
+  fileDesc("CiNpbmZyYWZhYnJpYy92MS9zZXNzaW9uX3NlcnZlci5wcm90bxIOaW5mcmFmYWJyaWMudjEi3wMKC1NlcnZlckZyYW1lEhAKCHNlcXVlbmNlGAEgASgDEi0KBm9wZW5lZBgCIAEoCzIbLmluZnJhZmFicmljLnYxLk9wZW5lZEZyYW1lSAASKQoEdGFzaxgDIAEoCzIZLmluZnJhZmFicmljLnYxLlRhc2tGcmFtZUgAEisKBXJlcGx5GAQgASgLMhouaW5mcmFmYWJyaWMudjEuUmVwbHlGcmFtZUgAEi8KB3Jldm9rZWQYBSABKAsyHC5pbmZyYWZhYnJpYy52MS5SZXZva2VkRnJhbWVIABI1Cglicm9hZGNhc3QYBiABKAsyIC5pbmZyYWZhYnJpYy52MS5Ccm9hZGNhc3RNZXNzYWdlSAASNQoNYmxvY2tlcl9hbGVydBgHIAEoCzIcLmluZnJhZmFicmljLnYxLkJsb2NrZXJBbGVydEgAEjMKCWhlYXJ0YmVhdBgIIAEoCzIeLmluZnJhZmFicmljLnYxLkhlYXJ0YmVhdFJlcGx5SAASLwoHY2xvc2luZxgJIAEoCzIcLmluZnJhZmFicmljLnYxLkNsb3NpbmdGcmFtZUgAEikKBGhhbHQYCiABKAsyGS5pbmZyYWZhYnJpYy52MS5IYWx0RnJhbWVIAEIHCgVmcmFtZSK3AQoLT3BlbmVkRnJhbWUSFQoNc2Vzc2lvbl9lcG9jaBgBIAEoAxIUCgxyZXN1bWVfdG9rZW4YAiABKAkSKAoFbGVhc2UYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDwoHcmVzdW1lZBgEIAEoCBImCgVvd25lZBgFIAMoCzIXLmluZnJhZmFicmljLnYxLkhvbGRpbmcSGAoQb2ZmZXJlZF90YXNrX2lkcxgGIAMoCSI7CgdIb2xkaW5nEg8KB3Rhc2tfaWQYASABKAkSDwoHYXR0ZW1wdBgCIAEoAxIOCgZwYXJrZWQYAyABKAgiXwoJVGFza0ZyYW1lEiIKBHRhc2sYASABKAsyFC5pbmZyYWZhYnJpYy52MS5UYXNrEi4KCGRlbGl2ZXJ5GAIgASgOMhwuaW5mcmFmYWJyaWMudjEuVGFza0RlbGl2ZXJ5Io8DCgpSZXBseUZyYW1lEhIKCnJlcXVlc3RfaWQYASABKAkSIwoFZXJyb3IYAiABKAsyEi5nb29nbGUucnBjLlN0YXR1c0gAEi0KBnN0YXR1cxgDIAEoCzIbLmluZnJhZmFicmljLnYxLlN0YXR1c1JlcGx5SAASLQoGY3JlYXRlGAQgASgLMhsuaW5mcmFmYWJyaWMudjEuQ3JlYXRlUmVwbHlIABIrCgVjbGFpbRgFIAEoCzIaLmluZnJhZmFicmljLnYxLkNsYWltUmVwbHlIABIpCgR0YXNrGAYgASgLMhkuaW5mcmFmYWJyaWMudjEuVGFza1JlcGx5SAASKgoHYmxvY2tlchgHIAEoCzIXLmluZnJhZmFicmljLnYxLkJsb2NrZXJIABIxCghhY2NlcHRlZBgIIAEoCzIdLmluZnJhZmFicmljLnYxLkFjY2VwdGVkUmVwbHlIABIpCgRjb3N0GAkgASgLMhkuaW5mcmFmYWJyaWMudjEuQ29zdFJlcGx5SABCCAoGcmVzdWx0ImEKC1N0YXR1c1JlcGx5EhYKDnF1ZXVlX3Bvc2l0aW9uGAEgASgFEicKB2hlbHBlcnMYAiADKAsyFi5pbmZyYWZhYnJpYy52MS5IZWxwZXISEQoJZXNjYWxhdGVkGAMgASgIIh8KC0NyZWF0ZVJlcGx5EhAKCHRhc2tfaWRzGAEgAygJIqABCgpDbGFpbVJlcGx5Eg8KB2NsYWltZWQYASABKAgSLQoHcmVmdXNhbBgCIAEoDjIcLmluZnJhZmFicmljLnYxLkNsYWltUmVmdXNhbBIWCg5yZWZ1c2FsX2RldGFpbBgFIAEoCRIWCg5vd25lcl9zd2FybV9pZBgDIAEoCRIiCgR0YXNrGAQgASgLMhQuaW5mcmFmYWJyaWMudjEuVGFzayJXCglUYXNrUmVwbHkSDwoHdGFza19pZBgBIAEoCRIoCgVzdGF0ZRgCIAEoDjIZLmluZnJhZmFicmljLnYxLlRhc2tTdGF0ZRIPCgdhdHRlbXB0GAMgASgDImAKCUNvc3RSZXBseRIdChBhdmFpbGFibGVfbWljcm9zGAEgASgDSACIAQESHwoXcmVzZXJ2YXRpb25fbGVmdF9taWNyb3MYAiABKANCEwoRX2F2YWlsYWJsZV9taWNyb3MiDwoNQWNjZXB0ZWRSZXBseSJuCgxSZXZva2VkRnJhbWUSDwoHdGFza19pZBgBIAEoCRIPCgdhdHRlbXB0GAIgASgDEiwKBnJlYXNvbhgDIAEoDjIcLmluZnJhZmFicmljLnYxLlJldm9rZVJlYXNvbhIOCgZkZXRhaWwYBCABKAkiOAoMQmxvY2tlckFsZXJ0EigKB2Jsb2NrZXIYASABKAsyFy5pbmZyYWZhYnJpYy52MS5CbG9ja2VyIkoKDkhlYXJ0YmVhdFJlcGx5EiYKBW93bmVkGAEgAygLMhcuaW5mcmFmYWJyaWMudjEuSG9sZGluZxIQCghkcmFpbmluZxgCIAEoCCJNCgxDbG9zaW5nRnJhbWUSLQoGYWN0aW9uGAEgASgOMh0uaW5mcmFmYWJyaWMudjEuQ2xvc2luZ0FjdGlvbhIOCgZyZWFzb24YAiABKAkqgAEKDFRhc2tEZWxpdmVyeRIdChlUQVNLX0RFTElWRVJZX1VOU1BFQ0lGSUVEEAASGQoVVEFTS19ERUxJVkVSWV9PRkZFUkVEEAESGgoWVEFTS19ERUxJVkVSWV9BU1NJR05FRBACEhoKFlRBU0tfREVMSVZFUllfUkVUVVJORUQQAyqBAgoMUmV2b2tlUmVhc29uEh0KGVJFVk9LRV9SRUFTT05fVU5TUEVDSUZJRUQQABIbChdSRVZPS0VfUkVBU09OX0NBTkNFTExFRBABEhoKFlJFVk9LRV9SRUFTT05fREVBRExJTkUQAhIdChlSRVZPS0VfUkVBU09OX05PX1BST0dSRVNTEAMSIgoeUkVWT0tFX1JFQVNPTl9OT1RfQUNLTk9XTEVER0VEEAQSGQoVUkVWT0tFX1JFQVNPTl9FWFBJUkVEEAUSIQodUkVWT0tFX1JFQVNPTl9FTkRFRF9FTFNFV0hFUkUQBhIYChRSRVZPS0VfUkVBU09OX0hBTFRFRBAHKn8KDUNsb3NpbmdBY3Rpb24SHgoaQ0xPU0lOR19BQ1RJT05fVU5TUEVDSUZJRUQQABIZChVDTE9TSU5HX0FDVElPTl9SRVNVTUUQARIaChZDTE9TSU5HX0FDVElPTl9SRVNUQVJUEAISFwoTQ0xPU0lOR19BQ1RJT05fU1RPUBADYgZwcm90bzM", [file_google_protobuf_duration, file_google_rpc_status, file_infrafabric_v1_blocker, file_infrafabric_v1_governor_breaker, file_infrafabric_v1_status, file_infrafabric_v1_task]);
 
 /**
  * ServerFrame is one thing that the fabric says to a session.
@@ -104,6 +106,14 @@ export type ServerFrame = Message<"infrafabric.v1.ServerFrame"> & {
      */
     value: ClosingFrame;
     case: "closing";
+  } | {
+    /**
+     * Stop all work: the circuit breaker is open.
+     *
+     * @generated from field: infrafabric.v1.HaltFrame halt = 10;
+     */
+    value: HaltFrame;
+    case: "halt";
   } | { case: undefined; value?: undefined };
 };
 
@@ -307,6 +317,14 @@ export type ReplyFrame = Message<"infrafabric.v1.ReplyFrame"> & {
      */
     value: AcceptedReply;
     case: "accepted";
+  } | {
+    /**
+     * Answer to `cost`.
+     *
+     * @generated from field: infrafabric.v1.CostReply cost = 9;
+     */
+    value: CostReply;
+    case: "cost";
   } | { case: undefined; value?: undefined };
 };
 
@@ -394,6 +412,13 @@ export type ClaimReply = Message<"infrafabric.v1.ClaimReply"> & {
   refusal: ClaimRefusal;
 
   /**
+   * The same with its numbers, for people; empty where there is nothing to add.
+   *
+   * @generated from field: string refusal_detail = 5;
+   */
+  refusalDetail: string;
+
+  /**
    * Who holds it, as far as is known.
    *
    * @generated from field: string owner_swarm_id = 3;
@@ -451,6 +476,34 @@ export const TaskReplySchema: GenMessage<TaskReply> = /*@__PURE__*/
   messageDesc(file_infrafabric_v1_session_server, 8);
 
 /**
+ * CostReply says what is left after a cost.
+ *
+ * @generated from message infrafabric.v1.CostReply
+ */
+export type CostReply = Message<"infrafabric.v1.CostReply"> & {
+  /**
+   * What the swarm's account has left, below 0 after an overrun; absent without a limit.
+   *
+   * @generated from field: optional int64 available_micros = 1;
+   */
+  availableMicros?: bigint | undefined;
+
+  /**
+   * What the attempt may still spend of its reservation; 0 without a task.
+   *
+   * @generated from field: int64 reservation_left_micros = 2;
+   */
+  reservationLeftMicros: bigint;
+};
+
+/**
+ * Describes the message infrafabric.v1.CostReply.
+ * Use `create(CostReplySchema)` to create a new message.
+ */
+export const CostReplySchema: GenMessage<CostReply> = /*@__PURE__*/
+  messageDesc(file_infrafabric_v1_session_server, 9);
+
+/**
  * AcceptedReply says that a frame took effect.
  *
  * @generated from message infrafabric.v1.AcceptedReply
@@ -463,7 +516,7 @@ export type AcceptedReply = Message<"infrafabric.v1.AcceptedReply"> & {
  * Use `create(AcceptedReplySchema)` to create a new message.
  */
 export const AcceptedReplySchema: GenMessage<AcceptedReply> = /*@__PURE__*/
-  messageDesc(file_infrafabric_v1_session_server, 9);
+  messageDesc(file_infrafabric_v1_session_server, 10);
 
 /**
  * RevokedFrame ends a claim.
@@ -505,7 +558,7 @@ export type RevokedFrame = Message<"infrafabric.v1.RevokedFrame"> & {
  * Use `create(RevokedFrameSchema)` to create a new message.
  */
 export const RevokedFrameSchema: GenMessage<RevokedFrame> = /*@__PURE__*/
-  messageDesc(file_infrafabric_v1_session_server, 10);
+  messageDesc(file_infrafabric_v1_session_server, 11);
 
 /**
  * BlockerAlert brings an incident before the orchestrator.
@@ -526,7 +579,7 @@ export type BlockerAlert = Message<"infrafabric.v1.BlockerAlert"> & {
  * Use `create(BlockerAlertSchema)` to create a new message.
  */
 export const BlockerAlertSchema: GenMessage<BlockerAlert> = /*@__PURE__*/
-  messageDesc(file_infrafabric_v1_session_server, 11);
+  messageDesc(file_infrafabric_v1_session_server, 12);
 
 /**
  * HeartbeatReply repairs whatever push was lost.
@@ -555,7 +608,7 @@ export type HeartbeatReply = Message<"infrafabric.v1.HeartbeatReply"> & {
  * Use `create(HeartbeatReplySchema)` to create a new message.
  */
 export const HeartbeatReplySchema: GenMessage<HeartbeatReply> = /*@__PURE__*/
-  messageDesc(file_infrafabric_v1_session_server, 12);
+  messageDesc(file_infrafabric_v1_session_server, 13);
 
 /**
  * ClosingFrame announces the end of a stream.
@@ -583,7 +636,7 @@ export type ClosingFrame = Message<"infrafabric.v1.ClosingFrame"> & {
  * Use `create(ClosingFrameSchema)` to create a new message.
  */
 export const ClosingFrameSchema: GenMessage<ClosingFrame> = /*@__PURE__*/
-  messageDesc(file_infrafabric_v1_session_server, 13);
+  messageDesc(file_infrafabric_v1_session_server, 14);
 
 /**
  * TaskDelivery says why a task is sent.
@@ -680,6 +733,13 @@ export enum RevokeReason {
    * @generated from enum value: REVOKE_REASON_ENDED_ELSEWHERE = 6;
    */
   ENDED_ELSEWHERE = 6,
+
+  /**
+   * The swarm's circuit breaker is open, and the time to stop is over.
+   *
+   * @generated from enum value: REVOKE_REASON_HALTED = 7;
+   */
+  HALTED = 7,
 }
 
 /**

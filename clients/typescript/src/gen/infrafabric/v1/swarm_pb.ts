@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file infrafabric/v1/swarm.proto.
  */
 export const file_infrafabric_v1_swarm: GenFile = /*@__PURE__*/
-  fileDesc("ChppbmZyYWZhYnJpYy92MS9zd2FybS5wcm90bxIOaW5mcmFmYWJyaWMudjEioAIKBVN3YXJtEhAKCHN3YXJtX2lkGAEgASgJEhQKDGNhcGFiaWxpdGllcxgCIAMoCRIcChRjb3N0X3Blcl9ob3VyX21pY3JvcxgDIAEoAxINCgVtb2RlbBgEIAEoCRIcChRtYXhfY29uY3VycmVudF90YXNrcxgFIAEoBRIvCgtjcmVhdGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCWNvbm5lY3RlZBgIIAEoCBIVCg1zZXNzaW9uX2Vwb2NoGAkgASgDEhgKEGNsYWltZWRfdGFza19pZHMYCiADKAliBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("ChppbmZyYWZhYnJpYy92MS9zd2FybS5wcm90bxIOaW5mcmFmYWJyaWMudjEiuQIKBVN3YXJtEhAKCHN3YXJtX2lkGAEgASgJEhQKDGNhcGFiaWxpdGllcxgCIAMoCRIcChRjb3N0X3Blcl9ob3VyX21pY3JvcxgDIAEoAxINCgVtb2RlbBgEIAEoCRIcChRtYXhfY29uY3VycmVudF90YXNrcxgFIAEoBRIvCgtjcmVhdGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLwoLdXBkYXRlX3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhEKCWNvbm5lY3RlZBgIIAEoCBIVCg1zZXNzaW9uX2Vwb2NoGAkgASgDEhgKEGNsYWltZWRfdGFza19pZHMYCiADKAkSFwoPY3JlZGVudGlhbF9wb29sGAsgASgJYgZwcm90bzM", [file_google_protobuf_timestamp]);
 
 /**
  * Swarm is a durable worker identity: one agent, or a group of agents that works as one.
@@ -99,6 +99,15 @@ export type Swarm = Message<"infrafabric.v1.Swarm"> & {
    * @generated from field: repeated string claimed_task_ids = 10;
    */
   claimedTaskIds: string[];
+
+  /**
+   * Account at a provider that it shares with others, like an id; empty means one of its own.
+   *
+   * When the provider has no quota left for one of them, all of them are given no work until it has.
+   *
+   * @generated from field: string credential_pool = 11;
+   */
+  credentialPool: string;
 };
 
 /**

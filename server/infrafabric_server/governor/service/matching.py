@@ -1,4 +1,4 @@
-"""GovernorService: protobuf in, one call, protobuf out."""
+"""Finding the right swarm."""
 
 from typing import Any
 
@@ -19,11 +19,10 @@ RULES = {
 _EXCLUSIONS = 20
 
 
-class GovernorService(GovernorServiceServicer):
-    """The servicer."""
+class MatchingCalls(GovernorServiceServicer):
+    """FindQualifiedSwarm."""
 
-    def __init__(self, governor: IFGovernor) -> None:
-        self._governor = governor
+    governor: IFGovernor
 
     async def FindQualifiedSwarm(
         self,
@@ -36,7 +35,7 @@ class GovernorService(GovernorServiceServicer):
             max_cost = validate.require_money(
                 "max_cost_per_hour_micros", request.max_cost_per_hour_micros
             )
-        found = self._governor.find_qualified_swarm(
+        found = self.governor.find_qualified_swarm(
             validate.require_capabilities("required_capabilities", request.required_capabilities),
             max_cost,
             explain=request.explain,

@@ -1,0 +1,1 @@
+"""The governor on the wire: protobuf in, one call, protobuf out."""

@@ -1,0 +1,94 @@
+"""Costs and accounts, as they are stored."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from infrafabric_server.limits import MAX_MODEL, MAX_MONEY_MICROS, Capability, Identifier
+
+_FROZEN = ConfigDict(frozen=True)
+
+Money = Annotated[int, Field(ge=0, le=MAX_MONEY_MICROS)]
+
+FABRIC = "fabric"
+"""The account of the whole fabric."""
+
+
+def swarm_account(swarm_id: str) -> str:
+    """Return the name of a swarm's account."""
+    return f"swarm/{swarm_id}"
+
+
+class Waste(StrEnum):
+    """Why what an attempt spent was spent in vain."""
+
+    FAILED = "failed"
+    REPEATED = "repeated"
+    FENCED = "fenced"
+
+
+class Cost(BaseModel):
+    """One cost; stored under `ledger/<id>` until the leader has added it up.
+
+    It is written in the transaction of what it paid for. With `charge` it is money that was not
+    counted before; without, it says of money that earlier entries charged that it was wasted.
+    `cheapest_micros` is what the same would have cost on the cheapest qualified swarm. `payer` is
+    the replica out of whose allotment of the fabric's limit it is taken, "" when out of none.
+    """
+
+    model_config = _FROZEN
+
+    swarm_id: Identifier
+    operation: Capability
+    micros: Money
+    time: datetime
+    task_id: Identifier | Literal[""] = ""
+    attempt: Annotated[int, Field(ge=0)] = 0
+    model: Annotated[str, Field(max_length=MAX_MODEL)] = ""
+    charge: bool = True
+    waste: Waste | None = None
+    cheapest_micros: Money | None = None
+    payer: str = ""
+
+
+class Period(StrEnum):
+    """How often a limit is renewed."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+class Budget(BaseModel):
+    """What an account may spend; stored under `budgets/<account>`.
+
+    A `limit_micros` of None is no limit. Without a `period` it is never renewed. `soft_share` is
+    the share of the limit from which on the account counts as nearly used up; None leaves it to
+    the policy.
+    """
+
+    model_config = _FROZEN
+
+    limit_micros: Money | None = None
+    period: Period | None = None
+    time_zone: str = "UTC"
+    soft_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    update_time: datetime
+
+
+class Spending(BaseModel):
+    """What an account has spent; stored under `spending/<account>`.
+
+    `total_micros` is all that was ever added up. `period_micros` is the part of it from
+    `period_start` on, the beginning of the budget's period in which the last cost that was
+    added lies; both are empty while the budget has no period.
+    """
+
+    model_config = _FROZEN
+
+    total_micros: int = 0
+    period_start: datetime | None = None
+    period_micros: int = 0
