@@ -203,18 +203,18 @@ def without_room(data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "wrapper", "told"),
+    ("spoil", "wrapper", "code", "told"),
     [
-        (in_use, (), "is in use by another process; stop that one"),
-        (of_a_newer_format, (), "has format 99, and this program knows format 1; start the"),
-        (damaged, (), "restore the directory from a backup"),
-        (with_a_damaged_log, (), "then restore it from a copy"),
-        (unwritable, (), "a directory that this user may write to, or choose another one"),
-        (without_room, NO_ROOM, "make room on the disk"),
+        (in_use, (), 1, "is in use by another process; stop that one"),
+        (of_a_newer_format, (), 5, "has tables of format 99, and this release knows format 1;"),
+        (damaged, (), 1, "restore the directory from a backup"),
+        (with_a_damaged_log, (), 1, "then restore it from a copy"),
+        (unwritable, (), 1, "a directory that this user may write to, or choose another one"),
+        (without_room, NO_ROOM, 1, "make room on the disk"),
     ],
 )
 async def test_u6_data_that_cannot_be_used_is_refused_with_what_to_do(
-    tmp_path: Path, spoil: Callable[[Path], None], wrapper: Sequence[str], told: str
+    tmp_path: Path, spoil: Callable[[Path], None], wrapper: Sequence[str], code: int, told: str
 ) -> None:
     async with ServerProcess(tmp_path) as server:
         if spoil is not in_use:
@@ -232,7 +232,7 @@ async def test_u6_data_that_cannot_be_used_is_refused_with_what_to_do(
         finally:
             if process.returncode is None:
                 process.kill()
-        assert (process.returncode, said) == (1, b"")
+        assert (process.returncode, said) == (code, b"")
         (line,) = map(json.loads, logged.splitlines())
         assert line["event"] == "refused_to_start"
         assert told in line["reason"]
