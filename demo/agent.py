@@ -135,10 +135,14 @@ class Agent:
             self._journal.write("unblocked", task.task_id, task.attempt)
 
     async def _ask_for_help(self, task: TaskHandle, why: str, needs: tuple[str, ...]) -> None:
-        reply = await self._session.status(
-            STATUS_HELP, task_id=task.task_id, message=why, needs=needs
-        )
-        helpers = [helper.swarm_id for helper in reply.helpers] if reply else []
+        reply = None
+        # Said while a server is being killed, it has no answer: it is asked again at the next one.
+        while reply is None:
+            await self._session.opened()
+            reply = await self._session.status(
+                STATUS_HELP, task_id=task.task_id, message=why, needs=needs
+            )
+        helpers = [helper.swarm_id for helper in reply.helpers]
         self._journal.write("help", task.task_id, task.attempt, helpers=helpers)
         await self._member.work(0.5)
         await self._session.status(STATUS_BUSY, task_id=task.task_id)

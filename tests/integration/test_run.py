@@ -124,7 +124,7 @@ async def test_u6_a_fleet_does_the_board_on_three_servers_of_which_one_is_killed
     tmp_path: Path,
 ) -> None:
     async with run(tmp_path, *FAST, "--cluster", limit=2 * LIMIT_SECONDS) as demo:
-        assert await demo.end() == 0
+        assert await demo.end() == 0, demo.printed
         for told in (
             "sessions are spread over the servers: replica-1 ",
             "which leads the fabric, was killed (SIGKILL)",
