@@ -28,6 +28,9 @@ from infrafabric_server.store.protocol import Compare, StoreError, absent, prese
 MAX_TRIES = 32
 # Wait before what the store refused is tried again.
 RETRY_SECONDS = 0.5
+# By which time the store has answered a decision whose news are here; measured: a round that
+# goes before it adds 0.4 ms to a claim of 2 ms.
+_ANSWER_SECONDS = 0.001
 
 Rule = Callable[[AgentStatus, Situation, datetime], AgentStatus]
 
@@ -168,8 +171,10 @@ class StatusBook:
         try:
             while True:
                 await self._wake.wait()
-                # Whoever waits for the decision behind the news is answered first.
-                await asyncio.sleep(0)
+                # Whoever waits for the decision behind the news is answered first. Where others
+                # write, too, the watch brings the news before the decision's own answer.
+                behind = self._mirror.shared and not self._requests
+                await asyncio.sleep(_ANSWER_SECONDS if behind else 0)
                 # A status says up to which revision it takes account of everything.
                 while self._mirror.shared and self._mirror.revision < self._newest:
                     await self._mirror.caught_up(self._newest)

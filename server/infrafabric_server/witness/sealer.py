@@ -24,9 +24,10 @@ from infrafabric_server.witness.waiting import Waiting, put_sealed, read_outbox
 
 # Entries in one append and in one deletion; a store takes 8,192 operations.
 _BATCH = 1000
-# Time in which entries gather before they are sealed. Nobody waits for it (a query does
-# not), and each seal costs two syncs of the disk that a decision may have to wait behind.
-_GATHER_SECONDS = 0.05
+# Time in which entries gather before they are sealed. Nobody waits for it (a query does not; who
+# follows the log sees them that much later), and each seal costs two syncs of the disk and a
+# transaction that a decision may have to wait behind.
+_GATHER_SECONDS = 0.2
 _FIRST_RETRY_SECONDS = 0.1
 # Well within the time that a query waits for the log.
 _LAST_RETRY_SECONDS = 1.0
