@@ -1,5 +1,6 @@
 """Costs and accounts, as they are stored."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -79,16 +80,25 @@ class Budget(BaseModel):
     update_time: datetime
 
 
+class Stretch(BaseModel):
+    """What was spent from `begin_time` until before `end_time`, a period of a budget."""
+
+    model_config = _FROZEN
+
+    begin_time: datetime
+    end_time: datetime
+    micros: int
+
+
 class Spending(BaseModel):
     """What an account has spent; stored under `spending/<account>`.
 
-    `total_micros` is all that was ever added up. `period_micros` is the part of it from
-    `period_start` on, the beginning of the budget's period in which the last cost that was
-    added lies; both are empty while the budget has no period.
+    `total_micros` is all that was ever added up. `periods` has, for each kind of period, the last
+    two in which there were costs, the earlier one first: so that a budget can change from one kind
+    to another, and clocks that differ do not lose the period that others still have.
     """
 
     model_config = _FROZEN
 
     total_micros: int = 0
-    period_start: datetime | None = None
-    period_micros: int = 0
+    periods: Mapping[Period, tuple[Stretch, ...]] = {}

@@ -43,6 +43,7 @@ class ViewPut(Put, Generic[ModelT]):
 
 Write = Put | Delete
 Listener = Callable[[Change[ModelT]], None]
+Counter = Callable[[ModelT | None, ModelT | None], None]
 
 
 class View(Generic[ModelT]):
@@ -58,6 +59,7 @@ class View(Generic[ModelT]):
         self._entries: dict[str, Entry[ModelT]] = {}
         self._order = SortedKeys()
         self._listeners: list[Listener[ModelT]] = []
+        self._counters: list[Counter[ModelT]] = []
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -118,6 +120,15 @@ class View(Generic[ModelT]):
 
         return unsubscribe
 
+    def count(self, counter: Counter[ModelT]) -> None:
+        """Call `counter` with what an id was and is, as the view changes; None: it is not there.
+
+        For sums that whoever hears of a revision may ask for: they have all of its changes by
+        then. Others of its changes may still be missing when `counter` is called; it must not
+        call anybody, or raise.
+        """
+        self._counters.append(counter)
+
     def read(self, kv: KeyValue, model: BaseModel | None = None) -> Entry[ModelT]:
         """Return the entry for a key of this view; `model` is its value, if it is known.
 
@@ -140,7 +151,10 @@ class View(Generic[ModelT]):
             self._order.remove(id_)
         else:
             return None
-        return Change(id_, old.value if old else None, entry.value if entry else None, revision)
+        before, after = old.value if old else None, entry.value if entry else None
+        for counter in self._counters:
+            counter(before, after)
+        return Change(id_, before, after, revision)
 
     def tell(self, change: Change[ModelT]) -> None:
         """Call the listeners, for the Mirror."""
