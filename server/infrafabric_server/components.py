@@ -17,6 +17,7 @@ from infrafabric_server.fleet.replicas import Replicas
 from infrafabric_server.governor.governor import Governor
 from infrafabric_server.governor.roster import Roster
 from infrafabric_server.notify.notify import Notify
+from infrafabric_server.optimise.ledger import Ledger
 from infrafabric_server.store.mirror import Mirror
 from infrafabric_server.witness.flood import Flood
 from infrafabric_server.witness.outbox import Outbox
@@ -33,6 +34,7 @@ class Components:
     attendance: Attendance
     fleet: Fleet
     governor: Governor
+    ledger: Ledger
     parts: Parts
     notify: Notify
     recording: Recording
@@ -55,6 +57,7 @@ class Components:
         recording = await _recording(settings, adapters, mirror, leadership)
         outbox = Outbox(clock, name, recording.sealer)
         flood = Flood(outbox, store, clock, component="coordinator")
+        ledger = Ledger(mirror, clock, replica=name)
         parts = build_coordinator(
             store,
             mirror,
@@ -65,6 +68,7 @@ class Components:
             clock,
             leadership,
             attendance,
+            ledger,
             replica=name,
             limits=Limits(
                 lease=settings.lease_seconds,
@@ -91,6 +95,7 @@ class Components:
             attendance=attendance,
             fleet=fleet,
             governor=Governor(fleet.swarms, roster),
+            ledger=ledger,
             parts=parts,
             notify=notify,
             recording=recording,

@@ -19,6 +19,7 @@ from infrafabric_server.fleet.leadership import Leadership, SoleLeader
 from infrafabric_server.fleet.models import SessionRole
 from infrafabric_server.governor.governor import Governor
 from infrafabric_server.governor.roster import Roster
+from infrafabric_server.optimise.ledger import Ledger
 from infrafabric_server.store.mirror import Mirror
 from infrafabric_server.store.protocol import Store
 from infrafabric_server.witness.flood import Flood
@@ -36,6 +37,7 @@ class Fabric:
     mirror: Mirror
     clock: Clock
     flood: Flood
+    ledger: Ledger
 
     def task(self, task_id: str) -> Task:
         """Return a live task."""
@@ -100,6 +102,7 @@ async def running_fabric(
     outbox = outbox or Outbox(clock, replica, ())
     governor = Governor(fleet.swarms, roster)
     flood = Flood(outbox, store, clock, component="coordinator")
+    ledger = Ledger(mirror, clock, replica=replica)
     parts = build_coordinator(
         store,
         mirror,
@@ -110,6 +113,7 @@ async def running_fabric(
         clock,
         leadership or SoleLeader(),
         attendance or Attendance(replica),
+        ledger,
         replica=replica,
         limits=limits or Limits(),
     )
@@ -125,7 +129,7 @@ async def running_fabric(
         tasks = [group.create_task(run) for run in runs]
         await asyncio.sleep(0)
         parts.reactions.begin()
-        yield Fabric(parts.coordinator, parts, fleet, store, mirror, clock, flood)
+        yield Fabric(parts.coordinator, parts, fleet, store, mirror, clock, flood, ledger)
         for task in tasks:
             task.cancel()
     governor.close()

@@ -11,6 +11,7 @@ from infrafabric_server.coordinator.blockers import Blockers
 from infrafabric_server.coordinator.capacity import Capacity
 from infrafabric_server.coordinator.claims import Claims
 from infrafabric_server.coordinator.coordinator import Coordinator
+from infrafabric_server.coordinator.costs import Costs
 from infrafabric_server.coordinator.creation import Creation
 from infrafabric_server.coordinator.dispatcher import Dispatcher
 from infrafabric_server.coordinator.endings import Endings
@@ -23,11 +24,13 @@ from infrafabric_server.coordinator.registration import Registration
 from infrafabric_server.coordinator.revocations import Revocations
 from infrafabric_server.coordinator.scheduler import Scheduler
 from infrafabric_server.coordinator.sessions import Sessions
+from infrafabric_server.coordinator.settlement import Settlement
 from infrafabric_server.coordinator.slots import Slots
 from infrafabric_server.coordinator.timers import Timers
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.governor.roster import Roster
+from infrafabric_server.optimise.ledger import Ledger
 from infrafabric_server.store.mirror import Mirror
 from infrafabric_server.store.protocol import Store
 from infrafabric_server.witness.flood import Flood
@@ -72,6 +75,7 @@ def build_coordinator(
     clock: Clock,
     leadership: Leadership,
     attendance: Attendance,
+    ledger: Ledger,
     *,
     replica: str,
     limits: Limits,
@@ -88,6 +92,7 @@ def build_coordinator(
         capacity=capacity,
         slots=Slots(records, capacity),
         scheduler=Scheduler(fleet, capacity, leadership),
+        settlement=Settlement(ledger, fleet, clock),
     )
     work = _work(ground, flood, leadership, attendance, limits)
     coordinator = _coordinator(ground, work, replica, limits)
@@ -116,6 +121,7 @@ class _Ground:
     capacity: Capacity
     slots: Slots
     scheduler: Scheduler
+    settlement: Settlement
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +141,14 @@ def _work(
 ) -> _Work:
     records, links, timers = ground.records, ground.links, ground.timers
     capacity, slots, scheduler = ground.capacity, ground.slots, ground.scheduler
-    background = ground.background
-    claims = Claims(records, capacity, slots, flood, timedelta(seconds=limits.claim_ttl))
+    background, settlement = ground.background, ground.settlement
+    ttl = timedelta(seconds=limits.claim_ttl)
+    claims = Claims(records, capacity, slots, settlement, flood, ttl)
     dispatcher = Dispatcher(
         records, scheduler, links, timers, background, claims, slots, attendance, limits.ack
     )
     offers = Offers(records, capacity, scheduler, dispatcher, links, timers)
-    endings = Endings(records, claims)
+    endings = Endings(records, claims, settlement)
     revocations = Revocations(links, timers)
     reactions = Reactions(
         records,
@@ -173,6 +180,7 @@ def _coordinator(ground: _Ground, work: _Work, replica: str, limits: Limits) -> 
         work.revocations,
         ground.links,
         slots,
+        ground.settlement,
         replica=replica,
         lease_seconds=limits.lease,
     )
@@ -192,4 +200,5 @@ def _coordinator(ground: _Ground, work: _Work, replica: str, limits: Limits) -> 
         sessions,
         ground.background,
         capacity,
+        Costs(records, claims, ground.settlement),
     )

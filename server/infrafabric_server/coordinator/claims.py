@@ -16,6 +16,7 @@ from infrafabric_server.coordinator.models import (
     TaskClaim,
 )
 from infrafabric_server.coordinator.records import MAX_TRIES, Decision, Fact, Records
+from infrafabric_server.coordinator.settlement import Settlement
 from infrafabric_server.coordinator.slots import Slots, SlotsTakenError
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SwarmProfile
@@ -41,10 +42,12 @@ class Claims:
         records: Records,
         capacity: Capacity,
         slots: Slots,
+        settlement: Settlement,
         flood: Flood,
         ttl: timedelta,
     ) -> None:
         self._records = records
+        self._settlement = settlement
         self._slots = slots
         self._capacity = capacity
         self._flood = flood
@@ -95,7 +98,7 @@ class Claims:
             except SlotsTakenError:
                 return _lost(Refusal.NO_SLOT, task)
             tried = True
-            self._check_epoch(swarm_id, epoch)
+            self.check_epoch(swarm_id, epoch)
         raise FabricError(
             Reason.CONTENTION, f"task {task_id} changes too fast to be claimed", retry_after=0.1
         )
@@ -111,7 +114,7 @@ class Claims:
                 [
                     unchanged(self._records.tasks.key(won.task_id), seen),
                     present(self._records.fleet.swarms.key(swarm_id)),
-                    *self._same_session(swarm_id, epoch),
+                    *self.same_session(swarm_id, epoch),
                 ],
                 [self._records.tasks.put(won.task_id, won)],
                 [Fact("claim_won", swarm_id, won.task_id, won.attempt)],
@@ -143,11 +146,15 @@ class Claims:
         cost_micros: int,
         epoch: int | None = None,
     ) -> Task:
-        """Complete a task for good. A repeat is accepted. Raises as `rules.holder_claim`."""
+        """Complete a task for good; what it cost is charged as far as it was not reported before.
+
+        A repeat is accepted. Raises as `rules.holder_claim`.
+        """
 
         def rule(task: Task, now: datetime) -> tuple[Task, dict[str, object]]:
             done = rules.complete(task, now, result_json=result_json, cost_micros=cost_micros)
-            return done, {"cost_micros": cost_micros}
+            charged = done.spent_micros - task.spent_micros
+            return done, {"cost_micros": done.cost_micros, "charged_micros": charged}
 
         return await self._end(swarm_id, task_id, attempt, epoch, EndKind.COMPLETED, rule)
 
@@ -185,9 +192,9 @@ class Claims:
                 return None
             extended = rules.extend(task, self._records.clock.now(), self._ttl)
             fact = Fact("claim_extended", swarm_id, task_id, attempt)
-            return Decision(extended, [fact], self._same_session(swarm_id, epoch))
+            return Decision(extended, [fact], self.same_session(swarm_id, epoch))
 
-        return await self._change(task_id, rule, swarm_id, epoch)
+        return await self.change(task_id, rule, swarm_id, epoch)
 
     async def progress(
         self,
@@ -222,9 +229,9 @@ class Claims:
             reported = rules.progress(task, self._records.clock.now(), self._ttl, said)
             details = {"milestone_percent": percent, "note": note}
             fact = Fact("progress_reported", swarm_id, task_id, attempt, details)
-            return Decision(reported, [fact], self._same_session(swarm_id, epoch))
+            return Decision(reported, [fact], self.same_session(swarm_id, epoch))
 
-        return await self._change(task_id, rule, swarm_id, epoch)
+        return await self.change(task_id, rule, swarm_id, epoch)
 
     async def lose(
         self, swarm_id: str, task_id: str, attempt: int, kind: LossKind, *compares: Compare
@@ -259,6 +266,7 @@ class Claims:
             "claim_taken_back", held.swarm_id, task.task_id, held.attempt, {"kind": kind.value}
         )
         writes = self.resolved_blocker(held.swarm_id, task.task_id, resolution)
+        writes.extend(self._settlement.lost(held, task.task_id, kind))
         return Decision(rules.lose(task, kind), [fact], (), writes)
 
     async def _end(
@@ -273,26 +281,32 @@ class Claims:
         def decide(task: Task) -> Decision | None:
             if rules.repeats(task, swarm_id, attempt, kind):
                 return None
-            rules.holder_claim(task, swarm_id, attempt)
+            held = rules.holder_claim(task, swarm_id, attempt)
             ended, details = rule(task, self._records.clock.now())
+            if held.drawn_micros:
+                details["drawn_micros"] = held.drawn_micros
+            writes = self.resolved_blocker(swarm_id, task_id, f"the task was {kind}")
+            writes.extend(self._settlement.ended(held, ended, kind))
             return Decision(
                 ended,
                 [Fact(f"task_{kind}", swarm_id, task_id, attempt, details)],
-                self._same_session(swarm_id, epoch),
-                self.resolved_blocker(swarm_id, task_id, f"the task was {kind}"),
+                self.same_session(swarm_id, epoch),
+                writes,
             )
 
-        return await self._change(task_id, decide, swarm_id, epoch)
+        return await self.change(task_id, decide, swarm_id, epoch)
 
-    async def _change(
+    async def change(
         self,
         task_id: str,
         rule: Callable[[Task], Decision | None],
         swarm_id: str,
         epoch: int | None,
     ) -> Task:
+        """Apply `rule` to a task by the word of its holder, as `Records.change` does."""
+
         def in_session(task: Task) -> Decision | None:
-            self._check_epoch(swarm_id, epoch)
+            self.check_epoch(swarm_id, epoch)
             return rule(task)
 
         mirror = self._records.mirror
@@ -317,12 +331,14 @@ class Claims:
         )
         return [self._records.blockers.put(alert.blocker_id, closed)]
 
-    def _same_session(self, swarm_id: str, epoch: int | None) -> list[Compare]:
+    def same_session(self, swarm_id: str, epoch: int | None) -> list[Compare]:
+        """Return what refuses a transaction once the session that it came through is over."""
         if epoch is None:
             return []
         return [unchanged(self._records.fleet.sessions.key(swarm_id), epoch)]
 
-    def _check_epoch(self, swarm_id: str, epoch: int | None) -> None:
+    def check_epoch(self, swarm_id: str, epoch: int | None) -> None:
+        """Raise SESSION_FENCED or SESSION_EXPIRED when a session is over."""
         if epoch is None:
             return
         entry = self._records.fleet.sessions.entry(swarm_id)

@@ -6,6 +6,7 @@ from infrafabric_server.coordinator.background import Background
 from infrafabric_server.coordinator.blockers import Blockers
 from infrafabric_server.coordinator.capacity import Capacity
 from infrafabric_server.coordinator.claims import Claims
+from infrafabric_server.coordinator.costs import Costs
 from infrafabric_server.coordinator.creation import Creation
 from infrafabric_server.coordinator.endings import Endings
 from infrafabric_server.coordinator.models import BlockerAlert, BlockerReport, ClaimOutcome, Task
@@ -64,6 +65,7 @@ class Coordinator:
         sessions: Sessions,
         background: Background,
         capacity: Capacity,
+        costs: Costs,
     ) -> None:
         self.records = records
         self.registration = registration
@@ -75,6 +77,7 @@ class Coordinator:
         self.sessions = sessions
         self.background = background
         self._capacity = capacity
+        self.costs = costs
         self.tasks = records.tasks
         self.blockers = records.blockers
 

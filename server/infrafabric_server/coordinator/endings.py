@@ -4,6 +4,7 @@ from infrafabric_server.coordinator import rules
 from infrafabric_server.coordinator.claims import Claims
 from infrafabric_server.coordinator.models import LossKind, Task, TaskState
 from infrafabric_server.coordinator.records import ARCHIVE, Decision, Fact, Records
+from infrafabric_server.coordinator.settlement import Settlement
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SessionRole
 from infrafabric_server.store.mirror import Write
@@ -15,8 +16,9 @@ _LOSSES = {rules.Due.EXPIRED: LossKind.EXPIRED, rules.Due.NO_PROGRESS: LossKind.
 class Endings:
     """Decisions without a caller. Each takes effect only on the state that it was made for."""
 
-    def __init__(self, records: Records, claims: Claims) -> None:
+    def __init__(self, records: Records, claims: Claims, settlement: Settlement) -> None:
         self._records = records
+        self._settlement = settlement
         self._claims = claims
 
     async def cancel(self, task_id: str, reason: str) -> Task:
@@ -45,12 +47,15 @@ class Endings:
     def _cancelled(self, task: Task, reason: str) -> Decision:
         cancelled = rules.cancel(task, self._records.clock.now(), reason)
         fact = Fact("task_cancelled", task.last_owner, task.task_id, task.attempt)
-        return Decision(cancelled, [fact], (), self._blocker_of(task, "the task was cancelled"))
+        return Decision(cancelled, [fact], (), self._claim_over(task, "the task was cancelled"))
 
-    def _blocker_of(self, task: Task, resolution: str) -> list[Write]:
+    def _claim_over(self, task: Task, resolution: str) -> list[Write]:
+        """Return what ends with the claim of a task that ends by itself, if there is one."""
         if task.claim is None:
             return []
-        return self._claims.resolved_blocker(task.claim.swarm_id, task.task_id, resolution)
+        held = task.claim
+        blocker = self._claims.resolved_blocker(held.swarm_id, task.task_id, resolution)
+        return [*blocker, *self._settlement.fenced(held, task.task_id)]
 
     async def overdue(self, seen: Task, due: rules.Due) -> None:
         """Do what is due to a task, if it is still as it was seen."""
@@ -62,7 +67,7 @@ class Endings:
                     return None
                 failed = rules.expire(task, self._records.clock.now())
                 fact = Fact("task_deadline_passed", task.last_owner, task_id, task.attempt)
-                return Decision(failed, [fact], (), self._blocker_of(task, "the deadline passed"))
+                return Decision(failed, [fact], (), self._claim_over(task, "the deadline passed"))
 
             await self._records.change(task_id, rule)
             return

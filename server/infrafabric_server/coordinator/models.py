@@ -102,8 +102,8 @@ class TaskClaim(BaseModel):
 
     `expire_time` is set for a claim made outside a session; a claim without it lives as
     long as the swarm's session. A parked claim takes no slot. `reserved_micros` is what it may
-    spend, `drawn_micros` what it has reported so far: what a swarm has reserved is what its
-    claims may still spend, so that no reservation outlives its claim.
+    spend, `drawn_micros` what it has reported so far, `drawn_on` that by operation: what a swarm
+    has reserved is what its claims may still spend, so that no reservation outlives its claim.
     """
 
     model_config = _FROZEN
@@ -116,6 +116,12 @@ class TaskClaim(BaseModel):
     parked: bool = False
     reserved_micros: Money = 0
     drawn_micros: Money = 0
+    drawn_on: dict[str, int] = {}
+
+    @property
+    def left_micros(self) -> int:
+        """What of the reservation may still be spent."""
+        return max(0, self.reserved_micros - self.drawn_micros)
 
 
 class EndKind(StrEnum):

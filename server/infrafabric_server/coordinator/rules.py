@@ -31,9 +31,15 @@ from infrafabric_server.coordinator.models import (
     TaskSpec,
     TaskState,
 )
-from infrafabric_server.errors import FabricError, Reason
+from infrafabric_server.errors import FabricError, FieldViolation, InvalidField, Reason
+from infrafabric_server.limits import MAX_MONEY_MICROS
 
 MILESTONES = (0, 25, 50, 75, 100)
+
+MAX_OPERATIONS = 8
+"""Operations that a claim keeps apart; what it spends on further ones is added up."""
+
+OTHER_OPERATIONS = "other"
 
 
 def _next(task: Task, **changes: Any) -> Task:
@@ -144,13 +150,43 @@ def lose(task: Task, kind: LossKind) -> Task:
 
 
 def take_over(task: Task, now: datetime) -> Task:
-    """Return the task under the next attempt: a new process of the same swarm holds it."""
+    """Return the task under the next attempt: a new process of the same swarm holds it.
+
+    It may spend what the earlier one has left of the reservation.
+    """
     held = task.claim
     if held is None:
         raise ValueError(f"task {task.task_id} has no claim to take over")
     attempt = task.attempt + 1
-    renewed = held.model_copy(update={"attempt": attempt, "progress_time": now})
+    renewed = held.model_copy(
+        update={
+            "attempt": attempt,
+            "progress_time": now,
+            "reserved_micros": held.left_micros,
+            "drawn_micros": 0,
+            "drawn_on": {},
+        }
+    )
     return _next(task, attempt=attempt, claim=renewed)
+
+
+def draw(task: Task, operation: str, micros: int) -> Task:
+    """Return the task after its holder spent money on it, within its reservation or beyond.
+
+    Raises INVALID_FIELD when the attempt would cost more than an amount may be.
+    """
+    held = task.claim
+    if held is None:
+        raise ValueError(f"task {task.task_id} has no claim to draw on")
+    drawn = held.drawn_micros + micros
+    if drawn > MAX_MONEY_MICROS:
+        rule = f"must bring the attempt to at most {MAX_MONEY_MICROS}"
+        raise InvalidField(FieldViolation("cost_micros", rule))
+    known = operation in held.drawn_on or len(held.drawn_on) < MAX_OPERATIONS
+    name = operation if known else OTHER_OPERATIONS
+    drawn_on = held.drawn_on | {name: held.drawn_on.get(name, 0) + micros}
+    claim = held.model_copy(update={"drawn_micros": drawn, "drawn_on": drawn_on})
+    return _next(task, claim=claim, spent_micros=task.spent_micros + micros)
 
 
 def _renewed(held: TaskClaim, now: datetime, ttl: timedelta) -> TaskClaim:
@@ -198,13 +234,19 @@ def repeats_milestone(task: Task, swarm_id: str, attempt: int, said: Milestone) 
 
 
 def complete(task: Task, now: datetime, *, result_json: str, cost_micros: int) -> Task:
-    """Return the task completed for good."""
+    """Return the task completed for good.
+
+    `cost_micros` is what the attempt cost altogether; it is at least what was drawn already.
+    """
+    drawn = 0 if task.claim is None else task.claim.drawn_micros
+    cost = max(cost_micros, drawn)
     return _end(
         task,
         EndKind.COMPLETED,
         state=TaskState.COMPLETED,
         result_json=result_json,
-        cost_micros=cost_micros,
+        cost_micros=cost,
+        spent_micros=task.spent_micros + cost - drawn,
         milestone_percent=100,
         end_time=now,
     )

@@ -29,6 +29,7 @@ from infrafabric_server.coordinator.registration import (
     registration_fact,
 )
 from infrafabric_server.coordinator.revocations import Revocations
+from infrafabric_server.coordinator.settlement import Settlement
 from infrafabric_server.coordinator.slots import Slots
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SessionRecord, SessionRole
@@ -69,6 +70,7 @@ class Sessions:
         revocations: Revocations,
         links: Links,
         slots: Slots,
+        settlement: Settlement,
         *,
         replica: str,
         lease_seconds: float,
@@ -82,6 +84,7 @@ class Sessions:
         self._revocations = revocations
         self._links = links
         self._slots = slots
+        self._settlement = settlement
         self._replica = replica
         self._lease_seconds = lease_seconds
         self._renewed: dict[int, float] = {}
@@ -190,7 +193,7 @@ class Sessions:
             if opening.role is SessionRole.WORKER:
                 taken = rules.take_over(entry.value, self._records.clock.now())
                 fact = Fact("claim_taken_over", swarm_id, task_id, taken.attempt)
-                decision = Decision(taken, [fact])
+                decision = Decision(taken, [fact], (), self._settlement.fenced(held, task_id))
             else:
                 decision = self._claims.taken_back(entry.value, held, LossKind.SESSION_CLOSED)
             writes.extend([self._records.tasks.put(task_id, decision.task), *decision.writes])
