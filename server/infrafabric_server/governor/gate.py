@@ -7,7 +7,10 @@ from enum import StrEnum
 from typing import Protocol
 
 from infrafabric_server.fleet.models import SwarmProfile
+from infrafabric_server.governor.budget.rules import BudgetFacts
 from infrafabric_server.store.protocol import Compare
+
+__all__ = ["Barrier", "BudgetFacts", "Closed", "Gate", "Gates", "Judge", "TaskFacts", "Violation"]
 
 
 class Barrier(StrEnum):
@@ -56,22 +59,6 @@ class TaskFacts:
     spent_micros: int
     attempt: int
     failures: int
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetFacts:
-    """What rules may know of an account: its numbers, None for what has no limit."""
-
-    limit_micros: int | None
-    spent_micros: int
-    reserved_micros: int
-
-    @property
-    def available_micros(self) -> int | None:
-        """What may still be reserved, below 0 after an overrun; None without a limit."""
-        if self.limit_micros is None:
-            return None
-        return self.limit_micros - self.spent_micros - self.reserved_micros
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""What accounts may still spend, and what claims have reserved of it."""
