@@ -2,13 +2,12 @@
 
 from collections.abc import Collection
 from collections.abc import Set as AbstractSet
-from fractions import Fraction
 
 import numpy as np
 
 from infrafabric_server.governor.groups import Groups
 from infrafabric_server.governor.index import CapabilityIndex
-from infrafabric_server.governor.matching import MIN_MATCH
+from infrafabric_server.governor.matching import DEFAULT, Comparison
 
 # A task's turn is one number: priority, revision and position side by side in 63 bits, so
 # that the first of 100,000 rows is found in one sweep.
@@ -43,9 +42,8 @@ class Backlog:
     of these, and the one of the smaller id if even their ages are equal.
     """
 
-    def __init__(self, threshold: Fraction = MIN_MATCH) -> None:
-        """Start empty; `threshold` is the least match with which a swarm qualifies."""
-        self._index = CapabilityIndex(threshold)
+    def __init__(self) -> None:
+        self._index = CapabilityIndex(of_requirements=True)
         self._groups: Groups[tuple[frozenset[str], int], int] = Groups(self._index)
         self._firsts = np.full(1024, _NOBODY, np.int64)
         self._caps = np.zeros(1024, np.int64)
@@ -75,7 +73,7 @@ class Backlog:
         self.remove(task_id)
         cap = _NO_CAP if max_cost_per_hour_micros is None else max_cost_per_hour_micros
         kind = (required, min(cap, _NO_CAP))
-        group = self._groups.put(task_id, kind, required, place, always=not required)
+        group = self._groups.put(task_id, kind, required, place)
         if group.row >= len(self._firsts):
             self._firsts = np.concatenate([self._firsts, np.full_like(self._firsts, _NOBODY)])
             self._caps = np.concatenate([self._caps, np.zeros_like(self._caps)])
@@ -93,17 +91,19 @@ class Backlog:
         capabilities: frozenset[str],
         cost_per_hour_micros: int,
         *,
+        comparison: Comparison = DEFAULT,
         excluding: Collection[str] = (),
     ) -> str | None:
         """Return the id of the task that a swarm should take first, or None; it stays here.
 
-        `excluding` names tasks that are not to be considered; it costs time in its length.
+        `comparison` says for which tasks the swarm qualifies. `excluding` names tasks that are
+        not to be considered; it costs time in its length.
         """
         if not self._groups:
             return None
         excluded = excluding if isinstance(excluding, AbstractSet) else frozenset(excluding)
         used = self._index.rows
-        fits = self._index.matching(capabilities, self._index.shared(capabilities))
+        fits = self._index.matching(capabilities, self._index.shared(capabilities), comparison)
         fits &= self._caps[:used] >= cost_per_hour_micros
         rows = np.flatnonzero(fits)
         places = self._firsts[rows]

@@ -1,8 +1,6 @@
 """Why a swarm was left out, as a pure function."""
 
-from fractions import Fraction
-
-from infrafabric_server.governor.matching import similarity
+from infrafabric_server.governor.matching import Comparison, Metric
 from infrafabric_server.governor.models import Exclusion, ExclusionRule
 
 
@@ -13,19 +11,23 @@ def exclusion(
     *,
     required: frozenset[str],
     max_cost_per_hour_micros: int | None,
-    threshold: Fraction,
+    comparison: Comparison,
 ) -> Exclusion | None:
     """Return the first rule that leaves a swarm out, with its numbers; None if it qualifies."""
-    match = similarity(required, capabilities)
-    if match < threshold:
+    match = comparison.match(required, capabilities)
+    if match < comparison.threshold:
         shared = len(required & capabilities)
-        either = len(required | capabilities)
+        whole = (
+            f"has {shared} of the {len(required)} capabilities that are required"
+            if comparison.metric is Metric.COVERAGE
+            else f"shares {shared} of the {len(required | capabilities)} capabilities that either"
+            " has"
+        )
         return Exclusion(
             swarm_id=swarm_id,
             rule=ExclusionRule.CAPABILITY,
             match=float(match),
-            detail=f"shares {shared} of the {either} capabilities that either has: "
-            f"match {float(match):.3f} is below {float(threshold):g}",
+            detail=f"{whole}: match {float(match):.3f} is below {float(comparison.threshold):g}",
         )
     if max_cost_per_hour_micros is not None and cost_per_hour_micros > max_cost_per_hour_micros:
         return Exclusion(

@@ -71,18 +71,12 @@ class Groups(Generic[K, Place]):
         ]
 
     def put(
-        self,
-        member_id: str,
-        kind: K,
-        capabilities: frozenset[str],
-        place: Place,
-        *,
-        always: bool = False,
+        self, member_id: str, kind: K, capabilities: frozenset[str], place: Place
     ) -> Group[K, Place]:
-        """Enter a member that is not there; `always` as in the index. Return its group."""
+        """Enter a member that is not there; return its group."""
         group = self._groups.get(kind)
         if group is None:
-            group = Group(kind, capabilities, self._index.add(capabilities, always=always))
+            group = Group(kind, capabilities, self._index.add(capabilities))
             self._groups[kind] = group
             if group.row == len(self._by_row):
                 self._by_row.append(None)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infrafabric_server.governor.columns import Columns
-from infrafabric_server.governor.matching import MICROS
+from infrafabric_server.governor.matching import MICROS, Metric
 
 Rows = NDArray[np.intp]
 Values = NDArray[np.float64] | NDArray[np.int64] | NDArray[np.bool_]
@@ -21,22 +21,25 @@ class Merits:
     `shared` is how many capabilities a row shares with the requirement, which has `size`.
     """
 
-    def __init__(self, columns: Columns, shared: NDArray[np.uint8], size: int) -> None:
+    def __init__(
+        self, columns: Columns, shared: NDArray[np.uint8], size: int, metric: Metric
+    ) -> None:
         self._columns = columns
         self._shared = shared
         self._size = size
+        self._metric = metric
 
     def match(self, rows: Rows) -> NDArray[np.float64]:
         """Return the match of each row."""
-        shared, either = self._similarity(rows)
-        return shared / either
+        part, whole = self._parts(rows)
+        return part / whole
 
     def score(self, rows: Rows) -> NDArray[np.float64]:
         """Return the score of each row, by the same steps as `matching.score`."""
-        shared, either = self._similarity(rows)
+        part, whole = self._parts(rows)
         cost = self._columns.cost[rows]
         price = np.where(cost == 0, MICROS, cost)
-        return shared * self._columns.reputation[rows] * MICROS / (either * price)
+        return part * self._columns.reputation[rows] * MICROS / (whole * price)
 
     def in_order(self, preferred_model: str) -> list[Merit]:
         """Return what decides, each where all before it are equal.
@@ -54,11 +57,13 @@ class Merits:
             merits.insert(2, lambda rows: columns.model[rows] == preferred_model)
         return merits
 
-    def _similarity(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _parts(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         if not self._size:
             ones = np.ones(len(rows), np.int64)
             return ones, ones
         shared = self._shared[rows].astype(np.int64)
+        if self._metric is Metric.COVERAGE:
+            return shared, np.full(len(rows), self._size, np.int64)
         return shared, self._columns.size[rows] + self._size - shared
 
 

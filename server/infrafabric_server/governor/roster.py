@@ -1,10 +1,9 @@
 """Registered swarms, which of them are free, and the best one for a requirement."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from fractions import Fraction
-from heapq import nsmallest
-from itertools import chain
+from heapq import merge
+from itertools import islice
 from math import inf
 
 import numpy as np
@@ -14,7 +13,7 @@ from infrafabric_server.governor.columns import Columns, Kind
 from infrafabric_server.governor.explanation import exclusion
 from infrafabric_server.governor.groups import Groups
 from infrafabric_server.governor.index import CapabilityIndex
-from infrafabric_server.governor.matching import MIN_MATCH, qualifies
+from infrafabric_server.governor.matching import DEFAULT, Comparison, score
 from infrafabric_server.governor.models import CapabilityMatch, Exclusion, ExclusionRule
 from infrafabric_server.governor.ranking import Merits, leaders, ties
 from infrafabric_server.store.sorted_keys import SortedKeys
@@ -26,12 +25,12 @@ class Roster:
     Being registered and being free are independent facts, so that they may arrive in any
     order: a swarm is a candidate for work while both hold. `Merits.in_order` says which swarm
     is preferred; where all merits are equal, the longest wait decides, then the smaller id.
+
+    Every question brings the comparison by which swarms qualify; nothing here depends on it.
     """
 
-    def __init__(self, threshold: Fraction = MIN_MATCH) -> None:
-        """Start empty; `threshold` is the least match with which a swarm qualifies."""
-        self._threshold = threshold
-        self._index = CapabilityIndex(threshold)
+    def __init__(self) -> None:
+        self._index = CapabilityIndex()
         self._groups: Groups[Kind, float] = Groups(self._index)
         self._columns = Columns()
         self._since: dict[str, float] = {}
@@ -97,6 +96,7 @@ class Roster:
         self,
         required: frozenset[str],
         *,
+        comparison: Comparison = DEFAULT,
         max_cost_per_hour_micros: int | None = None,
         preferred_model: str = "",
         excluding: Collection[str] = (),
@@ -111,51 +111,90 @@ class Roster:
             return None
         excluded = excluding if isinstance(excluding, AbstractSet) else frozenset(excluding)
         since = self._waits(excluded)
-        shared, fits = self._match(required)
+        shared, fits = self._match(required, comparison)
         fits &= since < inf
         rows = np.flatnonzero(self._afford(fits, max_cost_per_hour_micros))
         if not len(rows):
             return None
-        merits = Merits(self._columns, shared, len(required))
+        merits = Merits(self._columns, shared, len(required), comparison.metric)
         best = leaders(rows, [*merits.in_order(preferred_model), lambda rows: -since[rows]])
         turns = (group.first(excluded) for group in self._groups.at(best.tolist()))
         swarm_id = min(turn[1] for turn in turns if turn is not None)
-        return self._result(swarm_id, merits, 1)
+        return self.describe([swarm_id], required, comparison)[0]
 
     def rank(
         self,
         required: frozenset[str],
         *,
+        comparison: Comparison = DEFAULT,
         max_cost_per_hour_micros: int | None = None,
         preferred_model: str = "",
         limit: int = 20,
     ) -> list[CapabilityMatch]:
-        """Return the best registered swarms that qualify, free or not, best first.
+        """Return the best registered swarms that qualify, free or not, best first."""
+        ids = self.in_order(
+            required,
+            comparison=comparison,
+            max_cost_per_hour_micros=max_cost_per_hour_micros,
+            preferred_model=preferred_model,
+        )
+        return self.describe(islice(ids, limit), required, comparison)
 
-        Those that do not wait come after those that do, where their merits are equal.
+    def in_order(
+        self,
+        required: frozenset[str],
+        *,
+        comparison: Comparison = DEFAULT,
+        max_cost_per_hour_micros: int | None = None,
+        preferred_model: str = "",
+    ) -> Iterator[str]:
+        """Yield the registered swarms that qualify, free or not, best first.
+
+        Those that do not wait come after those that do, where their merits are equal. The
+        roster must not change meanwhile.
         """
-        shared, fits = self._match(required)
+        shared, fits = self._match(required, comparison)
         rows = np.flatnonzero(self._afford(fits, max_cost_per_hour_micros))
-        merits = Merits(self._columns, shared, len(required))
-        found: list[CapabilityMatch] = []
+        merits = Merits(self._columns, shared, len(required), comparison.metric)
         for tie in ties(rows, merits.in_order(preferred_model)):
-            left = limit - len(found)
-            if not left:
-                break
-            groups = self._groups.at(tie.tolist())
-            turns = chain.from_iterable(group.queue[:left] for group in groups)
-            for rank, (_, swarm_id) in enumerate(nsmallest(left, turns), len(found) + 1):
-                found.append(self._result(swarm_id, merits, rank))
+            queues = [group.queue for group in self._groups.at(tie.tolist())]
+            for _, swarm_id in queues[0] if len(queues) == 1 else merge(*queues):
+                yield swarm_id
+
+    def describe(
+        self, swarm_ids: Iterable[str], required: frozenset[str], comparison: Comparison = DEFAULT
+    ) -> list[CapabilityMatch]:
+        """Return how well some swarms do, ranked as they come, without those that are unknown."""
+        found: list[CapabilityMatch] = []
+        for swarm_id in swarm_ids:
+            group = self._groups.group_of(swarm_id)
+            if group is None:
+                continue
+            kind = group.kind
+            match = comparison.match(required, kind.capabilities)
+            found.append(
+                CapabilityMatch(
+                    swarm_id=swarm_id,
+                    match=float(match),
+                    score=score(match, kind.reputation, kind.cost_per_hour_micros),
+                    cost_per_hour_micros=kind.cost_per_hour_micros,
+                    rank=len(found) + 1,
+                )
+            )
         return found
 
     def qualified(
-        self, required: frozenset[str], *, max_cost_per_hour_micros: int | None = None
+        self,
+        required: frozenset[str],
+        *,
+        comparison: Comparison = DEFAULT,
+        max_cost_per_hour_micros: int | None = None,
     ) -> Iterator[str]:
         """Yield the registered swarms that qualify, free or not, in no particular order.
 
         The roster must not change meanwhile.
         """
-        _, fits = self._match(required)
+        _, fits = self._match(required, comparison)
         rows = np.flatnonzero(self._afford(fits, max_cost_per_hour_micros))
         for group in self._groups.at(rows.tolist()):
             for _, swarm_id in group.queue:
@@ -166,6 +205,7 @@ class Roster:
         swarm_id: str,
         required: frozenset[str],
         *,
+        comparison: Comparison = DEFAULT,
         max_cost_per_hour_micros: int | None = None,
     ) -> bool:
         """Tell whether a swarm is registered and qualifies."""
@@ -175,12 +215,13 @@ class Roster:
         kind, cap = group.kind, max_cost_per_hour_micros
         if cap is not None and kind.cost_per_hour_micros > cap:
             return False
-        return qualifies(required, kind.capabilities, threshold=self._threshold)
+        return comparison.qualifies(required, kind.capabilities)
 
     def exclusions(
         self,
         required: frozenset[str],
         *,
+        comparison: Comparison = DEFAULT,
         max_cost_per_hour_micros: int | None = None,
         after: str = "",
         limit: int = 20,
@@ -189,7 +230,7 @@ class Roster:
 
         They begin after the id `after`; "" is the beginning. At most `limit` are returned.
         """
-        _, fits = self._match(required)
+        _, fits = self._match(required, comparison)
         fits = self._afford(fits, max_cost_per_hour_micros)
         found: list[Exclusion] = []
         for swarm_id in self._ids.after(after):
@@ -205,17 +246,21 @@ class Roster:
                 group.kind.cost_per_hour_micros,
                 required=required,
                 max_cost_per_hour_micros=max_cost_per_hour_micros,
-                threshold=self._threshold,
+                comparison=comparison,
             )
             assert reason is not None
             found.append(reason)
         return found
 
     def exclusion_counts(
-        self, required: frozenset[str], *, max_cost_per_hour_micros: int | None = None
+        self,
+        required: frozenset[str],
+        *,
+        comparison: Comparison = DEFAULT,
+        max_cost_per_hour_micros: int | None = None,
     ) -> dict[ExclusionRule, int]:
         """Return how many registered swarms each rule leaves out, without those of none."""
-        _, fits = self._match(required)
+        _, fits = self._match(required, comparison)
         affordable = self._afford(fits, max_cost_per_hour_micros)
         population = self._columns.population[: self._index.rows]
         counts = {
@@ -224,13 +269,12 @@ class Roster:
         }
         return {rule: count for rule, count in counts.items() if count}
 
-    def _match(self, required: frozenset[str]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    def _match(
+        self, required: frozenset[str], comparison: Comparison
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Return for each row what it shares with the requirement, and whether it matches."""
-        if not required:
-            used = self._index.rows
-            return np.zeros(used, np.uint8), self._columns.population[:used] > 0
         shared = self._index.shared(required)
-        return shared, self._index.matching(required, shared)
+        return shared, self._index.matching(required, shared, comparison)
 
     def _afford(self, fits: NDArray[np.bool_], cap: int | None) -> NDArray[np.bool_]:
         return fits if cap is None else fits & (self._columns.cost[: len(fits)] <= cap)
@@ -244,15 +288,3 @@ class Roster:
             for row, first in passing:
                 since[row] = inf if first is None else first[0]
         return since
-
-    def _result(self, swarm_id: str, merits: Merits, rank: int) -> CapabilityMatch:
-        group = self._groups.group_of(swarm_id)
-        assert group is not None
-        row = np.array([group.row])
-        return CapabilityMatch(
-            swarm_id=swarm_id,
-            match=float(merits.match(row)[0]),
-            score=float(merits.score(row)[0]),
-            cost_per_hour_micros=group.kind.cost_per_hour_micros,
-            rank=rank,
-        )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from infrafabric_server.coordinator.backlog import Backlog, turn
-from infrafabric_server.governor.matching import similarity
+from infrafabric_server.governor.matching import Comparison, Metric
 
 ids = st.sampled_from([f"task-{n}" for n in range(10)])
 sets = st.frozensets(st.sampled_from("abcde"), max_size=5)
@@ -56,18 +56,31 @@ class BacklogMachine(RuleBasedStateMachine):
     @rule(
         capabilities=sets,
         cost=st.sampled_from([0, 5, 6]),
+        metric=st.sampled_from(Metric),
+        threshold=st.sampled_from([Fraction(7, 10), Fraction(1, 2)]),
         excluding=st.lists(ids, max_size=4),
     )
-    def best_for(self, capabilities: frozenset[str], cost: int, excluding: list[str]) -> None:
+    def best_for(
+        self,
+        capabilities: frozenset[str],
+        cost: int,
+        metric: Metric,
+        threshold: Fraction,
+        excluding: list[str],
+    ) -> None:
+        comparison = Comparison(metric, threshold)
         able = [
             task_id
             for task_id, task in self.tasks.items()
             if task_id not in excluding
-            and similarity(task.required, capabilities) >= Fraction(7, 10)
+            and comparison.match(task.required, capabilities) >= threshold
             and (task.cap is None or cost <= task.cap)
         ]
         expected = min(able, key=lambda task_id: self.tasks[task_id].order, default=None)
-        assert self.backlog.best_for(capabilities, cost, excluding=excluding) == expected
+        found = self.backlog.best_for(
+            capabilities, cost, comparison=comparison, excluding=excluding
+        )
+        assert found == expected
 
     @invariant()
     def counts(self) -> None:

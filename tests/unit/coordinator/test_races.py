@@ -19,7 +19,7 @@ from infrafabric_server.coordinator.models import (
 )
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SessionRole
-from infrafabric_server.governor.matching import qualifies
+from infrafabric_server.governor.matching import DEFAULT
 from infrafabric_server.store.memory import MemoryData, MemoryStore
 from infrafabric_server.store.protocol import Compare, Op, StoreUnavailable, TxnResult
 from tests.harness.fabric import Fabric, new_task, running_fabric
@@ -255,7 +255,7 @@ def could_take(fabric: Fabric, swarm_id: str, task: Task) -> bool:
     parked = [name for name in held if (claim := fabric.task(name).claim) and claim.parked]
     if len(held) - len(parked) >= profile.max_concurrent_tasks or (parked and not task.spec.filler):
         return False
-    return qualifies(task.spec.required_capabilities, profile.capabilities)
+    return DEFAULT.qualifies(task.spec.required_capabilities, profile.capabilities)
 
 
 @pytest.mark.parametrize("seed", range(40, 60))

@@ -10,37 +10,52 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from infrafabric_server.governor.index import CapabilityIndex
-from infrafabric_server.governor.matching import qualifies
+from infrafabric_server.governor.matching import Comparison, Metric
 from infrafabric_server.governor.segment import DENSE, SIZE
 
 sets = st.frozensets(st.sampled_from("abcdefghij"), max_size=8)
+thresholds = st.fractions(Fraction(1, 10), 1, max_denominator=10) | st.fractions(
+    Fraction(1, 1000), 1, max_denominator=10**12
+)
+comparisons = st.builds(Comparison, st.sampled_from(Metric), thresholds)
 
 
 class IndexMachine(RuleBasedStateMachine):
     """Rows come and go in any order; every answer equals the one of the plain sets."""
 
     rows = Bundle("rows")
+    of_requirements = False
 
     def __init__(self) -> None:
         super().__init__()
-        self.threshold = Fraction(7, 10)
-        self.index = CapabilityIndex(self.threshold)
-        self.known: dict[int, tuple[frozenset[str], bool]] = {}
+        self.index = CapabilityIndex(of_requirements=self.of_requirements)
+        self.known: dict[int, frozenset[str]] = {}
 
-    @rule(target=rows, capabilities=sets, always=st.booleans())
-    def add(self, capabilities: frozenset[str], always: bool) -> int:
-        row = self.index.add(capabilities, always=always)
+    @rule(target=rows, capabilities=sets)
+    def add(self, capabilities: frozenset[str]) -> int:
+        row = self.index.add(capabilities)
         assert row not in self.known
-        self.known[row] = capabilities, always
+        self.known[row] = capabilities
         return row
 
     @rule(row=consumes(rows))
     def discard(self, row: int) -> None:
-        self.index.discard(row, self.known.pop(row)[0])
+        self.index.discard(row, self.known.pop(row))
 
-    @rule(query=sets)
-    def match(self, query: frozenset[str]) -> None:
-        check(self.index, self.known, query, self.threshold)
+    @rule(query=sets, comparison=comparisons)
+    def match(self, query: frozenset[str], comparison: Comparison) -> None:
+        """G1: either metric and any threshold, changed from one question to the next."""
+        shared = self.index.shared(query)
+        matching = self.index.matching(query, shared, comparison)
+        assert len(shared) == len(matching) == self.index.rows
+        for row in range(self.index.rows):
+            capabilities = self.known.get(row)
+            assert shared[row] == len(query & (capabilities or frozenset()))
+            if capabilities is None:
+                assert not matching[row]
+                continue
+            sides = (capabilities, query) if self.of_requirements else (query, capabilities)
+            assert matching[row] == (comparison.match(*sides) >= comparison.threshold)
 
     @invariant()
     def rows_are_dense_numbers(self) -> None:
@@ -49,51 +64,41 @@ class IndexMachine(RuleBasedStateMachine):
 
     @invariant()
     def postings_are_those_in_use(self) -> None:
-        used = {
-            capability for capabilities, _ in self.known.values() for capability in capabilities
-        }
+        used = {capability for each in self.known.values() for capability in each}
         assert self.index.postings == len(used)
 
 
-def check(
-    index: CapabilityIndex,
-    known: dict[int, tuple[frozenset[str], bool]],
-    query: frozenset[str],
-    threshold: Fraction,
-) -> None:
-    """Compare an index with the sets that were entered."""
-    shared = index.shared(query)
-    matching = index.matching(query, shared)
-    assert len(shared) == len(matching) == index.rows
-    for row in range(index.rows):
-        capabilities, always = known.get(row, (frozenset[str](), False))
-        assert shared[row] == len(query & capabilities)
-        if query:
-            fits = row in known and (always or qualifies(query, capabilities, threshold=threshold))
-            assert matching[row] == fits
+class RequirementsMachine(IndexMachine):
+    """The same where the rows are what is required."""
+
+    of_requirements = True
 
 
 TestIndex = IndexMachine.TestCase
 TestIndex.settings = settings(max_examples=60, stateful_step_count=40)
+TestRequirements = RequirementsMachine.TestCase
+TestRequirements.settings = settings(max_examples=60, stateful_step_count=40)
 
 
-@given(
-    st.lists(sets, min_size=1, max_size=12),
-    sets.filter(bool),
-    st.fractions(min_value=Fraction(1, 1000), max_value=1, max_denominator=10**6),
-)
-def test_g1_any_threshold_is_compared_exactly(
-    known: list[frozenset[str]], query: frozenset[str], threshold: Fraction
+def numbers(count: int) -> frozenset[str]:
+    """Return that many capabilities, each set within the next larger one."""
+    return frozenset(str(number) for number in range(count))
+
+
+@pytest.mark.parametrize("metric", Metric)
+@pytest.mark.parametrize("of_requirements", [False, True])
+@given(st.fractions(Fraction(1, 10**18), 1, max_denominator=10**18) | thresholds)
+def test_g1_any_threshold_is_compared_exactly_with_the_largest_sets(
+    metric: Metric, of_requirements: bool, threshold: Fraction
 ) -> None:
-    index = CapabilityIndex(threshold)
-    rows = {index.add(capabilities): (capabilities, False) for capabilities in known}
-    check(index, rows, query, threshold)
-
-
-@pytest.mark.parametrize("threshold", [Fraction(0), Fraction(11, 10), Fraction(1, 10**7)])
-def test_g1_a_threshold_that_cannot_be_compared_exactly_is_refused(threshold: Fraction) -> None:
-    with pytest.raises(ValueError, match="must be above 0"):
-        CapabilityIndex(threshold)
+    comparison = Comparison(metric, threshold)
+    index = CapabilityIndex(of_requirements=of_requirements)
+    rows = {index.add(numbers(count)): numbers(count) for count in (0, 1, 31, 63, 64)}
+    for query in map(numbers, (0, 1, 33, 64)):
+        matching = index.matching(query, index.shared(query), comparison)
+        for row, known in rows.items():
+            sides = (known, query) if of_requirements else (query, known)
+            assert matching[row] == comparison.qualifies(*sides)
 
 
 def test_more_capabilities_than_a_byte_counts_are_refused() -> None:

@@ -8,16 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infrafabric_server.governor.matching import (
+    DEFAULT,
     MIN_MATCH,
+    Comparison,
+    Metric,
     coverage,
     hourly_cap,
-    qualifies,
     score,
-    similarity,
 )
 
 sets = st.frozensets(st.sampled_from("abcdefghijklmnop"))
-shares = st.fractions(min_value=Fraction(1, 20), max_value=1, max_denominator=20)
+# Those that matches hit exactly, and those that lie between any two of them.
+thresholds = st.fractions(Fraction(1, 20), 1, max_denominator=20) | st.fractions(
+    Fraction(1, 10**17), 1, max_denominator=10**17
+)
+comparisons = st.builds(Comparison, st.sampled_from(Metric), thresholds)
 money = st.integers(0, 10**12)
 durations = st.timedeltas(timedelta(0), timedelta(days=30))
 
@@ -26,24 +31,42 @@ durations = st.timedeltas(timedelta(0), timedelta(days=30))
 def test_g1_match_is_what_is_shared_over_what_either_has(
     required: frozenset[str], capabilities: frozenset[str]
 ) -> None:
-    match = similarity(required, capabilities)
+    match = DEFAULT.match(required, capabilities)
     assert match == Fraction(len(required & capabilities), len(required | capabilities))
-    assert match == (similarity(capabilities, required) if capabilities else 0)
+    assert match == (DEFAULT.match(capabilities, required) if capabilities else 0)
     assert (match == 1) == (required == capabilities)
 
 
-@given(sets)
-def test_g1_everyone_matches_an_empty_requirement(capabilities: frozenset[str]) -> None:
-    assert similarity(frozenset(), capabilities) == 1
-    assert qualifies(frozenset(), capabilities)
-
-
-@given(sets, sets, shares)
-def test_g1_qualifies_compares_exactly(
-    required: frozenset[str], capabilities: frozenset[str], threshold: Fraction
+@given(sets.filter(bool), sets)
+def test_g1_by_coverage_match_is_the_share_of_what_is_required_that_is_met(
+    required: frozenset[str], capabilities: frozenset[str]
 ) -> None:
-    expected = similarity(required, capabilities) >= threshold
-    assert qualifies(required, capabilities, threshold=threshold) == expected
+    match = Comparison(Metric.COVERAGE).match(required, capabilities)
+    assert match == Fraction(sum(each in capabilities for each in required), len(required))
+    assert (match == 1) == (required <= capabilities)
+
+
+@given(sets, comparisons)
+def test_g1_everyone_matches_an_empty_requirement(
+    capabilities: frozenset[str], comparison: Comparison
+) -> None:
+    assert comparison.match(frozenset(), capabilities) == 1
+    assert comparison.qualifies(frozenset(), capabilities)
+
+
+@given(sets, sets, comparisons)
+def test_g1_qualifies_compares_exactly(
+    required: frozenset[str], capabilities: frozenset[str], comparison: Comparison
+) -> None:
+    match = comparison.match(required, capabilities)
+    assert comparison.qualifies(required, capabilities) == (match >= comparison.threshold)
+    assert (match >= comparison.least) == (match >= comparison.threshold)
+
+
+@pytest.mark.parametrize("threshold", [Fraction(0), Fraction(11, 10), Fraction(-1, 2)])
+def test_g1_a_threshold_that_no_match_or_every_one_reaches_is_refused(threshold: Fraction) -> None:
+    with pytest.raises(ValueError, match="must be above 0, at most 1"):
+        Comparison(threshold=threshold)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +78,7 @@ def test_g1_seven_tenths_qualifies_and_nothing_below(
 ) -> None:
     required = frozenset(str(n) for n in range(shared))
     capabilities = frozenset(str(n) for n in range(either))
-    assert qualifies(required, capabilities) is expected
+    assert DEFAULT.qualifies(required, capabilities) is expected
     assert Fraction(7, 10) == MIN_MATCH
 
 

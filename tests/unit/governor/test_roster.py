@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from infrafabric_server.governor.matching import MIN_MATCH, score, similarity
+from infrafabric_server.governor.matching import DEFAULT, Comparison, Metric, score
 from infrafabric_server.governor.models import CapabilityMatch, ExclusionRule
 from infrafabric_server.governor.roster import Roster
 
@@ -22,7 +22,29 @@ sets = st.frozensets(st.sampled_from("abcde"), max_size=5)
 prices = st.sampled_from([0, 400_000, 750_000, 800_000, 1_000_000])
 caps = st.none() | st.sampled_from([0, 750_000, 10**30])
 models = st.sampled_from(["", "small", "large"])
+comparisons = st.builds(
+    Comparison,
+    st.sampled_from(Metric),
+    st.sampled_from([Fraction(7, 10), Fraction(1, 2), Fraction(1)]),
+)
 waits = st.sampled_from([0.0, 1.5, 2.0])
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a question to the roster says of who qualifies."""
+
+    required: frozenset[str]
+    cap: int | None
+    comparison: Comparison
+
+    @property
+    def limits(self) -> Any:
+        """The arguments beside the requirement."""
+        return {"max_cost_per_hour_micros": self.cap, "comparison": self.comparison}
+
+
+questions = st.builds(Asked, sets, caps, comparisons)
 
 
 @dataclass
@@ -72,48 +94,41 @@ class RosterMachine(RuleBasedStateMachine):
         self.roster.set_free(swarm_id, None)
         self.since.pop(swarm_id, None)
 
-    @rule(required=sets, cap=caps, model=models, excluding=st.lists(ids, max_size=3))
-    def best(
-        self, required: frozenset[str], cap: int | None, model: str, excluding: list[str]
-    ) -> None:
+    @rule(asked=questions, model=models, excluding=st.lists(ids, max_size=3))
+    def best(self, asked: Asked, model: str, excluding: list[str]) -> None:
         free = [i for i in self.swarms if i in self.since and i not in excluding]
-        ranked = self.ranked(free, required, cap, model)
+        ranked = self.ranked(free, asked, model)
         found = self.roster.best(
-            required,
-            max_cost_per_hour_micros=cap,
-            preferred_model=model,
-            excluding=excluding,
+            asked.required, preferred_model=model, excluding=excluding, **asked.limits
         )
         assert found == (ranked[0] if ranked else None)
 
-    @rule(required=sets, cap=caps, model=models, limit=st.integers(0, 9))
-    def rank(self, required: frozenset[str], cap: int | None, model: str, limit: int) -> None:
-        ranked = self.ranked(self.swarms, required, cap, model)
-        found = self.roster.rank(
-            required, max_cost_per_hour_micros=cap, preferred_model=model, limit=limit
-        )
+    @rule(asked=questions, model=models, limit=st.integers(0, 9))
+    def rank(self, asked: Asked, model: str, limit: int) -> None:
+        ranked = self.ranked(self.swarms, asked, model)
+        found = self.roster.rank(asked.required, preferred_model=model, limit=limit, **asked.limits)
         assert found == ranked[:limit]
-        qualified = list(self.roster.qualified(required, max_cost_per_hour_micros=cap))
+        qualified = list(self.roster.qualified(asked.required, **asked.limits))
         assert sorted(qualified) == sorted(match.swarm_id for match in ranked)
 
-    @rule(required=sets, cap=caps, after=st.just("") | ids, limit=st.integers(0, 9))
-    def explain(self, required: frozenset[str], cap: int | None, after: str, limit: int) -> None:
-        rules = {i: self.left_out(i, required, cap) for i in sorted(self.swarms)}
-        found = self.roster.exclusions(
-            required, max_cost_per_hour_micros=cap, after=after, limit=limit
-        )
-        expected = [(i, r, self.match(i, required)) for i, r in rules.items() if r and i > after]
+    @rule(asked=questions, after=st.just("") | ids, limit=st.integers(0, 9))
+    def explain(self, asked: Asked, after: str, limit: int) -> None:
+        rules = {i: self.left_out(i, asked) for i in sorted(self.swarms)}
+        found = self.roster.exclusions(asked.required, after=after, limit=limit, **asked.limits)
+        expected = [
+            (i, r, float(self.match(i, asked))) for i, r in rules.items() if r and i > after
+        ]
         assert [(e.swarm_id, e.rule, e.match) for e in found] == expected[:limit]
-        counts = self.roster.exclusion_counts(required, max_cost_per_hour_micros=cap)
+        counts = self.roster.exclusion_counts(asked.required, **asked.limits)
         assert counts == {
             r: n for r in ExclusionRule if (n := sum(left is r for left in rules.values()))
         }
 
-    @rule(swarm_id=ids, required=sets, cap=caps)
-    def qualifies(self, swarm_id: str, required: frozenset[str], cap: int | None) -> None:
+    @rule(swarm_id=ids, asked=questions)
+    def qualifies(self, swarm_id: str, asked: Asked) -> None:
         known = swarm_id in self.swarms
-        found = self.roster.qualifies(swarm_id, required, max_cost_per_hour_micros=cap)
-        assert found == (known and self.left_out(swarm_id, required, cap) is None)
+        found = self.roster.qualifies(swarm_id, asked.required, **asked.limits)
+        assert found == (known and self.left_out(swarm_id, asked) is None)
 
     @invariant()
     def counts(self) -> None:
@@ -121,23 +136,19 @@ class RosterMachine(RuleBasedStateMachine):
         assert all(swarm_id in self.roster for swarm_id in self.swarms)
         assert self.roster.free_count == len(self.swarms.keys() & self.since.keys())
 
-    def match(self, swarm_id: str, required: frozenset[str]) -> float:
-        return float(similarity(required, self.swarms[swarm_id].capabilities))
+    def match(self, swarm_id: str, asked: Asked) -> Fraction:
+        return asked.comparison.match(asked.required, self.swarms[swarm_id].capabilities)
 
-    def left_out(
-        self, swarm_id: str, required: frozenset[str], cap: int | None
-    ) -> ExclusionRule | None:
+    def left_out(self, swarm_id: str, asked: Asked) -> ExclusionRule | None:
         swarm = self.swarms[swarm_id]
-        if similarity(required, swarm.capabilities) < Fraction(7, 10):
+        if self.match(swarm_id, asked) < asked.comparison.threshold:
             return ExclusionRule.CAPABILITY
-        return ExclusionRule.COST if cap is not None and swarm.cost > cap else None
+        return ExclusionRule.COST if asked.cap is not None and swarm.cost > asked.cap else None
 
-    def ranked(
-        self, among: Iterable[str], required: frozenset[str], cap: int | None, model: str
-    ) -> list[CapabilityMatch]:
+    def ranked(self, among: Iterable[str], asked: Asked, model: str) -> list[CapabilityMatch]:
         def order(swarm_id: str) -> tuple[Any, ...]:
             swarm = self.swarms[swarm_id]
-            match = similarity(required, swarm.capabilities)
+            match = self.match(swarm_id, asked)
             exact = match * Fraction(swarm.reputation) / (swarm.cost or 1)
             return (
                 swarm.cost > 0,
@@ -149,13 +160,13 @@ class RosterMachine(RuleBasedStateMachine):
                 swarm_id,
             )
 
-        qualified = [i for i in among if self.left_out(i, required, cap) is None]
+        qualified = [i for i in among if self.left_out(i, asked) is None]
         return [
             CapabilityMatch(
                 swarm_id=swarm_id,
-                match=self.match(swarm_id, required),
+                match=float(self.match(swarm_id, asked)),
                 score=score(
-                    similarity(required, self.swarms[swarm_id].capabilities),
+                    self.match(swarm_id, asked),
                     self.swarms[swarm_id].reputation,
                     self.swarms[swarm_id].cost,
                 ),
@@ -263,12 +274,25 @@ def test_free_and_registered_may_arrive_in_any_order(late: bool) -> None:
     assert (best(roster, "ab"), roster.free_count) == (None, 0)
 
 
-def test_g1_a_roster_with_a_threshold_of_its_own_qualifies_by_it() -> None:
-    roster = Roster(Fraction(1, 2))
-    roster.put("half", frozenset("ab"), 0, "")
-    assert roster.qualifies("half", frozenset("abcd"))
-    assert [match.match for match in roster.rank(frozenset("abcd"))] == [0.5]
-    assert Fraction(7, 10) == MIN_MATCH
+def test_g1_each_question_brings_its_own_metric_and_threshold() -> None:
+    roster = three("ab", one=0)
+    assert best(roster, "abcd") is None
+    half = Comparison(threshold=Fraction(1, 2))
+    assert best(roster, "abcd", comparison=half) == "one"
+    assert best(roster, "a") is None, "it can do as much again that is not asked for"
+    assert best(roster, "a", comparison=Comparison(Metric.COVERAGE)) == "one"
+    assert Comparison(Metric.JACCARD, Fraction(7, 10)) == DEFAULT
+
+
+def test_g1_by_coverage_what_else_a_swarm_can_do_does_not_count() -> None:
+    roster = three("abcdefgh", many=1_000_000)
+    roster.put("exact", frozenset("abcd"), 1_000_001, "")
+    covers = Comparison(Metric.COVERAGE)
+    assert [(c.swarm_id, c.match) for c in roster.rank(frozenset("abcd"), comparison=covers)] == [
+        ("many", 1.0),
+        ("exact", 1.0),
+    ]
+    assert [c.swarm_id for c in roster.rank(frozenset("abcd"))] == ["exact"]
 
 
 def test_g1_more_swarms_than_the_first_arrays_hold() -> None:

@@ -1,12 +1,13 @@
 """The settings of a policy and their defaults."""
 
 from datetime import timedelta
-from enum import StrEnum
 from fractions import Fraction
+from functools import cached_property
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from infrafabric_server.governor.matching import Comparison, Metric
 from infrafabric_server.limits import MAX_MONEY_MICROS
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
@@ -14,13 +15,6 @@ _FROZEN = ConfigDict(frozen=True, extra="forbid")
 Money = Annotated[int, Field(ge=0, le=MAX_MONEY_MICROS)]
 Share = Annotated[float, Field(gt=0, le=1)]
 _Span = Annotated[timedelta, Field(ge=timedelta(seconds=1), le=timedelta(days=30))]
-
-
-class Metric(StrEnum):
-    """How capabilities are compared."""
-
-    JACCARD = "jaccard"
-    COVERAGE = "coverage"
 
 
 class Matching(BaseModel):
@@ -31,10 +25,10 @@ class Matching(BaseModel):
     metric: Metric = Metric.JACCARD
     min_match: Share = 0.7
 
-    @property
-    def threshold(self) -> Fraction:
-        """The least match, as the exact number that was written."""
-        return Fraction(str(self.min_match))
+    @cached_property
+    def comparison(self) -> Comparison:
+        """How swarms are compared, with the least match as the exact number that was written."""
+        return Comparison(self.metric, Fraction(str(self.min_match)))
 
 
 class Budgets(BaseModel):
