@@ -14,8 +14,13 @@ from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.fleet.presence import Presence
 from infrafabric_server.fleet.replicas import Replicas
+from infrafabric_server.governor.escalation.desk import Desk
+from infrafabric_server.governor.escalation.records import EscalationRecords
+from infrafabric_server.governor.escalation.sources import ViewSource
 from infrafabric_server.governor.governor import Governor
+from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.governor.roster import Roster
+from infrafabric_server.notify import escalation as blockers
 from infrafabric_server.notify.notify import Notify
 from infrafabric_server.optimise.ledger import Ledger
 from infrafabric_server.store.mirror import Mirror
@@ -37,6 +42,7 @@ class Components:
     ledger: Ledger
     parts: Parts
     notify: Notify
+    desk: Desk
     recording: Recording
     witness: Witness
 
@@ -52,6 +58,7 @@ class Components:
         replicas = _place(settings, adapters, mirror, name)
         clock, leadership = replicas.clock, replicas.leadership
         attendance = _attendance(settings, adapters, replicas.present, name)
+        policies = PolicyBook()
         fleet = Fleet(mirror)
         roster = Roster()
         recording = await _recording(settings, adapters, mirror, leadership)
@@ -98,6 +105,12 @@ class Components:
             ledger=ledger,
             parts=parts,
             notify=notify,
+            desk=Desk(
+                EscalationRecords(mirror, outbox, clock),
+                [ViewSource(blockers.PREFIX, parts.coordinator.blockers, blockers.cause)],
+                policies,
+                leadership,
+            ),
             recording=recording,
             witness=_witness(recording, flood),
         )

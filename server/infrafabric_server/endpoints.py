@@ -85,6 +85,7 @@ class Endpoints:
 def _services(store: Store, components: Components, statuses: StatusWatch) -> list[Service]:
     coordinator = components.parts.coordinator
     tasks = Feed(store, components.mirror, [coordinator.records.tasks])
+    escalations = Feed(store, components.mirror, [components.desk.records.escalations])
     return [
         _service(
             coordinator_service_pb2,
@@ -99,7 +100,7 @@ def _services(store: Store, components: Components, statuses: StatusWatch) -> li
         _service(
             governor_service_pb2,
             add_GovernorServiceServicer_to_server,
-            GovernorServicer(components.governor),
+            GovernorServicer(components.governor, components.desk, escalations),
         ),
         _service(
             witness_service_pb2,

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     DRAINING = "DRAINING"
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE"
     CONTENTION = "CONTENTION"
+    ESCALATION_NOT_FOUND = "ESCALATION_NOT_FOUND"
 
 
 @dataclass(frozen=True, slots=True)

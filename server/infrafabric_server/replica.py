@@ -108,6 +108,7 @@ class Replica:
             parts.timers.run,
             components.witness.run,
             lambda: while_leading(leadership, requests.run),
+            lambda: while_leading(leadership, components.desk.run),
         ]
 
     def _announce(self, grpc_port: int) -> None:

@@ -9,6 +9,7 @@ from infrafabric import addresses
 from infrafabric.calls import Caller, Calls
 from infrafabric.channel import open_channel
 from infrafabric.claims import Claims
+from infrafabric.escalations import Escalations
 from infrafabric.servers import Server, Servers
 from infrafabric.statuses import Statuses
 from infrafabric.swarms import Swarms
@@ -35,6 +36,7 @@ class Client:
         claims: claims outside a session, and blockers.
         swarms: register and read swarms, and find the right one.
         statuses: report, read and watch statuses; broadcast a text.
+        escalations: read, watch and acknowledge what wants a person.
         witness: read the log of decisions.
     """
 
@@ -54,6 +56,7 @@ class Client:
         self.claims = Claims(caller)
         self.swarms = Swarms(caller)
         self.statuses = Statuses(caller)
+        self.escalations = Escalations(caller)
         self.witness = Witness(caller)
 
     async def __aenter__(self) -> Self:

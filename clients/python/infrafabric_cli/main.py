@@ -5,6 +5,7 @@ import typer
 from infrafabric_cli import broadcast, doctor, match, notify, serve, status
 from infrafabric_cli.blocker import app as blocker
 from infrafabric_cli.board.commands import app as board
+from infrafabric_cli.escalations import app as escalations
 from infrafabric_cli.store import app as store
 from infrafabric_cli.swarm import app as swarm
 from infrafabric_cli.tasks import app as tasks
@@ -29,6 +30,9 @@ app.add_typer(tasks, name="tasks", help="Create, claim, finish and watch tasks."
 app.add_typer(board, name="board", help="Bring whole boards of tasks in and out.")
 app.add_typer(swarm, name="swarm", help="Register, read and forget swarms.")
 app.add_typer(blocker, name="blocker", help="Report and resolve what keeps a swarm from going on.")
+app.add_typer(
+    escalations, name="escalations", help="What wants a person, and who takes care of it."
+)
 app.add_typer(store, name="store", help="Dump, restore and move whole fabrics.")
 app.add_typer(witness, name="witness", help="Read and verify the record of decisions.")
 

@@ -29,6 +29,7 @@ CODES: Mapping[Reason, StatusCode] = MappingProxyType(
         Reason.SWARM_NOT_FOUND: StatusCode.NOT_FOUND,
         Reason.TASK_NOT_FOUND: StatusCode.NOT_FOUND,
         Reason.BLOCKER_NOT_FOUND: StatusCode.NOT_FOUND,
+        Reason.ESCALATION_NOT_FOUND: StatusCode.NOT_FOUND,
         Reason.TASK_EXISTS: StatusCode.ALREADY_EXISTS,
         Reason.REQUEST_ID_REUSED: StatusCode.ALREADY_EXISTS,
         Reason.STALE_ATTEMPT: StatusCode.FAILED_PRECONDITION,

@@ -9,14 +9,32 @@ from infrafabric_server.clock import Clock
 from infrafabric_server.coordinator.models import BlockerAlert
 from infrafabric_server.coordinator.timers import Timers
 from infrafabric_server.errors import FabricError
+from infrafabric_server.governor.escalation.models import Cause, Kind
 from infrafabric_server.notify.ports import Coordinator
 from infrafabric_server.store.mirror import Change
 from infrafabric_server.store.protocol import StoreError
 
 # Wait before an escalation that was not written is tried again, in seconds.
 RETRY_SECONDS = 1.0
+# What the ids of escalations to people begin with; the id of the blocker follows.
+PREFIX = f"{Kind.BLOCKER}:"
 
 _log = structlog.get_logger(__name__)
+
+
+def cause(alert: BlockerAlert) -> Cause | None:
+    """Return what a blocker wants a person for; None when it is over or has not lasted."""
+    if not alert.open or not alert.escalations:
+        return None
+    about = f" on task {alert.task_id}" if alert.task_id else ""
+    return Cause(
+        kind=Kind.BLOCKER,
+        subject=alert.blocker_id,
+        since=alert.create_time,
+        summary=f"swarm {alert.swarm_id} is blocked{about}: {alert.description}",
+        swarm_id=alert.swarm_id,
+        task_id=alert.task_id,
+    )
 
 
 class Escalation:

@@ -1,0 +1,134 @@
+"""`infrafabric escalations`: what wants a person, and who takes care of it."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from infrafabric import Client
+from infrafabric.v1.escalation_pb2 import Escalation, EscalationState
+from infrafabric.v1.governor_escalation_pb2 import EscalationEvent
+from infrafabric_cli.names import age, short
+from infrafabric_cli.options import DEFAULT_SERVER, Json, Server
+from infrafabric_cli.output import as_json, print_json, print_rows, say
+from infrafabric_cli.running import first_answer, run
+
+app = typer.Typer(no_args_is_help=False)
+
+_HEADERS = ("escalation", "state", "level", "since", "by", "undelivered", "summary")
+_STATES = {
+    "open": EscalationState.ESCALATION_STATE_OPEN,
+    "acknowledged": EscalationState.ESCALATION_STATE_ACKNOWLEDGED,
+    "closed": EscalationState.ESCALATION_STATE_CLOSED,
+    "all": EscalationState.ESCALATION_STATE_UNSPECIFIED,
+}
+
+
+def _state(text: str) -> str:
+    if text not in _STATES:
+        raise typer.BadParameter(f"must be one of {', '.join(_STATES)}")
+    return text
+
+
+State = Annotated[
+    str,
+    typer.Option(
+        "--state",
+        parser=_state,
+        metavar="STATE",
+        help="Only those that are open, acknowledged or closed; all unless given.",
+    ),
+]
+
+
+@app.callback(invoke_without_command=True)
+def escalations(
+    context: typer.Context,
+    *,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Print a line for every change, without end.")
+    ] = False,
+    state: State = "all",
+    server: Server = DEFAULT_SERVER,
+    json_output: Json = False,
+) -> None:
+    """Show what wants a person: those of the last day, with who takes care of them."""
+    if context.invoked_subcommand is not None:
+        return
+
+    async def command(client: Client) -> None:
+        if watch:
+            await first_answer(client)
+            await _watch(client, as_lines=json_output)
+            return
+        found = [each async for each in client.escalations.list(_STATES[state])]
+        if json_output:
+            print_json({"escalations": [as_json(each) for each in found]})
+            return
+        now = datetime.now(UTC)
+        print_rows(_HEADERS, (_row(each, now) for each in found))
+
+    run(server, command)
+
+
+@app.command()
+def ack(
+    escalation: Annotated[str, typer.Argument(metavar="ID", help="Id of the escalation.")],
+    *,
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who takes care of it.")],
+    note: Annotated[str, typer.Option("--note", metavar="TEXT", help="What they say.")] = "",
+    server: Server = DEFAULT_SERVER,
+    json_output: Json = False,
+) -> None:
+    """Say that somebody takes care of an escalation, so that it rises no more."""
+
+    async def command(client: Client) -> None:
+        acknowledged = await client.escalations.acknowledge(escalation, by, note=note)
+        if json_output:
+            print_json(as_json(acknowledged))
+        else:
+            say(_line(acknowledged))
+
+    run(server, command)
+
+
+async def _watch(client: Client, *, as_lines: bool) -> None:
+    async for response in client.escalations.watch():
+        for event in response.events:
+            if as_lines:
+                print_json({**as_json(event), "cursor": response.cursor})
+            elif text := _told(event):
+                say(text)
+
+
+def _told(event: EscalationEvent) -> str:
+    match event.WhichOneof("event"):
+        case "changed":
+            return _line(event.changed)
+        case "removed_id":
+            return f"{event.removed_id}: kept no more"
+        case "gap":
+            return "changes were missed; everything follows anew"
+    return ""
+
+
+def _line(escalation: Escalation) -> str:
+    state = short(EscalationState.DESCRIPTOR, escalation.state)
+    by = f" by {escalation.acknowledged_by}" if escalation.acknowledged_by else ""
+    missed = f" (not delivered: {', '.join(escalation.dead_letters)})"
+    return (
+        f"{escalation.escalation_id}: {state}{by}, level {escalation.level}: {escalation.summary}"
+        f"{missed if escalation.dead_letters else ''}"
+    )
+
+
+def _row(escalation: Escalation, now: datetime) -> tuple[str, ...]:
+    return (
+        escalation.escalation_id,
+        short(EscalationState.DESCRIPTOR, escalation.state),
+        str(escalation.level),
+        age(escalation.create_time, now),
+        escalation.acknowledged_by,
+        ",".join(escalation.dead_letters),
+        escalation.summary,
+    )

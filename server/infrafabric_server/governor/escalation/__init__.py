@@ -1,0 +1,1 @@
+"""What wants a person: one record per incident, raised until somebody takes care of it."""

@@ -1,0 +1,205 @@
+"""The desk: keeps one escalation for each incident, and takes acknowledgements."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import structlog
+
+from infrafabric_server.errors import FabricError, Reason
+from infrafabric_server.fleet.leadership import Leadership
+from infrafabric_server.governor.escalation import rules
+from infrafabric_server.governor.escalation.agenda import Agenda
+from infrafabric_server.governor.escalation.models import Cause, Escalation, State
+from infrafabric_server.governor.escalation.records import EscalationRecords
+from infrafabric_server.governor.escalation.sources import Source
+from infrafabric_server.governor.policy.book import PolicyBook
+from infrafabric_server.store.protocol import StoreClosed, StoreError
+
+# Wait before what was not written is tried again, in seconds.
+_RETRY_SECONDS = 1.0
+# A policy may change at any time: whether it did is looked at this often, in seconds.
+_POLICY_SECONDS = 5.0
+_GATHER_SECONDS = 0.02
+# When one that found no room is tried again.
+_FULL = timedelta(minutes=1)
+_SOON = timedelta(seconds=1)
+# An escalation that changed this often while one step was written changes without end.
+_MAX_TRIES = 32
+# Looked at in one turn of the loop.
+_TOGETHER = 64
+
+_log = structlog.get_logger(__name__)
+
+
+class Desk:
+    """Has the escalations follow their causes; the leader alone writes, whoever acknowledges.
+
+    What is due is never kept beside the causes and the escalations themselves: a new leader looks
+    at all of them, so whatever a crash left undone is done then.
+    """
+
+    def __init__(
+        self,
+        records: EscalationRecords,
+        sources: Sequence[Source],
+        policies: PolicyBook,
+        leadership: Leadership,
+    ) -> None:
+        """Follow the sources; the views have not started."""
+        self.records = records
+        self._sources = sorted(sources, key=lambda source: len(source.prefix), reverse=True)
+        self._policies = policies
+        self._leadership = leadership
+        self._agenda = Agenda()
+        # In the order in which they came; the values mean nothing.
+        self._waiting: dict[str, None] = {}
+        self._woken = asyncio.Event()
+        self._leading = False
+        self._raise_after = policies.current.policy.escalation.raise_after
+        for source in sources:
+            source.follow(self._look)
+        records.escalations.subscribe(lambda change: self._look(change.id))
+
+    async def run(self) -> None:
+        """Do what the leader does, until cancelled: owned by `while_leading`."""
+        self._leading = True
+        try:
+            self._look_at_all()
+            while True:
+                self._woken.clear()
+                try:
+                    wait = await self._round()
+                except StoreClosed:
+                    raise
+                except (FabricError, StoreError) as error:
+                    _log.warning("escalation_not_written", error=str(error))
+                    await asyncio.sleep(_RETRY_SECONDS)
+                    continue
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._woken.wait()
+                # What changes together is looked at together.
+                await asyncio.sleep(_GATHER_SECONDS)
+        finally:
+            self._leading = False
+            self._waiting.clear()
+            self._agenda = Agenda()
+
+    async def acknowledge(self, escalation_id: str, by: str, note: str) -> Escalation:
+        """Note that somebody takes care; a closed escalation is returned as it is.
+
+        Safe to repeat; another name or note replaces the one before.
+        Raises ESCALATION_NOT_FOUND, CONTENTION.
+        """
+        for _ in range(_MAX_TRIES):
+            entry = self.records.escalations.entry(escalation_id)
+            if entry is None:
+                raise FabricError(
+                    Reason.ESCALATION_NOT_FOUND,
+                    f"no escalation has the id {escalation_id}; closed ones are kept for a day",
+                )
+            step = rules.acknowledge(entry.value, by, note, self.records.clock.now())
+            if step is None or step.escalation is None:
+                return entry.value
+            result = await self.records.commit(
+                escalation_id,
+                entry,
+                step,
+                details={"acknowledged_by": by, "acknowledgement": note},
+            )
+            if result.succeeded:
+                return step.escalation
+        raise FabricError(
+            Reason.CONTENTION, f"escalation {escalation_id} changes too fast; try again"
+        )
+
+    def page(self, after: str, limit: int, state: State | None) -> list[Escalation]:
+        """Return at most `limit` escalations by id, from the first id after `after` on."""
+        found: list[Escalation] = []
+        position = after
+        while len(found) < limit and (
+            page := self.records.escalations.page(position, max(limit, _TOGETHER))
+        ):
+            found += (each.value for each in page if state in (None, each.value.state))
+            position = page[-1].id
+        return found[:limit]
+
+    def _look(self, escalation_id: str) -> None:
+        if self._leading:
+            self._waiting[escalation_id] = None
+            self._woken.set()
+
+    def _look_at_all(self) -> None:
+        for id_ in self.records.escalations:
+            self._look(id_)
+        for source in self._sources:
+            for id_ in source.ids():
+                self._look(id_)
+
+    async def _round(self) -> float:
+        """Look at what changed or is due; return how many seconds it is until the next time."""
+        if self._raise_after != self._policies.current.policy.escalation.raise_after:
+            self._raise_after = self._policies.current.policy.escalation.raise_after
+            self._look_at_all()
+        while (due := self._agenda.take(self.records.clock.now())) is not None:
+            self._waiting[due] = None
+        done = 0
+        while self._waiting:
+            id_ = next(iter(self._waiting))
+            # What changes from now on is looked at again, and what fails now.
+            del self._waiting[id_]
+            try:
+                await self._bring_up_to_date(id_)
+            except (FabricError, StoreError):
+                self._waiting[id_] = None
+                raise
+            done += 1
+            if done % _TOGETHER == 0:
+                await asyncio.sleep(0)
+        first = self._agenda.first()
+        if first is None:
+            return _POLICY_SECONDS
+        left = (first[0] - self.records.clock.now()).total_seconds()
+        return min(max(0.0, left), _POLICY_SECONDS)
+
+    async def _bring_up_to_date(self, escalation_id: str) -> None:
+        for _ in range(_MAX_TRIES):
+            entry = self.records.escalations.entry(escalation_id)
+            cause = self._cause(escalation_id)
+            now = self.records.clock.now()
+            known = None if entry is None else entry.value
+            step = rules.decide(known, cause, now, self._raise_after)
+            if step is None:
+                self._agenda.set(escalation_id, self._next_time(known, cause, now))
+                return
+            fence = self._leadership.fence()
+            if entry is None and not await self.records.make_room(fence):
+                _log.error("escalations_full", escalation_id=escalation_id)
+                self._agenda.set(escalation_id, now + _FULL)
+                return
+            details = {"policy_hash": self._policies.current.hash}
+            result = await self.records.commit(
+                escalation_id, entry, step, compares=fence, details=details
+            )
+            if result.succeeded:
+                # The change itself has it looked at again, for what is to come.
+                return
+        raise FabricError(Reason.CONTENTION, "it changes too fast, or another replica leads")
+
+    def _cause(self, escalation_id: str) -> Cause | None:
+        for source in self._sources:
+            if escalation_id.startswith(source.prefix):
+                return source.cause(escalation_id)
+        return None
+
+    def _next_time(
+        self, known: Escalation | None, cause: Cause | None, now: datetime
+    ) -> datetime | None:
+        again = None if known is None else rules.next_time(known, self._raise_after)
+        if cause is None or cause.until is None:
+            return again
+        # What should be over and is not is looked at again soon, not at once.
+        over = max(cause.until, now + _SOON)
+        return over if again is None else min(over, again)

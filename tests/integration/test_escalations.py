@@ -1,0 +1,169 @@
+"""What wants a person is listed, watched, acknowledged and closed, whatever server leads."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from infrafabric import Client
+from infrafabric.errors import FabricError
+from infrafabric.v1.escalation_pb2 import (
+    ESCALATION_KIND_BLOCKER,
+    ESCALATION_STATE_ACKNOWLEDGED,
+    ESCALATION_STATE_CLOSED,
+    ESCALATION_STATE_OPEN,
+    Escalation,
+)
+from infrafabric.v1.witness_service_pb2 import QueryEntriesRequest
+from infrafabric.values import from_struct
+from infrafabric_cli.exit_codes import ExitCode
+from tests.harness.server import ServerProcess
+from tests.harness.setups import Setup
+from tests.integration.commands import commands, document
+
+# A blocker is brought before people after this.
+SOON = {"INFRAFABRIC_ESCALATE_SECONDS": "0.2"}
+
+
+@pytest.fixture(scope="module")
+def server(setup: Setup, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One server for the tests of this module."""
+    it = ServerProcess(tmp_path_factory.mktemp(f"escalations-{setup}"), environment=SOON)
+    with asyncio.Runner() as runner:
+        runner.run(it.start())
+        yield it
+        runner.run(it.kill())
+
+
+async def changed(client: Client, holds: Callable[[Escalation], bool]) -> Escalation:
+    """Return the first escalation that a watch shows for which `holds`."""
+    async with asyncio.timeout(20):
+        async for response in client.escalations.watch():
+            for event in response.events:
+                if event.HasField("changed") and holds(event.changed):
+                    return event.changed
+    raise AssertionError("the watch ended")
+
+
+async def blocked(client: Client, swarm_id: str, description: str = "no key") -> Escalation:
+    """Report a blocker and return its escalation."""
+    await client.swarms.register(swarm_id, [])
+    await client.claims.report_blocker(swarm_id, description)
+    return await changed(client, lambda each: each.swarm_id == swarm_id)
+
+
+async def operations(client: Client, swarm_id: str) -> list[str]:
+    """Return what the log says of a swarm's escalations."""
+    filters = QueryEntriesRequest(swarm_id=swarm_id, component="governor")
+    return [entry.operation async for entry in client.witness.query(filters)]
+
+
+async def test_g7_a_blocker_that_lasts_is_listed_acknowledged_and_closed(
+    server: ServerProcess,
+) -> None:
+    async with Client(server.grpc) as client:
+        opened = await blocked(client, "esc-a")
+        assert opened.escalation_id == "blocker:esc-a/-"
+        assert (opened.kind, opened.state) == (ESCALATION_KIND_BLOCKER, ESCALATION_STATE_OPEN)
+        assert (opened.level, opened.summary) == (1, "swarm esc-a is blocked: no key")
+        taken = await client.escalations.acknowledge(opened.escalation_id, "mary", note="I look")
+        again = await client.escalations.acknowledge(opened.escalation_id, "mary", note="I look")
+        assert taken == again
+        assert (taken.state, taken.acknowledged_by) == (ESCALATION_STATE_ACKNOWLEDGED, "mary")
+        await client.claims.resolve_blocker("esc-a", resolution="a key came")
+        closed = await changed(
+            client,
+            lambda it: it.swarm_id == "esc-a" and it.state == ESCALATION_STATE_CLOSED,
+        )
+        assert (closed.acknowledged_by, closed.HasField("close_time")) == ("mary", True)
+        still_closed = [each async for each in client.escalations.list(ESCALATION_STATE_CLOSED)]
+        assert closed in still_closed
+        told = await operations(client, "esc-a")
+        assert [each for each in told if each != "escalation_updated"] == [
+            "escalation_opened",
+            "escalation_acknowledged",
+            "escalation_closed",
+        ]
+        filters = QueryEntriesRequest(swarm_id="esc-a", operation="escalation_opened")
+        (entry,) = [each async for each in client.witness.query(filters)]
+        details = from_struct(entry.details)
+        assert details["escalation_id"] == "blocker:esc-a/-"
+        assert len(details["policy_hash"]) == 64
+    assert '"event": "escalation_opened"' in server.log
+
+
+async def test_g7_a_watch_goes_on_where_it_was_cut(server: ServerProcess) -> None:
+    async with Client(server.grpc) as client:
+        opened = await blocked(client, "esc-b")
+        cursor = ""
+        async for response in client.escalations.watch():
+            cursor = response.cursor
+            if any(event.HasField("snapshot_end") for event in response.events):
+                break
+        await client.escalations.acknowledge(opened.escalation_id, "mary")
+        async with asyncio.timeout(20):
+            async for response in client.escalations.watch(cursor):
+                acknowledged = [event.changed.acknowledged_by for event in response.events]
+                if "mary" in acknowledged:
+                    break
+                assert acknowledged == [""], "nothing but what came after the cursor"
+
+
+async def test_g7_an_escalation_goes_on_after_its_server_was_killed(tmp_path: Path) -> None:
+    async with ServerProcess(tmp_path, environment=SOON) as server:
+        async with Client(server.grpc) as client:
+            opened = await blocked(client, "esc-c")
+            await client.escalations.acknowledge(opened.escalation_id, "mary")
+            await client.swarms.register("esc-d", [])
+            await client.claims.report_blocker("esc-d", "no disk")
+        await server.kill()
+        await server.start()
+        async with Client(server.grpc) as client:
+            after = await changed(client, lambda each: each.swarm_id == "esc-d")
+            assert after.state == ESCALATION_STATE_OPEN
+            kept = await changed(client, lambda each: each.swarm_id == "esc-c")
+            assert (kept.acknowledged_by, kept.create_time) == ("mary", opened.create_time)
+            await client.claims.resolve_blocker("esc-c")
+            await changed(
+                client,
+                lambda it: it.swarm_id == "esc-c" and it.state == ESCALATION_STATE_CLOSED,
+            )
+            told = await operations(client, "esc-c")
+            assert told.count("escalation_opened") == told.count("escalation_closed") == 1
+
+
+async def test_g7_what_was_never_escalated_cannot_be_acknowledged(server: ServerProcess) -> None:
+    async with Client(server.grpc) as client:
+        with pytest.raises(FabricError) as refused:
+            await client.escalations.acknowledge("blocker:nobody/-", "mary")
+        assert refused.value.reason == "ERROR_REASON_ESCALATION_NOT_FOUND"
+        with pytest.raises(FabricError, match="acknowledged_by"):
+            await client.escalations.acknowledge("blocker:nobody/-", "")
+
+
+async def test_u3_the_command_line_lists_and_acknowledges(server: ServerProcess) -> None:
+    cli = commands(server)
+    async with Client(server.grpc) as client:
+        await blocked(client, "esc-e", "no [red]key")
+    run = asyncio.get_running_loop().run_in_executor
+    listed = (await run(None, cli, "escalations", "--state", "open")).stdout.splitlines()
+    assert listed[0].split("\t")[0] == "escalation"
+    row = next(line.split("\t") for line in listed if line.startswith("blocker:esc-e/-"))
+    assert (row[1], row[2]) == ("open", "1")
+    assert row[-1] == "swarm esc-e is blocked: no [red]key"
+
+    def acknowledge() -> str:
+        return cli("escalations", "ack", "blocker:esc-e/-", "--by", "mary").stdout
+
+    said = await run(None, acknowledge)
+    assert said.startswith("blocker:esc-e/-: acknowledged by mary, level 1: swarm esc-e")
+    shown = document(await run(None, lambda: cli("escalations", "--json")))["escalations"]
+    assert {each["escalation_id"]: each["acknowledged_by"] for each in shown}[
+        "blocker:esc-e/-"
+    ] == "mary"
+    await run(
+        None,
+        lambda: cli("escalations", "ack", "x:y", "--by", "mary", code=ExitCode.REFUSED),
+    )
+    await run(None, lambda: cli("escalations", "--state", "odd", code=ExitCode.USAGE))
