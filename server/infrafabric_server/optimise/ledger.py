@@ -7,15 +7,9 @@ from datetime import datetime, tzinfo
 from typing import TypeVar
 
 from infrafabric_server.clock import Clock
+from infrafabric_server.optimise.accounts import accounts_of, spent_since
 from infrafabric_server.optimise.minutes import Minutes
-from infrafabric_server.optimise.models import (
-    FABRIC,
-    Budget,
-    Cost,
-    Period,
-    Spending,
-    swarm_account,
-)
+from infrafabric_server.optimise.models import Budget, Cost, Period, Spending
 from infrafabric_server.optimise.periods import period_at, zone
 from infrafabric_server.store.mirror import Change, Mirror
 from infrafabric_server.store.view import Write
@@ -83,6 +77,10 @@ class Ledger:
         """Return what an account may spend; None when nothing was ever set."""
         return self.budgets.get(account)
 
+    def accounts(self) -> set[str]:
+        """Return the accounts that have a budget, or have spent something."""
+        return {*self.budgets, *self.spending, *self._unrolled}
+
     def total(self, account: str) -> int:
         """Return what an account has spent since the fabric began, in micro-US-dollars."""
         spending = self.spending.get(account)
@@ -99,9 +97,7 @@ class Ledger:
         if budget is None or budget.period is None:
             return self.total(account)
         present = self._present_of(account, budget.period, zone_of(budget), now)
-        spending = self.spending.get(account)
-        stretches = () if spending is None else spending.periods.get(budget.period, ())
-        rolled = sum(each.micros for each in stretches if each.end_time > present.begin)
+        rolled = spent_since(self.spending.get(account), budget.period, present.begin)
         return rolled + present.unrolled
 
     def minute(self, swarm_id: str, now: datetime) -> int:
@@ -164,11 +160,6 @@ class Ledger:
             self._told[account] = total
             for listener in self._listeners:
                 listener(account)
-
-
-def accounts_of(cost: Cost) -> tuple[str, str]:
-    """Return the accounts that a cost is charged to."""
-    return swarm_account(cost.swarm_id), FABRIC
 
 
 def zone_of(budget: Budget | None) -> tzinfo:

@@ -102,3 +102,33 @@ class Spending(BaseModel):
 
     total_micros: int = 0
     periods: Mapping[Period, tuple[Stretch, ...]] = {}
+
+
+class Row(BaseModel):
+    """What was spent on one combination of swarm, operation, model and task.
+
+    `micros` is what `count` costs charged. Of that, or of what other hours charged, the next three
+    were wasted; `cheapest_micros` is what completed work would have cost on the cheapest
+    qualified swarm.
+    """
+
+    model_config = _FROZEN
+
+    swarm_id: str = ""
+    operation: str = ""
+    model: str = ""
+    task_id: str = ""
+    micros: int = 0
+    count: int = 0
+    failed_micros: int = 0
+    repeated_micros: int = 0
+    fenced_micros: int = 0
+    cheapest_micros: int = 0
+
+
+class Rollup(BaseModel):
+    """What was spent in an hour or a day of UTC; stored under `rollups/<hour or day>`."""
+
+    model_config = _FROZEN
+
+    rows: tuple[Row, ...] = ()
