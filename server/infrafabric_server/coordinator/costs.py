@@ -1,7 +1,6 @@
 """Costs that swarms report while they work, and what a task may cost."""
 
 import hashlib
-from dataclasses import dataclass
 
 from infrafabric_server.coordinator import rules
 from infrafabric_server.coordinator.claims import Claims
@@ -9,25 +8,9 @@ from infrafabric_server.coordinator.models import RequestRecord, Task, TaskClaim
 from infrafabric_server.coordinator.records import MAX_TRIES, Decision, Fact, Records
 from infrafabric_server.coordinator.settlement import Settlement
 from infrafabric_server.errors import FabricError, Reason
+from infrafabric_server.governor.budget.ports import Spent, TaskAccount
 from infrafabric_server.store.mirror import Write
 from infrafabric_server.store.protocol import Compare, present
-
-
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """A cost: who spent it on what; without a task it is the swarm's own."""
-
-    swarm_id: str
-    operation: str
-    micros: int
-    task_id: str = ""
-    attempt: int = 0
-
-    @property
-    def digest(self) -> str:
-        """A hash by which a repeat is known."""
-        text = f"cost\n{self.swarm_id}\n{self.operation}\n{self.micros}\n{self.task_id}\n"
-        return hashlib.sha256(f"{text}{self.attempt}".encode()).hexdigest()
 
 
 class _LostRace(Exception):
@@ -69,7 +52,7 @@ class Costs:
             except FabricError as error:
                 refusal = error
             # Only now is it worth a look whether the call is a repeat.
-            if await self._records.requests.answered(request_id, spent.digest) is not None:
+            if await self._records.requests.answered(request_id, _digest(spent)) is not None:
                 await self._records.mirror.catch_up()
                 return self._left(spent)
             if refusal is not None:
@@ -80,7 +63,7 @@ class Costs:
             retry_after=0.1,
         )
 
-    async def limit_task(self, task_id: str, limit_micros: int | None) -> Task:
+    async def limit_task(self, task_id: str, limit_micros: int | None) -> TaskAccount:
         """Set what all attempts of a task may spend together; None is no limit of its own.
 
         A repeat changes nothing. Raises TASK_NOT_FOUND, TASK_ENDED.
@@ -97,22 +80,26 @@ class Costs:
             details = {"limit_micros": limit_micros}
             return Decision(limited, [Fact("budget_set", task_id=task_id, details=details)])
 
-        return await self._records.change(task_id, rule)
+        return _account(await self._records.change(task_id, rule))
+
+    async def account(self, task_id: str) -> TaskAccount:
+        """Return the account of a live or an archived task. Raises TASK_NOT_FOUND."""
+        task = await self._records.find(task_id)
+        if task is None:
+            raise FabricError(Reason.TASK_NOT_FOUND, f"no task has the id {task_id}")
+        return _account(task)
 
     async def _write(self, spent: Spent, request_id: str, epoch: int | None) -> int:
         compares: list[Compare] = self._claims.same_session(spent.swarm_id, epoch)
-        writes: list[Write] = [
-            self._settlement.charge(
-                spent.swarm_id, spent.operation, spent.micros, spent.task_id, spent.attempt
-            )
-        ]
+        writes: list[Write] = []
         if request_id:
-            record = RequestRecord(digest=spent.digest, time=self._records.clock.now())
+            record = RequestRecord(digest=_digest(spent), time=self._records.clock.now())
             absent, put = self._records.requests.remember(request_id, record)
             compares.append(absent)
             writes.append(put)
         if not spent.task_id:
-            await self._charge(spent, epoch, compares, writes)
+            entry = self._settlement.charge(spent.swarm_id, spent.operation, spent.micros)
+            await self._charge(spent, epoch, compares, [*writes, entry])
             return 0
         tried = False
 
@@ -120,10 +107,18 @@ class Costs:
             nonlocal tried
             if tried:
                 raise _LostRace
-            rules.holder_claim(task, spent.swarm_id, spent.attempt)
+            held = rules.holder_claim(task, spent.swarm_id, spent.attempt)
             drawn = rules.draw(task, spent.operation, spent.micros)
             tried = True
-            return Decision(drawn, [_fact(spent, drawn.claim)], compares, writes)
+            entry = self._settlement.charge(
+                spent.swarm_id,
+                spent.operation,
+                spent.micros,
+                spent.task_id,
+                spent.attempt,
+                payer=held.payer,
+            )
+            return Decision(drawn, [_fact(spent, drawn.claim)], compares, [*writes, entry])
 
         drawn = await self._claims.change(spent.task_id, rule, spent.swarm_id, epoch)
         return 0 if drawn.claim is None else drawn.claim.left_micros
@@ -154,3 +149,14 @@ def _fact(spent: Spent, drawn: TaskClaim | None) -> Fact:
         details["drawn_micros"] = drawn.drawn_micros
         details["reserved_micros"] = drawn.reserved_micros
     return Fact("cost_tracked", spent.swarm_id, spent.task_id, spent.attempt, details)
+
+
+def _account(task: Task) -> TaskAccount:
+    reserved = 0 if task.claim is None else task.claim.left_micros
+    return TaskAccount(task.task_id, task.budget_limit_micros, task.spent_micros, reserved)
+
+
+def _digest(spent: Spent) -> str:
+    """Return a hash by which a repeat is known."""
+    said = (spent.swarm_id, spent.operation, spent.micros, spent.task_id, spent.attempt)
+    return hashlib.sha256("\n".join(["cost", *map(str, said)]).encode()).hexdigest()

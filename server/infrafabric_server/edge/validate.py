@@ -60,6 +60,13 @@ def require_attempt(field: str, value: int) -> int:
     return value
 
 
+def require_operation(field: str, value: str) -> str:
+    """Return `value` if it names what a cost was for, else raise InvalidField."""
+    if _CAPABILITY.fullmatch(value) is None:
+        raise InvalidField(FieldViolation(field, CAPABILITY_RULE))
+    return value
+
+
 def require_capabilities(field: str, values: Iterable[str]) -> frozenset[str]:
     """Return `values` as a set if they are at most 64 capabilities, else raise InvalidField."""
     capabilities = frozenset(values)

@@ -58,10 +58,12 @@ def task_to_wire(task: Task) -> task_pb2.Task:
         cost_micros=task.cost_micros,
         failures=task.failures,
         reason=task.reason,
+        spent_micros=task.spent_micros,
     )
     _add_spec(message, task.spec)
     if task.claim is not None:
         message.parked = task.claim.parked
+        message.reserved_micros = task.claim.reserved_micros
         message.claim_time.FromDatetime(task.claim.claim_time)
         if task.claim.expire_time is not None:
             message.claim_expire_time.FromDatetime(task.claim.expire_time)
