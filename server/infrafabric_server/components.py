@@ -23,6 +23,9 @@ from infrafabric_server.governor.roster import Roster
 from infrafabric_server.notify import escalation as blockers
 from infrafabric_server.notify.notify import Notify
 from infrafabric_server.optimise.ledger import Ledger
+from infrafabric_server.optimise.reports import CostReports
+from infrafabric_server.optimise.roller import Roller
+from infrafabric_server.optimise.rollup_store import Rollups
 from infrafabric_server.store.mirror import Mirror
 from infrafabric_server.witness.flood import Flood
 from infrafabric_server.witness.outbox import Outbox
@@ -40,6 +43,8 @@ class Components:
     fleet: Fleet
     governor: Governor
     ledger: Ledger
+    roller: Roller
+    cost_reports: CostReports
     parts: Parts
     notify: Notify
     desk: Desk
@@ -65,6 +70,7 @@ class Components:
         outbox = Outbox(clock, name, recording.sealer)
         flood = Flood(outbox, store, clock, component="coordinator")
         ledger = Ledger(mirror, clock, replica=name)
+        rollups = Rollups(store, ledger.costs)
         parts = build_coordinator(
             store,
             mirror,
@@ -103,6 +109,8 @@ class Components:
             fleet=fleet,
             governor=Governor(fleet.swarms, roster),
             ledger=ledger,
+            roller=Roller(mirror, ledger, rollups, leadership, clock),
+            cost_reports=CostReports(rollups),
             parts=parts,
             notify=notify,
             desk=Desk(

@@ -107,6 +107,7 @@ class Replica:
             parts.dispatcher.run,
             parts.timers.run,
             components.witness.run,
+            components.roller.run,
             lambda: while_leading(leadership, requests.run),
             lambda: while_leading(leadership, components.desk.run),
         ]

@@ -61,25 +61,40 @@ def row_of(cost: Cost) -> Row:
     )
 
 
-def add(key: Key, rows: Iterable[Row]) -> Row:
-    """Return the sum of rows under a key."""
-    micros = count = failed = repeated = fenced = cheapest = 0
-    for row in rows:
-        micros += row.micros
-        count += row.count
-        failed += row.failed_micros
-        repeated += row.repeated_micros
-        fenced += row.fenced_micros
-        cheapest += row.cheapest_micros
-    return Row(
-        **key._asdict(),
-        micros=micros,
-        count=count,
-        failed_micros=failed,
-        repeated_micros=repeated,
-        fenced_micros=fenced,
-        cheapest_micros=cheapest,
-    )
+class Sums:
+    """The numbers of rows, added up."""
+
+    __slots__ = ("_cheapest", "_count", "_failed", "_fenced", "_micros", "_repeated")
+
+    def __init__(self) -> None:
+        self._micros = self._count = 0
+        self._failed = self._repeated = self._fenced = self._cheapest = 0
+
+    def add(self, row: Row) -> None:
+        """Add the numbers of one."""
+        self._micros += row.micros
+        self._count += row.count
+        self._failed += row.failed_micros
+        self._repeated += row.repeated_micros
+        self._fenced += row.fenced_micros
+        self._cheapest += row.cheapest_micros
+
+    def row(self, key: Key) -> Row:
+        """Return the sums as the row of `key`."""
+        return Row(
+            **key._asdict(),
+            micros=self._micros,
+            count=self._count,
+            failed_micros=self._failed,
+            repeated_micros=self._repeated,
+            fenced_micros=self._fenced,
+            cheapest_micros=self._cheapest,
+        )
+
+    @property
+    def weight(self) -> int:
+        """By how much they would be missed: what was spent, or if that is more, wasted."""
+        return max(self._micros, self._failed + self._repeated + self._fenced)
 
 
 def put_together(rows: Iterable[Row], limit: int = MAX_ROWS) -> Rollup:
@@ -88,28 +103,22 @@ def put_together(rows: Iterable[Row], limit: int = MAX_ROWS) -> Rollup:
     Beyond that the cheapest lose their task to `OTHER`, then their model, their operation and
     their swarm, each only when those before do not do. The sums of all rows never change.
     """
-    groups: defaultdict[Key, list[Row]] = defaultdict(list)
+    sums: defaultdict[Key, Sums] = defaultdict(Sums)
     for row in rows:
-        groups[key_of(row)].append(row)
-    sums = {key: add(key, group) for key, group in groups.items()}
+        sums[key_of(row)].add(row)
     for given_up in _GIVEN_UP:
         if len(sums) > limit:
             _give_up(given_up, sums, limit)
-    return Rollup(rows=tuple(sums[key] for key in sorted(sums)))
+    return Rollup(rows=tuple(sums[key].row(key) for key in sorted(sums)))
 
 
-def _give_up(dimension: str, sums: dict[Key, Row], limit: int) -> None:
+def _give_up(dimension: str, sums: defaultdict[Key, Sums], limit: int) -> None:
     named = [key for key in sums if getattr(key, dimension) != OTHER]
-    for key in sorted(named, key=lambda key: (_weight(sums[key]), key)):
+    for key in sorted(named, key=lambda key: (sums[key].weight, key)):
         if len(sums) <= limit:
             return
-        row = sums.pop(key)
-        target = key._replace(**{dimension: OTHER})
-        sums[target] = add(target, (row, sums[target]) if target in sums else (row,))
-
-
-def _weight(row: Row) -> int:
-    return max(row.micros, row.failed_micros + row.repeated_micros + row.fenced_micros)
+        row = sums.pop(key).row(key)
+        sums[key._replace(**{dimension: OTHER})].add(row)
 
 
 def hour_of(time: datetime) -> str:
