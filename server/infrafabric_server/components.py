@@ -1,5 +1,6 @@
 """What decides: every part of a server behind its ports, connected over what is open."""
 
+import os
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +17,7 @@ from infrafabric_server.fleet.presence import Presence
 from infrafabric_server.fleet.replicas import Replicas
 from infrafabric_server.governor.escalation.desk import Desk
 from infrafabric_server.governor.escalation.records import EscalationRecords
+from infrafabric_server.governor.escalation.sender import Sender
 from infrafabric_server.governor.escalation.sources import ViewSource
 from infrafabric_server.governor.governor import Governor
 from infrafabric_server.governor.policy.book import PolicyBook
@@ -48,6 +50,7 @@ class Components:
     parts: Parts
     notify: Notify
     desk: Desk
+    sender: Sender
     recording: Recording
     witness: Witness
 
@@ -55,7 +58,8 @@ class Components:
     async def over(cls, settings: Settings, adapters: Adapters) -> "Components":
         """Connect everything over what is open; the views are not loaded yet.
 
-        Raises StoreError for a witness log that cannot be used.
+        Raises StoreError for a witness log that cannot be used, ConfigError for a secret that is
+        not there.
         """
         store = adapters.store
         name = secrets.token_hex(4)
@@ -82,6 +86,7 @@ class Components:
             leadership,
             attendance,
             ledger,
+            policies,
             replica=name,
             limits=Limits(
                 lease=settings.lease_seconds,
@@ -102,6 +107,13 @@ class Components:
             requests=records.requests,
             escalate_after=timedelta(seconds=settings.escalate_seconds),
         )
+        hooks = settings.webhooks(os.environ)
+        desk = Desk(
+            EscalationRecords(mirror, outbox, clock, [hook.name for hook in hooks]),
+            [ViewSource(blockers.PREFIX, parts.coordinator.blockers, blockers.cause)],
+            policies,
+            leadership,
+        )
         return cls(
             mirror=mirror,
             replicas=replicas,
@@ -113,12 +125,8 @@ class Components:
             cost_reports=CostReports(rollups),
             parts=parts,
             notify=notify,
-            desk=Desk(
-                EscalationRecords(mirror, outbox, clock),
-                [ViewSource(blockers.PREFIX, parts.coordinator.blockers, blockers.cause)],
-                policies,
-                leadership,
-            ),
+            desk=desk,
+            sender=Sender(desk.records, hooks, leadership),
             recording=recording,
             witness=_witness(recording, flood),
         )

@@ -18,6 +18,7 @@ from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership, SoleLeader
 from infrafabric_server.fleet.models import SessionRole
 from infrafabric_server.governor.governor import Governor
+from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.governor.roster import Roster
 from infrafabric_server.optimise.ledger import Ledger
 from infrafabric_server.store.mirror import Mirror
@@ -114,6 +115,7 @@ async def running_fabric(
         leadership or SoleLeader(),
         attendance or Attendance(replica),
         ledger,
+        PolicyBook(),
         replica=replica,
         limits=limits or Limits(),
     )

@@ -29,6 +29,7 @@ from infrafabric_server.coordinator.slots import Slots
 from infrafabric_server.coordinator.timers import Timers
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership
+from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.governor.roster import Roster
 from infrafabric_server.optimise.ledger import Ledger
 from infrafabric_server.store.mirror import Mirror
@@ -76,6 +77,7 @@ def build_coordinator(
     leadership: Leadership,
     attendance: Attendance,
     ledger: Ledger,
+    policies: PolicyBook,
     *,
     replica: str,
     limits: Limits,
@@ -91,8 +93,9 @@ def build_coordinator(
         background=Background(),
         capacity=capacity,
         slots=Slots(records, capacity),
-        scheduler=Scheduler(fleet, capacity, leadership),
+        scheduler=Scheduler(fleet, capacity, leadership, policies),
         settlement=Settlement(ledger, fleet, clock),
+        policies=policies,
     )
     work = _work(ground, flood, leadership, attendance, limits)
     coordinator = _coordinator(ground, work, replica, limits)
@@ -122,6 +125,7 @@ class _Ground:
     slots: Slots
     scheduler: Scheduler
     settlement: Settlement
+    policies: PolicyBook
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +151,7 @@ def _work(
     dispatcher = Dispatcher(
         records, scheduler, links, timers, background, claims, slots, attendance, limits.ack
     )
-    offers = Offers(records, capacity, scheduler, dispatcher, links, timers)
+    offers = Offers(records, capacity, scheduler, dispatcher, links, timers, ground.policies)
     endings = Endings(records, claims, settlement)
     revocations = Revocations(links, timers)
     reactions = Reactions(

@@ -11,6 +11,7 @@ from infrafabric_server.coordinator.records import Records
 from infrafabric_server.coordinator.scheduler import Scheduler
 from infrafabric_server.coordinator.timers import Timers
 from infrafabric_server.governor.matching import hourly_cap
+from infrafabric_server.governor.policy.book import PolicyBook
 
 MAX_OFFERS = 64
 # When a session has declined so many tasks, and twice as many, and so on, those that have
@@ -34,7 +35,9 @@ class Offers:
         dispatcher: Dispatcher,
         links: Links,
         timers: Timers,
+        policies: PolicyBook,
     ) -> None:
+        self._policies = policies
         self._scheduler = scheduler
         self._dispatcher = dispatcher
         self._timers = timers
@@ -91,6 +94,7 @@ class Offers:
         return self._capacity.roster.qualifies(
             swarm_id,
             task.spec.required_capabilities,
+            comparison=self._policies.current.policy.matching.comparison,
             max_cost_per_hour_micros=hourly_cap(
                 task.spec.max_cost_micros, task.spec.estimated_duration
             ),
@@ -114,6 +118,7 @@ class Offers:
                 task_id = waiting.best_for(
                     profile.capabilities,
                     profile.cost_per_hour_micros,
+                    comparison=self._policies.current.policy.matching.comparison,
                     excluding=link.offered.keys() | link.declined,
                 )
                 found = None if task_id is None else self._records.tasks.get(task_id)

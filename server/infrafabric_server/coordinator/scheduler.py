@@ -17,6 +17,7 @@ from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.governor.matching import hourly_cap
 from infrafabric_server.governor.models import CapabilityMatch
+from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.governor.roster import Roster
 
 Age = tuple[int, int]
@@ -38,8 +39,11 @@ class Scheduler:
     swarm has its session; each replica looks for tasks for its own swarms.
     """
 
-    def __init__(self, fleet: Fleet, capacity: Capacity, leadership: Leadership) -> None:
+    def __init__(
+        self, fleet: Fleet, capacity: Capacity, leadership: Leadership, policies: PolicyBook
+    ) -> None:
         self._fleet = fleet
+        self._policies = policies
         self._leadership = leadership
         self._capacity = capacity
         self._regular = Backlog()
@@ -128,6 +132,7 @@ class Scheduler:
         while True:
             match = roster.best(
                 task.spec.required_capabilities,
+                comparison=self._policies.current.policy.matching.comparison,
                 max_cost_per_hour_micros=hourly_cap(
                     task.spec.max_cost_micros, task.spec.estimated_duration
                 ),
@@ -213,6 +218,7 @@ class Scheduler:
             task_id = backlog.best_for(
                 profile.capabilities,
                 profile.cost_per_hour_micros,
+                comparison=self._policies.current.policy.matching.comparison,
                 excluding=self._refused.get(swarm_id, ()),
             )
             if task_id is not None:
