@@ -9,6 +9,7 @@ from infrafabric import addresses
 from infrafabric.calls import Caller, Calls
 from infrafabric.channel import open_channel
 from infrafabric.claims import Claims
+from infrafabric.costs import Costs
 from infrafabric.escalations import Escalations
 from infrafabric.servers import Server, Servers
 from infrafabric.statuses import Statuses
@@ -36,6 +37,7 @@ class Client:
         claims: claims outside a session, and blockers.
         swarms: register and read swarms, and find the right one.
         statuses: report, read and watch statuses; broadcast a text.
+        costs: what was spent on what.
         escalations: read, watch and acknowledge what wants a person.
         witness: read the log of decisions.
     """
@@ -56,6 +58,7 @@ class Client:
         self.claims = Claims(caller)
         self.swarms = Swarms(caller)
         self.statuses = Statuses(caller)
+        self.costs = Costs(caller)
         self.escalations = Escalations(caller)
         self.witness = Witness(caller)
 

@@ -18,6 +18,7 @@ from infrafabric_cli.board.model import MAX_BYTES, BoardError, BoardTask, Proble
 from infrafabric_cli.board.reading import read_board
 from infrafabric_cli.board.yaml_form import write_yaml
 from infrafabric_cli.exit_codes import ExitCode
+from infrafabric_cli.files import replace
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server
 from infrafabric_cli.output import as_json, complain, print_json, print_rows, say
 from infrafabric_cli.running import code_of, run
@@ -108,7 +109,7 @@ def export_board(
         if output is None:
             sys.stdout.write(text)
         else:
-            _replace(output, text)
+            replace(output, text)
             say(f"{output}: {len(tasks)} tasks")
 
     run(server, command)
@@ -121,17 +122,6 @@ def _content(file: Path) -> bytes:
             return stream.read(MAX_BYTES + 1)
     except OSError as error:
         complain(f"{file}: cannot be read: {error.strerror}")
-        raise typer.Exit(ExitCode.USAGE) from None
-
-
-def _replace(file: Path, text: str) -> None:
-    # Whoever polls the file sees the old board or the new one, never half of it.
-    fresh = file.with_name(f".{file.name}.new")
-    try:
-        fresh.write_text(text)
-        fresh.replace(file)
-    except OSError as error:
-        complain(f"{file}: cannot be written: {error.strerror}")
         raise typer.Exit(ExitCode.USAGE) from None
 
 

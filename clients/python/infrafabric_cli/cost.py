@@ -1,0 +1,228 @@
+"""`infrafabric cost`: what was spent on what, and what of it was in vain."""
+
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from infrafabric import Client
+from infrafabric.money import format_usd
+from infrafabric.v1.governor_budget_pb2 import CostDimension, CostRow, GetCostReportRequest
+from infrafabric_cli.files import replace
+from infrafabric_cli.names import moment, value_of
+from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, instant
+from infrafabric_cli.output import as_json, json_text, print_json, print_rows, say
+from infrafabric_cli.running import run
+
+app = typer.Typer(no_args_is_help=True)
+
+_DIMENSIONS = ("hour_time", "swarm_id", "operation", "model", "task_id")
+_NUMBERS = (
+    "cost_micros",
+    "count",
+    "failed_micros",
+    "repeated_micros",
+    "fenced_micros",
+    "cheapest_micros",
+)
+_HEADERS = (
+    *("hour", "swarm", "operation", "model", "task"),
+    *("USD", "costs", "failed", "repeated", "fenced", "cheapest"),
+)
+# With these a cell of a table is a formula to programs that open CSV.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def _dimensions(text: str) -> str:
+    try:
+        for name in text.split(","):
+            value_of(CostDimension.DESCRIPTOR, name.strip())
+    except ValueError as error:
+        raise typer.BadParameter(f"each {error}, separated by commas") from error
+    return text
+
+
+By = Annotated[
+    str,
+    typer.Option(
+        parser=_dimensions,
+        metavar="WHAT,...",
+        help="A row for each value of these, at most 3: swarm, operation, model, task, hour.",
+    ),
+]
+After = Annotated[
+    datetime | None,
+    typer.Option(parser=instant, metavar="TIME", help="Only from that hour on."),
+]
+Before = Annotated[
+    datetime | None,
+    typer.Option(parser=instant, metavar="TIME", help="Only until the end of that hour."),
+]
+OfSwarm = Annotated[str, typer.Option("--swarm", metavar="ID", help="Only this swarm.")]
+OfTask = Annotated[str, typer.Option("--task", metavar="ID", help="Only this task.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV, with the names of the contract.")]
+
+
+@app.command()
+def report(
+    *,
+    by: By = "swarm,operation",
+    after: After = None,
+    before: Before = None,
+    swarm: OfSwarm = "",
+    task: OfTask = "",
+    server: Server = DEFAULT_SERVER,
+    json_output: Json = False,
+    csv_output: Csv = False,
+) -> None:
+    """Show what was spent, the dearest first, and their sum.
+
+    Of it, what failed, was done again, or was taken away; and what completed work would have cost
+    on the cheapest qualified swarm. To stay bounded, an hour keeps 500 rows and adds the others up
+    under `(other)`.
+    """
+    question = _question(by, after, before, swarm, task)
+
+    async def command(client: Client) -> None:
+        rows, total = await _read(client, question)
+        _print(rows, total, as_document=json_output, as_csv=csv_output)
+
+    run(server, command)
+
+
+@app.command()
+def history(
+    *,
+    after: After = None,
+    before: Before = None,
+    swarm: OfSwarm = "",
+    task: OfTask = "",
+    server: Server = DEFAULT_SERVER,
+    json_output: Json = False,
+    csv_output: Csv = False,
+) -> None:
+    """Show what was spent in each hour, the latest last; after 30 days, in each day."""
+    question = _question("hour", after, before, swarm, task)
+
+    async def command(client: Client) -> None:
+        rows, total = await _read(client, question)
+        rows.sort(key=lambda row: row.hour_time.seconds)
+        _print(rows, total, as_document=json_output, as_csv=csv_output)
+
+    run(server, command)
+
+
+def _target(text: str) -> Path:
+    if not text.lower().endswith((".csv", ".json")):
+        raise typer.BadParameter("must end in .csv or .json")
+    return Path(text)
+
+
+@app.command()
+def export(
+    file: Annotated[
+        Path, typer.Argument(parser=_target, metavar="FILE", help="Ends in .csv or .json.")
+    ],
+    *,
+    by: By = "hour,swarm,operation",
+    after: After = None,
+    before: Before = None,
+    swarm: OfSwarm = "",
+    task: OfTask = "",
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Write what was spent to a file, as `report` prints it with --csv or --json."""
+    question = _question(by, after, before, swarm, task)
+
+    async def command(client: Client) -> None:
+        rows, total = await _read(client, question)
+        as_csv = file.suffix.lower() == ".csv"
+        replace(file, _csv(rows) if as_csv else json_text(_document(rows, total)) + "\n")
+        say(f"{file}: {len(rows)} rows, {format_usd(total.cost_micros)} USD")
+
+    run(server, command)
+
+
+def _question(
+    by: str, after: datetime | None, before: datetime | None, swarm: str, task: str
+) -> GetCostReportRequest:
+    names = [name.strip() for name in by.split(",")]
+    question = GetCostReportRequest(
+        group_by=[
+            CostDimension.ValueType(value_of(CostDimension.DESCRIPTOR, name)) for name in names
+        ],
+        swarm_id=swarm,
+        task_id=task,
+        page_size=1_000,
+    )
+    if after is not None:
+        question.after_time.FromDatetime(after)
+    if before is not None:
+        question.before_time.FromDatetime(before)
+    return question
+
+
+async def _read(client: Client, question: GetCostReportRequest) -> tuple[list[CostRow], CostRow]:
+    rows: list[CostRow] = []
+    total = CostRow()
+    async for page in client.costs.report(question):
+        rows += page.rows
+        total = page.total
+    return rows, total
+
+
+def _print(rows: Sequence[CostRow], total: CostRow, *, as_document: bool, as_csv: bool) -> None:
+    if as_document:
+        print_json(_document(rows, total))
+    elif as_csv:
+        sys.stdout.write(_csv(rows))
+    else:
+        print_rows(_HEADERS, map(_cells, rows))
+        say(f"total: {_sum(total)}")
+
+
+def _document(rows: Sequence[CostRow], total: CostRow) -> dict[str, Any]:
+    return {"rows": [as_json(row) for row in rows], "total": as_json(total)}
+
+
+def _csv(rows: Sequence[CostRow]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow((*_DIMENSIONS, *_NUMBERS))
+    for row in rows:
+        hour = row.hour_time.ToJsonString() if row.HasField("hour_time") else ""
+        names = (_harmless(getattr(row, name)) for name in _DIMENSIONS[1:])
+        writer.writerow((hour, *names, *(getattr(row, name) for name in _NUMBERS)))
+    return text.getvalue()
+
+
+def _harmless(cell: str) -> str:
+    # What a swarm says that its model is must not be run by whoever opens the file.
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+def _cells(row: CostRow) -> tuple[str, ...]:
+    return (
+        moment(row.hour_time),
+        row.swarm_id,
+        row.operation,
+        row.model,
+        row.task_id,
+        format_usd(row.cost_micros),
+        str(row.count),
+        *(format_usd(getattr(row, name)) for name in _NUMBERS[2:]),
+    )
+
+
+def _sum(total: CostRow) -> str:
+    wasted = total.failed_micros + total.repeated_micros + total.fenced_micros
+    return (
+        f"{format_usd(total.cost_micros)} USD in {total.count} costs,"
+        f" {format_usd(wasted)} USD of it in vain;"
+        f" completed work on the cheapest swarms: {format_usd(total.cheapest_micros)} USD"
+    )
