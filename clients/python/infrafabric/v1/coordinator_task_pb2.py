@@ -22,53 +22,54 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from infrafabric.v1 import match_pb2 as infrafabric_dot_v1_dot_match__pb2
 from infrafabric.v1 import task_pb2 as infrafabric_dot_v1_dot_task__pb2
 from infrafabric.v1 import watch_pb2 as infrafabric_dot_v1_dot_watch__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%infrafabric/v1/coordinator_task.proto\x12\x0einfrafabric.v1\x1a\x19infrafabric/v1/task.proto\x1a\x1ainfrafabric/v1/watch.proto\"K\n\x11\x43reateTaskRequest\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.infrafabric.v1.Task\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"8\n\x12\x43reateTaskResponse\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.infrafabric.v1.Task\"M\n\x12\x43reateTasksRequest\x12#\n\x05tasks\x18\x01 \x03(\x0b\x32\x14.infrafabric.v1.Task\x12\x12\n\nrequest_id\x18\x02 \x01(\t\":\n\x13\x43reateTasksResponse\x12#\n\x05tasks\x18\x01 \x03(\x0b\x32\x14.infrafabric.v1.Task\"!\n\x0eGetTaskRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\"5\n\x0fGetTaskResponse\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.infrafabric.v1.Task\"|\n\x10ListTasksRequest\x12)\n\x06states\x18\x01 \x03(\x0e\x32\x19.infrafabric.v1.TaskState\x12\x16\n\x0eowner_swarm_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"Q\n\x11ListTasksResponse\x12#\n\x05tasks\x18\x01 \x03(\x0b\x32\x14.infrafabric.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x11WatchTasksRequest\x12\x14\n\x0c\x61\x66ter_cursor\x18\x01 \x01(\t\"?\n\x12WatchTasksResponse\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.infrafabric.v1.TaskEvent\"\xd0\x01\n\tTaskEvent\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12(\n\x08snapshot\x18\x02 \x01(\x0b\x32\x14.infrafabric.v1.TaskH\x00\x12\x33\n\x0csnapshot_end\x18\x03 \x01(\x0b\x32\x1b.infrafabric.v1.SnapshotEndH\x00\x12\'\n\x07\x63hanged\x18\x04 \x01(\x0b\x32\x14.infrafabric.v1.TaskH\x00\x12\"\n\x03gap\x18\x05 \x01(\x0b\x32\x13.infrafabric.v1.GapH\x00\x42\x07\n\x05\x65vent\"4\n\x11\x43\x61ncelTaskRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"8\n\x12\x43\x61ncelTaskResponse\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.infrafabric.v1.Task\"4\n\x0fPushTaskRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\"6\n\x10PushTaskResponse\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.infrafabric.v1.Task\"\'\n\x14\x42roadcastTaskRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\"L\n\x15\x42roadcastTaskResponse\x12\x0f\n\x07offered\x18\x01 \x01(\x05\x12\"\n\x04task\x18\x02 \x01(\x0b\x32\x14.infrafabric.v1.Task\"$\n\x11\x41ssignTaskRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\"h\n\x12\x41ssignTaskResponse\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\r\n\x05match\x18\x02 \x01(\x01\x12\r\n\x05score\x18\x03 \x01(\x01\x12\"\n\x04task\x18\x04 \x01(\x0b\x32\x14.infrafabric.v1.Taskb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%infrafabric/v1/coordinator_task.proto\x12\x0einfrafabric.v1\x1a\x1ainfrafabric/v1/match.proto\x1a\x19infrafabric/v1/task.proto\x1a\x1ainfrafabric/v1/watch.proto\"K\n\x11\x43reateTaskRequest\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.infrafabric.v1.Task\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"8\n\x12\x43reateTaskResponse\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.infrafabric.v1.Task\"M\n\x12\x43reateTasksRequest\x12#\n\x05tasks\x18\x01 \x03(\x0b\x32\x14.infrafabric.v1.Task\x12\x12\n\nrequest_id\x18\x02 \x01(\t\":\n\x13\x43reateTasksResponse\x12#\n\x05tasks\x18\x01 \x03(\x0b\x32\x14.infrafabric.v1.Task\"!\n\x0eGetTaskRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\"5\n\x0fGetTaskResponse\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.infrafabric.v1.Task\"|\n\x10ListTasksRequest\x12)\n\x06states\x18\x01 \x03(\x0e\x32\x19.infrafabric.v1.TaskState\x12\x16\n\x0eowner_swarm_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"Q\n\x11ListTasksResponse\x12#\n\x05tasks\x18\x01 \x03(\x0b\x32\x14.infrafabric.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x11WatchTasksRequest\x12\x14\n\x0c\x61\x66ter_cursor\x18\x01 \x01(\t\"?\n\x12WatchTasksResponse\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.infrafabric.v1.TaskEvent\"\xd0\x01\n\tTaskEvent\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12(\n\x08snapshot\x18\x02 \x01(\x0b\x32\x14.infrafabric.v1.TaskH\x00\x12\x33\n\x0csnapshot_end\x18\x03 \x01(\x0b\x32\x1b.infrafabric.v1.SnapshotEndH\x00\x12\'\n\x07\x63hanged\x18\x04 \x01(\x0b\x32\x14.infrafabric.v1.TaskH\x00\x12\"\n\x03gap\x18\x05 \x01(\x0b\x32\x13.infrafabric.v1.GapH\x00\x42\x07\n\x05\x65vent\"4\n\x11\x43\x61ncelTaskRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"8\n\x12\x43\x61ncelTaskResponse\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.infrafabric.v1.Task\"4\n\x0fPushTaskRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\"6\n\x10PushTaskResponse\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.infrafabric.v1.Task\"\'\n\x14\x42roadcastTaskRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\"L\n\x15\x42roadcastTaskResponse\x12\x0f\n\x07offered\x18\x01 \x01(\x05\x12\"\n\x04task\x18\x02 \x01(\x0b\x32\x14.infrafabric.v1.Task\"$\n\x11\x41ssignTaskRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\"\xa2\x01\n\x12\x41ssignTaskResponse\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\r\n\x05match\x18\x02 \x01(\x01\x12\r\n\x05score\x18\x03 \x01(\x01\x12\"\n\x04task\x18\x04 \x01(\x0b\x32\x14.infrafabric.v1.Task\x12\x38\n\x10\x65xclusion_counts\x18\x05 \x03(\x0b\x32\x1e.infrafabric.v1.ExclusionCountb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'infrafabric.v1.coordinator_task_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CREATETASKREQUEST']._serialized_start=112
-  _globals['_CREATETASKREQUEST']._serialized_end=187
-  _globals['_CREATETASKRESPONSE']._serialized_start=189
-  _globals['_CREATETASKRESPONSE']._serialized_end=245
-  _globals['_CREATETASKSREQUEST']._serialized_start=247
-  _globals['_CREATETASKSREQUEST']._serialized_end=324
-  _globals['_CREATETASKSRESPONSE']._serialized_start=326
-  _globals['_CREATETASKSRESPONSE']._serialized_end=384
-  _globals['_GETTASKREQUEST']._serialized_start=386
-  _globals['_GETTASKREQUEST']._serialized_end=419
-  _globals['_GETTASKRESPONSE']._serialized_start=421
-  _globals['_GETTASKRESPONSE']._serialized_end=474
-  _globals['_LISTTASKSREQUEST']._serialized_start=476
-  _globals['_LISTTASKSREQUEST']._serialized_end=600
-  _globals['_LISTTASKSRESPONSE']._serialized_start=602
-  _globals['_LISTTASKSRESPONSE']._serialized_end=683
-  _globals['_WATCHTASKSREQUEST']._serialized_start=685
-  _globals['_WATCHTASKSREQUEST']._serialized_end=726
-  _globals['_WATCHTASKSRESPONSE']._serialized_start=728
-  _globals['_WATCHTASKSRESPONSE']._serialized_end=791
-  _globals['_TASKEVENT']._serialized_start=794
-  _globals['_TASKEVENT']._serialized_end=1002
-  _globals['_CANCELTASKREQUEST']._serialized_start=1004
-  _globals['_CANCELTASKREQUEST']._serialized_end=1056
-  _globals['_CANCELTASKRESPONSE']._serialized_start=1058
-  _globals['_CANCELTASKRESPONSE']._serialized_end=1114
-  _globals['_PUSHTASKREQUEST']._serialized_start=1116
-  _globals['_PUSHTASKREQUEST']._serialized_end=1168
-  _globals['_PUSHTASKRESPONSE']._serialized_start=1170
-  _globals['_PUSHTASKRESPONSE']._serialized_end=1224
-  _globals['_BROADCASTTASKREQUEST']._serialized_start=1226
-  _globals['_BROADCASTTASKREQUEST']._serialized_end=1265
-  _globals['_BROADCASTTASKRESPONSE']._serialized_start=1267
-  _globals['_BROADCASTTASKRESPONSE']._serialized_end=1343
-  _globals['_ASSIGNTASKREQUEST']._serialized_start=1345
-  _globals['_ASSIGNTASKREQUEST']._serialized_end=1381
-  _globals['_ASSIGNTASKRESPONSE']._serialized_start=1383
-  _globals['_ASSIGNTASKRESPONSE']._serialized_end=1487
+  _globals['_CREATETASKREQUEST']._serialized_start=140
+  _globals['_CREATETASKREQUEST']._serialized_end=215
+  _globals['_CREATETASKRESPONSE']._serialized_start=217
+  _globals['_CREATETASKRESPONSE']._serialized_end=273
+  _globals['_CREATETASKSREQUEST']._serialized_start=275
+  _globals['_CREATETASKSREQUEST']._serialized_end=352
+  _globals['_CREATETASKSRESPONSE']._serialized_start=354
+  _globals['_CREATETASKSRESPONSE']._serialized_end=412
+  _globals['_GETTASKREQUEST']._serialized_start=414
+  _globals['_GETTASKREQUEST']._serialized_end=447
+  _globals['_GETTASKRESPONSE']._serialized_start=449
+  _globals['_GETTASKRESPONSE']._serialized_end=502
+  _globals['_LISTTASKSREQUEST']._serialized_start=504
+  _globals['_LISTTASKSREQUEST']._serialized_end=628
+  _globals['_LISTTASKSRESPONSE']._serialized_start=630
+  _globals['_LISTTASKSRESPONSE']._serialized_end=711
+  _globals['_WATCHTASKSREQUEST']._serialized_start=713
+  _globals['_WATCHTASKSREQUEST']._serialized_end=754
+  _globals['_WATCHTASKSRESPONSE']._serialized_start=756
+  _globals['_WATCHTASKSRESPONSE']._serialized_end=819
+  _globals['_TASKEVENT']._serialized_start=822
+  _globals['_TASKEVENT']._serialized_end=1030
+  _globals['_CANCELTASKREQUEST']._serialized_start=1032
+  _globals['_CANCELTASKREQUEST']._serialized_end=1084
+  _globals['_CANCELTASKRESPONSE']._serialized_start=1086
+  _globals['_CANCELTASKRESPONSE']._serialized_end=1142
+  _globals['_PUSHTASKREQUEST']._serialized_start=1144
+  _globals['_PUSHTASKREQUEST']._serialized_end=1196
+  _globals['_PUSHTASKRESPONSE']._serialized_start=1198
+  _globals['_PUSHTASKRESPONSE']._serialized_end=1252
+  _globals['_BROADCASTTASKREQUEST']._serialized_start=1254
+  _globals['_BROADCASTTASKREQUEST']._serialized_end=1293
+  _globals['_BROADCASTTASKRESPONSE']._serialized_start=1295
+  _globals['_BROADCASTTASKRESPONSE']._serialized_end=1371
+  _globals['_ASSIGNTASKREQUEST']._serialized_start=1373
+  _globals['_ASSIGNTASKREQUEST']._serialized_end=1409
+  _globals['_ASSIGNTASKRESPONSE']._serialized_start=1412
+  _globals['_ASSIGNTASKRESPONSE']._serialized_end=1574
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
 from google.protobuf.internal import containers as containers
+from infrafabric.v1 import match_pb2 as match_pb2
 from infrafabric.v1 import task_pb2 as task_pb2
 from infrafabric.v1 import watch_pb2 as watch_pb2
 import builtins as builtins
@@ -478,6 +479,7 @@ class AssignTaskResponse(message.Message):
     MATCH_FIELD_NUMBER: builtins.int
     SCORE_FIELD_NUMBER: builtins.int
     TASK_FIELD_NUMBER: builtins.int
+    EXCLUSION_COUNTS_FIELD_NUMBER: builtins.int
     swarm_id: builtins.str
     """The swarm; empty when none fits."""
     match: builtins.float
@@ -488,6 +490,10 @@ class AssignTaskResponse(message.Message):
     def task(self) -> task_pb2.Task:
         """The task as it is now."""
 
+    @builtins.property
+    def exclusion_counts(self) -> containers.RepeatedCompositeFieldContainer[match_pb2.ExclusionCount]:
+        """How many swarms each rule left out; when none fits."""
+
     def __init__(
         self,
         *,
@@ -495,9 +501,10 @@ class AssignTaskResponse(message.Message):
         match: builtins.float = ...,
         score: builtins.float = ...,
         task: task_pb2.Task | None = ...,
+        exclusion_counts: abc.Iterable[match_pb2.ExclusionCount] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["match", b"match", "score", b"score", "swarm_id", b"swarm_id", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["exclusion_counts", b"exclusion_counts", "match", b"match", "score", b"score", "swarm_id", b"swarm_id", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -38,7 +38,7 @@ class _ExclusionRuleEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Exclusio
     EXCLUSION_RULE_NO_SLOT: _ExclusionRule.ValueType  # 6
     """It works on as many tasks as it may."""
     EXCLUSION_RULE_NO_SESSION: _ExclusionRule.ValueType  # 7
-    """It has no session that takes tasks; only where one is needed."""
+    """It has no session that takes such a task now, or has given this one back; only where one is needed."""
 
 class ExclusionRule(_ExclusionRule, metaclass=_ExclusionRuleEnumTypeWrapper):
     """ExclusionRule is a rule that leaves a swarm out."""
@@ -58,7 +58,7 @@ EXCLUSION_RULE_POLICY: ExclusionRule.ValueType  # 5
 EXCLUSION_RULE_NO_SLOT: ExclusionRule.ValueType  # 6
 """It works on as many tasks as it may."""
 EXCLUSION_RULE_NO_SESSION: ExclusionRule.ValueType  # 7
-"""It has no session that takes tasks; only where one is needed."""
+"""It has no session that takes such a task now, or has given this one back; only where one is needed."""
 
 class _MatchMetric:
     ValueType = typing.NewType("ValueType", builtins.int)

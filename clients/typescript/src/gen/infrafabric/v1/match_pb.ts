@@ -187,7 +187,7 @@ export enum ExclusionRule {
   NO_SLOT = 6,
 
   /**
-   * It has no session that takes tasks; only where one is needed.
+   * It has no session that takes such a task now, or has given this one back; only where one is needed.
    *
    * @generated from enum value: EXCLUSION_RULE_NO_SESSION = 7;
    */
