@@ -269,6 +269,15 @@ class Roster:
         }
         return {rule: count for rule, count in counts.items() if count}
 
+    def cheapest(self, required: frozenset[str], *, comparison: Comparison = DEFAULT) -> int | None:
+        """Return what an hour of the cheapest registered swarm costs that qualifies, free or not.
+
+        It is in micro-US-dollars; None when no swarm qualifies.
+        """
+        _, fits = self._match(required, comparison)
+        prices = self._columns.cost[: len(fits)][fits]
+        return int(prices.min()) if len(prices) else None
+
     def _match(
         self, required: frozenset[str], comparison: Comparison
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:

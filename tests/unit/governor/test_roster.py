@@ -111,6 +111,13 @@ class RosterMachine(RuleBasedStateMachine):
         qualified = list(self.roster.qualified(asked.required, **asked.limits))
         assert sorted(qualified) == sorted(match.swarm_id for match in ranked)
 
+    @rule(asked=questions)
+    def cheapest(self, asked: Asked) -> None:
+        found = self.roster.cheapest(asked.required, comparison=asked.comparison)
+        threshold = asked.comparison.threshold
+        fits = [each for i, each in self.swarms.items() if self.match(i, asked) >= threshold]
+        assert found == min((each.cost for each in fits), default=None)
+
     @rule(asked=questions, after=st.just("") | ids, limit=st.integers(0, 9))
     def explain(self, asked: Asked, after: str, limit: int) -> None:
         rules = {i: self.left_out(i, asked) for i in sorted(self.swarms)}
