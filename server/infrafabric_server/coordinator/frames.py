@@ -7,6 +7,7 @@ from typing import Protocol
 
 from infrafabric_server.coordinator.models import BlockerAlert, ClaimOutcome, Task
 from infrafabric_server.fleet.models import Broadcast
+from infrafabric_server.governor.breaker.models import Breaker
 
 
 class Delivery(Enum):
@@ -26,6 +27,7 @@ class RevokeReason(Enum):
     NOT_ACKNOWLEDGED = auto()
     EXPIRED = auto()
     ENDED_ELSEWHERE = auto()
+    HALTED = auto()
 
 
 class ClosingAction(StrEnum):
@@ -91,6 +93,14 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
+class Halt:
+    """Stop all work: a breaker is open; what is left is taken away after `grace` seconds."""
+
+    breaker: Breaker
+    grace: float
+
+
+@dataclass(frozen=True, slots=True)
 class Beat:
     """The answer to a heartbeat: all that the swarm holds through its session."""
 
@@ -152,11 +162,28 @@ class Created:
 
 
 @dataclass(frozen=True, slots=True)
+class CostTracked:
+    """A cost was charged: what the account has left, None without a limit, and the attempt."""
+
+    available_micros: int | None
+    left_micros: int
+
+
+@dataclass(frozen=True, slots=True)
 class Accepted:
     """A frame took effect and there is nothing more to say."""
 
 
-Answer = Exception | StatusAnswer | Created | ClaimOutcome | Task | BlockerAlert | Accepted
+Answer = (
+    Exception
+    | StatusAnswer
+    | Created
+    | ClaimOutcome
+    | Task
+    | BlockerAlert
+    | CostTracked
+    | Accepted
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,4 +194,4 @@ class Reply:
     answer: Answer
 
 
-Frame = Opened | TaskFrame | Reply | Revoked | Said | Alert | Beat | Closing
+Frame = Opened | TaskFrame | Reply | Revoked | Said | Alert | Halt | Beat | Closing

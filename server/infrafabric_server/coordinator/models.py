@@ -59,6 +59,11 @@ class FailureKind(StrEnum):
     PROVIDER_QUOTA = "provider_quota"
     PROVIDER_RATE = "provider_rate"
 
+    @property
+    def providers(self) -> bool:
+        """Whether it is the swarm's provider that failed, and not the swarm."""
+        return self in (FailureKind.PROVIDER_QUOTA, FailureKind.PROVIDER_RATE)
+
 
 class RetryPolicy(BaseModel):
     """What follows a failure: the n-th waits `initial * multiplier^(n-1)`, at most `max`."""

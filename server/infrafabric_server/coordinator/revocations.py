@@ -11,6 +11,7 @@ _LOSSES = {
     LossKind.EXPIRED: RevokeReason.EXPIRED,
     LossKind.NO_PROGRESS: RevokeReason.NO_PROGRESS,
     LossKind.NOT_ACKNOWLEDGED: RevokeReason.NOT_ACKNOWLEDGED,
+    LossKind.HALTED: RevokeReason.HALTED,
 }
 
 

@@ -6,6 +6,7 @@
     CLAIMED    take over                      CLAIMED, attempt + 1
     CLAIMED    release, lose                  AVAILABLE
     CLAIMED    fail                           AVAILABLE after a backoff, or FAILED
+    CLAIMED    fail for the provider          AVAILABLE at once
     CLAIMED    complete                       COMPLETED
     not ended  deadline                       FAILED
     not ended  cancel                         CANCELLED
@@ -269,7 +270,12 @@ def backoff(policy: RetryPolicy, failures: int) -> timedelta:
 def fail(
     task: Task, now: datetime, *, reason: str, kind: FailureKind, retry_time: datetime | None
 ) -> Task:
-    """Return the task after its holder gave up: to be retried, or failed for good."""
+    """Return the task after its holder gave up: to be retried, or failed for good.
+
+    A failure of the swarm's provider is not the task's: others may have it at once.
+    """
+    if kind.providers:
+        return _end(task, EndKind.FAILED, state=TaskState.AVAILABLE, reason=reason)
     failures = task.failures + 1
     policy = task.spec.retry
     if kind is FailureKind.PERMANENT or failures >= policy.max_attempts:

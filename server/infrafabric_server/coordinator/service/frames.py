@@ -14,6 +14,7 @@ from infrafabric_server.coordinator.service.wire import (
 )
 from infrafabric_server.edge.error_table import status_of
 from infrafabric_server.fleet.models import Broadcast
+from infrafabric_server.governor.service.breaker_wire import breaker_to_wire
 
 _DELIVERIES = {
     frames.Delivery.OFFERED: pb.TASK_DELIVERY_OFFERED,
@@ -27,6 +28,7 @@ _REASONS = {
     frames.RevokeReason.NOT_ACKNOWLEDGED: pb.REVOKE_REASON_NOT_ACKNOWLEDGED,
     frames.RevokeReason.EXPIRED: pb.REVOKE_REASON_EXPIRED,
     frames.RevokeReason.ENDED_ELSEWHERE: pb.REVOKE_REASON_ENDED_ELSEWHERE,
+    frames.RevokeReason.HALTED: pb.REVOKE_REASON_HALTED,
 }
 _ACTIONS = {
     frames.ClosingAction.RESUME: pb.CLOSING_ACTION_RESUME,
@@ -56,6 +58,9 @@ def frame_to_wire(frame: frames.Frame, sequence: int) -> pb.ServerFrame:
             message.broadcast.CopyFrom(broadcast_to_wire(broadcast))
         case frames.Alert(blocker):
             message.blocker_alert.blocker.CopyFrom(blocker_to_wire(blocker))
+        case frames.Halt(breaker, grace):
+            message.halt.breaker.CopyFrom(breaker_to_wire(breaker))
+            message.halt.grace.FromTimedelta(timedelta(seconds=grace))
         case frames.Opened():
             _fill_opened(message.opened, frame)
         case frames.Closing(action, why):
@@ -106,6 +111,10 @@ def _fill_reply(message: pb.ReplyFrame, reply: frames.Reply) -> None:
             message.create.task_ids.extend(task_ids)
         case BlockerAlert():
             message.blocker.CopyFrom(blocker_to_wire(answer))
+        case frames.CostTracked(available, left):
+            if available is not None:
+                message.cost.available_micros = available
+            message.cost.reservation_left_micros = left
         case frames.Accepted():
             message.accepted.SetInParent()
         case _:

@@ -11,7 +11,7 @@ from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.governor.breaker import rules
 from infrafabric_server.governor.breaker.counting import Counting
 from infrafabric_server.governor.breaker.models import Breaker, BreakerCause, BreakerState, Pool
-from infrafabric_server.governor.breaker.records import BreakerRecords
+from infrafabric_server.governor.breaker.records import BreakerGate, BreakerRecords
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.optimise.ledger import Ledger
 from infrafabric_server.optimise.models import Budget, swarm_account
@@ -50,12 +50,28 @@ class Breakers:
     ) -> None:
         self.records = records
         self.counting = counting
+        self.gate = BreakerGate(records, clock)
         self._mirror = mirror
         self._fleet = fleet
         self._ledger = ledger
         self._outbox = outbox
         self._clock = clock
         self._book = book
+
+    @classmethod
+    def over(
+        cls,
+        mirror: Mirror,
+        fleet: Fleet,
+        ledger: Ledger,
+        outbox: Outbox,
+        clock: Clock,
+        book: PolicyBook,
+    ) -> "Breakers":
+        """Connect the breakers over views that they declare, before the mirror starts."""
+        records = BreakerRecords(mirror, fleet)
+        counting = Counting(mirror, records, outbox, clock, book)
+        return cls(mirror, fleet, records, counting, ledger, outbox, clock, book)
 
     async def trip(
         self, scope: str, cause: BreakerCause, detail: str, *compares: Compare

@@ -54,9 +54,14 @@ class Counting:
             lock = self._turns[swarm_id] = asyncio.Lock()
         return lock
 
-    def saw_success(self, swarm_id: str, revision: int, ended: datetime) -> None:
-        """Note an attempt that ended well, as a view shows it."""
-        span = self._book.current.policy.breaker.window
+    def saw_success(
+        self, swarm_id: str, revision: int, begun: datetime | None, ended: datetime
+    ) -> None:
+        """Note an attempt that ended well, as a view shows it; one that was slow is written."""
+        settings = self._book.current.policy.breaker
+        span, watched = settings.window, settings.max_slow_rate is not None
+        if watched and begun is not None and ended - begun >= settings.slow_after:
+            return
         if revision > self._records.of(swarm_id).counted_revision:
             self._tally.add(swarm_id, revision, ended)
             self._tally.fade(swarm_id, self._clock.now(), span)
