@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from infrafabric_server.adapters import opened
 from infrafabric_server.bus.address import BusRefusedError
-from infrafabric_server.config import Settings
+from infrafabric_server.config import ConfigError, Settings
 from infrafabric_server.edge.grpc_server import ListenError
 from infrafabric_server.logs import configure_logs
 from infrafabric_server.replica import Replica, Stop
@@ -28,6 +28,10 @@ _SWITCH_SECONDS = 0.0005
 # Python does by default costs several milliseconds at a time, in the middle of a claim.
 _GC_THRESHOLDS = (50_000, 50, 100)
 
+_REFUSALS = (
+    *(StoreRefused, StoreDenied, StoreUnavailable),
+    *(BusRefusedError, ConfigError, OSError),
+)
 _DRAINED = 0
 _REFUSED = 1
 # To start again is of no use, unless it is another release.
@@ -38,9 +42,9 @@ def serve(settings: Settings) -> int:
     """Run a server until SIGTERM or SIGINT, then drain it; a second signal cuts the drain short.
 
     Prints one line when both ports answer: `ready grpc=HOST:PORT http=HOST:PORT`.
-    Returns 0 after a drain; 1 when the data or a port cannot be had, or the data cannot be used
-    any more while it runs; 5 when the data are in a format that only another release knows. The
-    log says why and what to do.
+    Returns 0 after a drain; 1 when the data, a port or a secret cannot be had, or the data cannot
+    be used any more while it runs; 5 when the data are in a format that only another release
+    knows. The log says why and what to do.
     """
     configure_logs(settings.log_level)
     sys.setswitchinterval(_SWITCH_SECONDS)
@@ -51,7 +55,7 @@ def serve(settings: Settings) -> int:
         except OtherFormat as error:
             _log.error("refused_to_start", reason=str(error))
             return _OTHER_FORMAT
-        except (StoreRefused, StoreDenied, StoreUnavailable, BusRefusedError, OSError) as error:
+        except _REFUSALS as error:
             _log.error("refused_to_start", reason=str(error))
             return _REFUSED
         except ExceptionGroup as group:

@@ -110,6 +110,7 @@ class Replica:
             components.roller.run,
             lambda: while_leading(leadership, requests.run),
             lambda: while_leading(leadership, components.desk.run),
+            lambda: while_leading(leadership, components.sender.run),
         ]
 
     def _announce(self, grpc_port: int) -> None:

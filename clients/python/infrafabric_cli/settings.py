@@ -34,10 +34,13 @@ _OPTIONS = {
     "nats_credentials": ("FILE", "Credentials file (.creds) for NATS, instead of a user."),
     "nats_subject": ("NAME", "First level of the subjects on NATS: the prefix in etcd by default."),
     "witness_replicas": ("N", "NATS servers that keep the witness log: 1, 3 or 5."),
+    "webhook": ("NAME=URL", "Who is told of escalations; repeat it. slack+URL takes Slack's form."),
 }
 ALL = tuple(_OPTIONS)
+# What is given several times.
+_REPEATED = frozenset({"webhook"})
 # What tells where a fabric is, and what is shown there.
-PLACES = ALL[2:]
+PLACES = tuple(name for name in ALL if name not in {"grpc", "http", "webhook"})
 
 Flags = dict[str, object]
 
@@ -92,6 +95,5 @@ def load(flags: Flags, config: Path | None, *, alone: bool = False) -> "Settings
 def _parameter(name: str) -> Parameter:
     metavar, text = _OPTIONS[name]
     option = typer.Option("--" + name.replace("_", "-"), metavar=metavar, help=text)
-    return Parameter(
-        name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
-    )
+    kind: Any = list[str] | None if name in _REPEATED else str | None
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option])

@@ -12,7 +12,9 @@ from typing import Final
 
 from infrafabric_server.bus.address import NatsAccess
 from infrafabric_server.config import replicated, values
+from infrafabric_server.config import webhooks as hooks
 from infrafabric_server.config.values import Address, ConfigError
+from infrafabric_server.governor.escalation.webhook import Webhook
 from infrafabric_server.store.etcd.address import Access, EtcdAddress
 
 _GRPC = Address("127.0.0.1", 50051)
@@ -42,6 +44,7 @@ _PARSERS: Final[Mapping[str, values.Parser]] = {
     "ack_seconds": values.seconds,
     "escalate_seconds": values.seconds,
     "drain_seconds": values.seconds,
+    "webhook": hooks.webhooks,
     "log_level": values.one_of("debug", "info", "warning", "error"),
 }
 
@@ -59,6 +62,7 @@ class Settings:
     `lease_seconds` is how long a session may be silent, `claim_ttl_seconds` how long a claim
     made outside a session lives, `ack_seconds` how long an assignment may be unconfirmed,
     `escalate_seconds` after how long a blocker is brought before the orchestrator again.
+    `webhook` says who is told of escalations.
     """
 
     grpc: Address = _GRPC
@@ -84,6 +88,7 @@ class Settings:
     ack_seconds: float = 5.0
     escalate_seconds: float = 1800.0
     drain_seconds: float = 10.0
+    webhook: tuple[Webhook, ...] = ()
     log_level: str = "info"
 
     @classmethod
@@ -155,6 +160,10 @@ class Settings:
             password_file=self.nats_password_file,
             credentials_file=self.nats_credentials,
         )
+
+    def webhooks(self, environ: Mapping[str, str]) -> tuple[Webhook, ...]:
+        """Return the webhooks with their secrets. Raises ConfigError naming one that is missing."""
+        return hooks.signing(self.webhook, environ)
 
 
 def _from_file(file: Path, names: list[str]) -> dict[str, object]:

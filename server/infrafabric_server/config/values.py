@@ -103,7 +103,7 @@ def address(name: str, value: object) -> Address:
         raise ConfigError(
             f"{name}: must be HOST:PORT with a port of 0 to 65535, not {_shown(value)}"
         )
-    if not _is_loopback(host):
+    if not is_loopback(host):
         raise ConfigError(
             f"{name}: {host} is not a loopback address; without TLS and authentication the "
             "server listens only at 127.0.0.1, ::1 or localhost"
@@ -126,7 +126,8 @@ def _shown(value: object) -> str:
     return str(value)[:_SHOWN]
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine, by what it is called alone."""
     if host == "localhost":
         return True
     try:

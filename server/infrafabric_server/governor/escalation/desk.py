@@ -87,6 +87,10 @@ class Desk:
             self._waiting.clear()
             self._agenda = Agenda()
 
+    def wake(self) -> None:
+        """Look for what is due now; `run` does so by itself when the time has come."""
+        self._woken.set()
+
     async def acknowledge(self, escalation_id: str, by: str, note: str) -> Escalation:
         """Note that somebody takes care; a closed escalation is returned as it is.
 

@@ -164,11 +164,11 @@ class EscalationRecords:
 
 def _tell(escalation: Escalation, operation: Operation) -> None:
     """Write the line of the log that a person may be waiting for."""
-    level = _log.warning if escalation.state is State.OPEN else _log.info
-    level(
+    log = _log.warning if escalation.state is State.OPEN else _log.info
+    log(
         str(operation),
         escalation_id=escalation.escalation_id,
-        level=escalation.level,
+        escalation_level=escalation.level,
         swarm_id=escalation.swarm_id,
         task_id=escalation.task_id,
         summary=escalation.summary,

@@ -1,0 +1,1 @@
+"""Escalations: rules, desk, webhooks."""
