@@ -10,7 +10,7 @@ from infrafabric_server.adapters import Adapters
 from infrafabric_server.clock import SystemClock
 from infrafabric_server.config import Settings
 from infrafabric_server.coordinator.attendance import Attendance
-from infrafabric_server.coordinator.build import Limits, Parts, build_coordinator
+from infrafabric_server.coordinator.build import Governing, Limits, Parts, build_coordinator
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.fleet.presence import Presence
@@ -85,8 +85,7 @@ class Components:
             clock,
             leadership,
             attendance,
-            ledger,
-            policies,
+            Governing(ledger, policies),
             replica=name,
             limits=Limits(
                 lease=settings.lease_seconds,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from infrafabric_server.clock import Clock, SystemClock
 from infrafabric_server.coordinator.attendance import Attendance
-from infrafabric_server.coordinator.build import Limits, Parts, build_coordinator
+from infrafabric_server.coordinator.build import Governing, Limits, Parts, build_coordinator
 from infrafabric_server.coordinator.coordinator import Coordinator
 from infrafabric_server.coordinator.link import SessionLink
 from infrafabric_server.coordinator.models import Dispatch, RetryPolicy, Task, TaskSpec
@@ -17,6 +17,7 @@ from infrafabric_server.coordinator.sessions import Opening
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership, SoleLeader
 from infrafabric_server.fleet.models import SessionRole
+from infrafabric_server.governor.gate import Gate, Gates, Judge
 from infrafabric_server.governor.governor import Governor
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.governor.roster import Roster
@@ -90,6 +91,9 @@ async def running_fabric(
     mirror: Mirror | None = None,
     attendance: Attendance | None = None,
     replica: str = "test",
+    policies: PolicyBook | None = None,
+    gate: Gate | None = None,
+    judge: Judge | None = None,
 ) -> AsyncIterator[Fabric]:
     """Run a coordinator over `store` until the block ends; the store stays open.
 
@@ -114,8 +118,7 @@ async def running_fabric(
         clock,
         leadership or SoleLeader(),
         attendance or Attendance(replica),
-        ledger,
-        PolicyBook(),
+        Governing(ledger, policies or PolicyBook(), gate or Gates(), judge),
         replica=replica,
         limits=limits or Limits(),
     )

@@ -1,9 +1,10 @@
 """Connects the parts of the coordinator; every part gets what it needs, and nothing else."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from infrafabric_server.clock import Clock
+from infrafabric_server.coordinator.admission import Admission, counter
 from infrafabric_server.coordinator.announcements import Announcements
 from infrafabric_server.coordinator.attendance import Attendance
 from infrafabric_server.coordinator.background import Background
@@ -14,6 +15,7 @@ from infrafabric_server.coordinator.coordinator import Coordinator
 from infrafabric_server.coordinator.costs import Costs
 from infrafabric_server.coordinator.creation import Creation
 from infrafabric_server.coordinator.dispatcher import Dispatcher
+from infrafabric_server.coordinator.doubts import Doubts
 from infrafabric_server.coordinator.endings import Endings
 from infrafabric_server.coordinator.link import Links
 from infrafabric_server.coordinator.offers import Offers
@@ -25,10 +27,13 @@ from infrafabric_server.coordinator.revocations import Revocations
 from infrafabric_server.coordinator.scheduler import Scheduler
 from infrafabric_server.coordinator.sessions import Sessions
 from infrafabric_server.coordinator.settlement import Settlement
+from infrafabric_server.coordinator.shortages import Shortages
 from infrafabric_server.coordinator.slots import Slots
 from infrafabric_server.coordinator.timers import Timers
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership
+from infrafabric_server.governor.budget.accounts import Accounts
+from infrafabric_server.governor.gate import Gate, Gates, Judge
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.governor.roster import Roster
 from infrafabric_server.optimise.ledger import Ledger
@@ -48,6 +53,16 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Governing:
+    """What claims are admitted by: money, the policy, and what else keeps work from a swarm."""
+
+    ledger: Ledger
+    policies: PolicyBook
+    gate: Gate = field(default_factory=Gates)
+    judge: Judge | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """A connected coordinator and what must run for it.
 
@@ -64,6 +79,7 @@ class Parts:
     scheduler: Scheduler
     links: Links
     slots: Slots
+    accounts: Accounts
 
 
 def build_coordinator(
@@ -76,8 +92,7 @@ def build_coordinator(
     clock: Clock,
     leadership: Leadership,
     attendance: Attendance,
-    ledger: Ledger,
-    policies: PolicyBook,
+    governing: Governing,
     *,
     replica: str,
     limits: Limits,
@@ -85,17 +100,29 @@ def build_coordinator(
     """Return the coordinator over a store; call before the mirror starts."""
     records = Records(store, mirror, fleet, outbox, clock)
     links = Links()
-    capacity = Capacity(fleet, records.blockers, links, clock, roster, Roster(), attendance)
+    timers, background = Timers(clock), Background()
+    ledger, policies = governing.ledger, governing.policies
+    accounts = Accounts(ledger, clock)
+    records.tasks.count(counter(accounts))
+    shortages = Shortages(ledger, accounts, timers, clock)
+    admission = Admission(
+        fleet, ledger, accounts, policies, governing.gate, governing.judge, shortages
+    )
+    capacity = Capacity(
+        fleet, records.blockers, links, clock, roster, Roster(), attendance, admission
+    )
+    doubts = Doubts(mirror, accounts, timers, background)
     ground = _Ground(
         records=records,
         links=links,
-        timers=Timers(clock),
-        background=Background(),
+        timers=timers,
+        background=background,
         capacity=capacity,
-        slots=Slots(records, capacity),
-        scheduler=Scheduler(fleet, capacity, leadership, policies),
+        slots=Slots(records, capacity, admission, accounts, doubts.note, replica),
+        scheduler=Scheduler(fleet, records.tasks, capacity, admission, leadership, policies),
         settlement=Settlement(ledger, fleet, clock),
         policies=policies,
+        shortages=shortages,
     )
     work = _work(ground, flood, leadership, attendance, limits)
     coordinator = _coordinator(ground, work, replica, limits)
@@ -110,6 +137,7 @@ def build_coordinator(
         ground.scheduler,
         links,
         ground.slots,
+        accounts,
     )
 
 
@@ -126,6 +154,7 @@ class _Ground:
     scheduler: Scheduler
     settlement: Settlement
     policies: PolicyBook
+    shortages: Shortages
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +196,7 @@ def _work(
         background,
         leadership,
         attendance,
+        ground.shortages,
     )
     return _Work(claims, dispatcher, offers, endings, revocations, reactions)
 

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from enum import Enum, auto
 
 from infrafabric_server.clock import Clock
+from infrafabric_server.coordinator.admission import Admission
 from infrafabric_server.coordinator.attendance import Attendance
 from infrafabric_server.coordinator.link import Links
 from infrafabric_server.coordinator.models import BlockerAlert, Task
@@ -44,8 +45,10 @@ class Capacity:
         roster: Roster,
         filler_roster: Roster,
         attendance: Attendance,
+        admission: Admission,
     ) -> None:
         self._attendance = attendance
+        self._admission = admission
         self._blockers = blockers
         self._fleet = fleet
         self._links = links
@@ -140,6 +143,8 @@ class Capacity:
     def availability(self, swarm_id: str) -> Availability:
         """Return what the swarm may be given now."""
         if not self._reachable(swarm_id) or self.free_slots(swarm_id) <= 0:
+            return Availability.NONE
+        if self._admission.shut(swarm_id):
             return Availability.NONE
         taskless = self._blockers.get(f"{swarm_id}/-")
         if any(self._held.get(swarm_id, {}).values()) or (taskless is not None and taskless.open):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from infrafabric_server.coordinator import rules
+from infrafabric_server.coordinator.admission import ClaimRefused
 from infrafabric_server.coordinator.capacity import Capacity
 from infrafabric_server.coordinator.models import (
     ClaimOutcome,
@@ -17,7 +18,7 @@ from infrafabric_server.coordinator.models import (
 )
 from infrafabric_server.coordinator.records import MAX_TRIES, Decision, Fact, Records
 from infrafabric_server.coordinator.settlement import Settlement
-from infrafabric_server.coordinator.slots import Slots, SlotsTakenError
+from infrafabric_server.coordinator.slots import Slots, no_slot
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SwarmProfile
 from infrafabric_server.store.mirror import Write
@@ -87,16 +88,16 @@ class Claims:
             refusal = rules.refusal(task, swarm_id, now)
             if refusal is Refusal.ALREADY_CLAIMED and tried:
                 refusal = Refusal.LOST_RACE
-            if refusal is None and self._capacity.free_slots(swarm_id) <= 0:
-                refusal = Refusal.NO_SLOT
             if refusal is not None:
                 return _lost(refusal, task)
-            won = rules.claim(task, swarm_id, now, ttl=self._ttl if epoch is None else None)
+            won = self._slots.claimed(task, swarm_id, self._ttl if epoch is None else None)
             try:
+                if self._capacity.free_slots(swarm_id) <= 0:
+                    raise self._slots.refusal(task, swarm_id) or no_slot(swarm_id, task_id)
                 if await self._write_claim(won, profile, entry.mod_revision, epoch):
                     return ClaimOutcome(refusal=None, owner=swarm_id, task=won)
-            except SlotsTakenError:
-                return _lost(Refusal.NO_SLOT, task)
+            except ClaimRefused as refused:
+                return _lost(refused.refusal, task, refused.detail)
             tried = True
             self.check_epoch(swarm_id, epoch)
         raise FabricError(
@@ -349,6 +350,6 @@ class Claims:
             )
 
 
-def _lost(refusal: Refusal, task: Task) -> ClaimOutcome:
+def _lost(refusal: Refusal, task: Task, detail: str = "") -> ClaimOutcome:
     owner = task.claim.swarm_id if task.claim is not None else ""
-    return ClaimOutcome(refusal=refusal, owner=owner, task=task)
+    return ClaimOutcome(refusal=refusal, detail=detail, owner=owner, task=task)

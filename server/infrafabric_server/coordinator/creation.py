@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Iterable, Sequence
 
 from infrafabric_server.coordinator import rules
+from infrafabric_server.coordinator.admission import ClaimRefused
 from infrafabric_server.coordinator.boards import check_dependencies
 from infrafabric_server.coordinator.dispatcher import Dispatcher
 from infrafabric_server.coordinator.models import (
@@ -16,7 +17,7 @@ from infrafabric_server.coordinator.models import (
 )
 from infrafabric_server.coordinator.records import ARCHIVE, MAX_TRIES, Fact, Records
 from infrafabric_server.coordinator.scheduler import Assignment
-from infrafabric_server.coordinator.slots import Slots, SlotsTakenError
+from infrafabric_server.coordinator.slots import Slots
 from infrafabric_server.errors import FabricError, FieldViolation, InvalidField, Reason
 from infrafabric_server.limits import MAX_BOARD_BYTES, MAX_BOARD_TASKS, MAX_LIVE_TASKS
 from infrafabric_server.store.mirror import Write
@@ -178,10 +179,9 @@ class Creation:
             if len(claims) == 1:
                 result = await self._slots.claim(claims[0], compares, writes, facts)
             else:
-                taken, notes = self._slots.taking(claims)
-                result = await self._records.commit([*compares, *taken], [*writes, *notes], facts)
-        except SlotsTakenError:
-            await self._records.mirror.catch_up()
+                result = await self._slots.claim_all(claims, compares, writes, facts)
+        except ClaimRefused as refused:
+            await self._dispatcher.refused(refused)
             return None
         return tuple(tasks.values()) if result.succeeded else None
 

@@ -7,15 +7,16 @@ from functools import partial
 import structlog
 
 from infrafabric_server.coordinator import rules
+from infrafabric_server.coordinator.admission import ClaimRefused
 from infrafabric_server.coordinator.attendance import Attendance
 from infrafabric_server.coordinator.background import Background
 from infrafabric_server.coordinator.claims import Claims
 from infrafabric_server.coordinator.frames import Delivery, TaskFrame
 from infrafabric_server.coordinator.link import Links, SessionLink
-from infrafabric_server.coordinator.models import Dispatch, LossKind, Task, TaskState
+from infrafabric_server.coordinator.models import Dispatch, LossKind, Refusal, Task, TaskState
 from infrafabric_server.coordinator.records import MAX_TRIES, Decision, Fact, Records
 from infrafabric_server.coordinator.scheduler import Assignment, Scheduler
-from infrafabric_server.coordinator.slots import Slots, SlotsTakenError
+from infrafabric_server.coordinator.slots import Slots
 from infrafabric_server.coordinator.timers import Timers
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.store.mirror import Entry
@@ -118,7 +119,7 @@ class Dispatcher:
         epoch = link.epoch if link is not None else session.mod_revision if session else 0
         if task.state is TaskState.BLOCKED:
             task = rules.unblock(task)
-        claimed = rules.claim(task, swarm_id, self._records.clock.now(), ttl=None)
+        claimed = self._slots.claimed(task, swarm_id, None)
         match = assignment.match
         details = {} if match is None else {"match": match.match, "score": match.score}
         return Decision(
@@ -191,15 +192,20 @@ class Dispatcher:
                 result = await self._records.commit(compares, writes, decision.facts)
             else:
                 result = await self._slots.claim(decision.task, compares, writes, decision.facts)
-        except SlotsTakenError:
-            # The views miss claims of other replicas, and would lead to the same swarm again.
-            await self._records.mirror.catch_up()
+        except ClaimRefused as refused:
+            await self.refused(refused)
             return False
         else:
             return result.succeeded
         finally:
             if assignment is not None:
                 self.done(assignment)
+
+    async def refused(self, refused: ClaimRefused) -> None:
+        """Have a pair not chosen again that was refused, as long as nothing changes for it."""
+        # The views miss claims of other replicas, and would lead to the same swarm again.
+        if not await self._records.mirror.catch_up() and refused.refusal is not Refusal.NO_SLOT:
+            self._scheduler.unpaid(refused.swarm_id, refused.task_id)
 
     def _again(self, task_id: str) -> None:
         entry = self._waiting(task_id)

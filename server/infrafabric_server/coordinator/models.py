@@ -120,6 +120,7 @@ class TaskClaim(BaseModel):
     expire_time: datetime | None = None
     parked: bool = False
     reserved_micros: Money = 0
+    payer: str = ""
     drawn_micros: Money = 0
     drawn_on: dict[str, int] = {}
 

@@ -71,11 +71,20 @@ def refusal(task: Task, swarm_id: str, now: datetime) -> Refusal | None:
     return None
 
 
-def claim(task: Task, swarm_id: str, now: datetime, *, ttl: timedelta | None) -> Task:
+def claim(
+    task: Task,
+    swarm_id: str,
+    now: datetime,
+    *,
+    ttl: timedelta | None,
+    reserved_micros: int = 0,
+    payer: str = "",
+) -> Task:
     """Return the task held by `swarm_id` under the next attempt.
 
     `ttl` is the time to live of a claim made outside a session; None binds it to the
-    session. The caller has checked `refusal`.
+    session. It may spend `reserved_micros`, out of the share of the replica `payer`. The caller
+    has checked `refusal`.
     """
     attempt = task.attempt + 1
     return _next(
@@ -88,6 +97,8 @@ def claim(task: Task, swarm_id: str, now: datetime, *, ttl: timedelta | None) ->
             claim_time=now,
             progress_time=now,
             expire_time=None if ttl is None else now + ttl,
+            reserved_micros=reserved_micros,
+            payer=payer,
         ),
         last_owner=swarm_id,
         offered_to="",

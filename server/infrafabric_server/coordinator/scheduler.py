@@ -6,21 +6,26 @@ event costs about the same however many wait. A pair that was found is reserved 
 claim is written, and given back if that fails.
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from infrafabric_server.coordinator.admission import Admission
 from infrafabric_server.coordinator.backlog import Backlog
 from infrafabric_server.coordinator.capacity import Availability, Capacity
 from infrafabric_server.coordinator.models import Task
+from infrafabric_server.coordinator.pairs import Pairs
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.governor.matching import hourly_cap
 from infrafabric_server.governor.models import CapabilityMatch
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.governor.roster import Roster
+from infrafabric_server.store.mirror import View
 
 Age = tuple[int, int]
+
+# Tasks that a swarm turns out not to be admitted to, in one turn of the event loop.
+_UNPAID = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +45,17 @@ class Scheduler:
     """
 
     def __init__(
-        self, fleet: Fleet, capacity: Capacity, leadership: Leadership, policies: PolicyBook
+        self,
+        fleet: Fleet,
+        tasks: View[Task],
+        capacity: Capacity,
+        admission: Admission,
+        leadership: Leadership,
+        policies: PolicyBook,
     ) -> None:
         self._fleet = fleet
+        self._tasks = tasks
+        self._admission = admission
         self._policies = policies
         self._leadership = leadership
         self._capacity = capacity
@@ -54,8 +67,9 @@ class Scheduler:
         self._arrived: dict[str, tuple[Task, Age]] = {}
         # Tasks that waited in vain for the leader.
         self._left: set[str] = set()
-        self._refused: defaultdict[str, set[str]] = defaultdict(set)
-        self._refusers: defaultdict[str, set[str]] = defaultdict(set)
+        # What swarms gave back, and what they would not be admitted to.
+        self._refused = Pairs()
+        self._unpaid = Pairs()
 
     @property
     def idle(self) -> bool:
@@ -76,6 +90,7 @@ class Scheduler:
 
         One that is being written for a swarm is matched once that is done.
         """
+        self._unpaid.forget_task(task.task_id)
         waiting = self._in_flight if task.task_id in self._in_flight else self._arrived
         waiting[task.task_id] = (task, age)
 
@@ -91,22 +106,25 @@ class Scheduler:
     def task_ended(self, task_id: str) -> None:
         """Forget all about a task that has ended."""
         self.task_left(task_id)
-        for swarm_id in self._refusers.pop(task_id, ()):
-            self._refused[swarm_id].discard(task_id)
-            if not self._refused[swarm_id]:
-                del self._refused[swarm_id]
+        self._refused.forget_task(task_id)
+        self._unpaid.forget_task(task_id)
 
     def refuse(self, swarm_id: str, task_id: str) -> None:
         """Note that a swarm gave a task back: it is not given the same one again for now."""
-        self._refused[swarm_id].add(task_id)
-        self._refusers[task_id].add(swarm_id)
+        self._refused.add(swarm_id, task_id)
 
     def forgive(self, swarm_id: str) -> None:
         """Forget what a swarm gave back: its session ended, or it made progress since."""
-        for task_id in self._refused.pop(swarm_id, ()):
-            self._refusers[task_id].discard(swarm_id)
-            if not self._refusers[task_id]:
-                del self._refusers[task_id]
+        self._refused.forget_swarm(swarm_id)
+        self.swarm_changed(swarm_id)
+
+    def unpaid(self, swarm_id: str, task_id: str) -> None:
+        """Note that a swarm was not admitted to a task: the pair is not tried again for now."""
+        self._unpaid.add(swarm_id, task_id)
+
+    def paid(self, swarm_id: str) -> None:
+        """Note that a swarm may be admitted to what it was not before."""
+        self._unpaid.forget_swarm(swarm_id)
         self.swarm_changed(swarm_id)
 
     def left_over(self, task: Task, age: Age) -> None:
@@ -126,10 +144,10 @@ class Scheduler:
         if task.task_id in self._in_flight:
             return None
         roster = self._roster(task)
-        passed: Collection[str] = self._refusers.get(task.task_id, ())
-        if task.task_id in self._left:
-            passed = self._capacity.elsewhere.union(passed)
         while True:
+            passed = {*self._refused.swarms(task.task_id), *self._unpaid.swarms(task.task_id)}
+            if task.task_id in self._left:
+                passed |= self._capacity.elsewhere
             match = roster.best(
                 task.spec.required_capabilities,
                 comparison=self._policies.current.policy.matching.comparison,
@@ -143,6 +161,9 @@ class Scheduler:
                 return None
             # A stream may have ended since the roster heard of its swarm, which hears it now.
             if not self._capacity.refresh(match.swarm_id).allows(task):
+                continue
+            if self._admission.refusal(task, match.swarm_id) is not None:
+                self.unpaid(match.swarm_id, task.task_id)
                 continue
             return self._reserve(task.task_id, match.swarm_id, match)
 
@@ -199,6 +220,7 @@ class Scheduler:
         )
 
     def _fill(self, swarm_id: str) -> Iterable[Assignment]:
+        tried = 0
         while True:
             available = self._capacity.refresh(swarm_id)
             if available is Availability.NONE or not self._capacity.is_here(swarm_id):
@@ -206,6 +228,14 @@ class Scheduler:
             task_id = self._first_task(swarm_id, available)
             if task_id is None:
                 return
+            task = self._tasks.get(task_id)
+            if task is not None and self._admission.refusal(task, swarm_id) is not None:
+                self.unpaid(swarm_id, task_id)
+                tried += 1
+                if tried == _UNPAID:
+                    self.swarm_changed(swarm_id)
+                    return
+                continue
             self.task_left(task_id)
             yield self._reserve(task_id, swarm_id, None)
 
@@ -219,7 +249,7 @@ class Scheduler:
                 profile.capabilities,
                 profile.cost_per_hour_micros,
                 comparison=self._policies.current.policy.matching.comparison,
-                excluding=self._refused.get(swarm_id, ()),
+                excluding={*self._refused.tasks(swarm_id), *self._unpaid.tasks(swarm_id)},
             )
             if task_id is not None:
                 return task_id

@@ -1,26 +1,42 @@
-"""What keeps two replicas from filling the same slot of a swarm at once.
+"""What keeps two claims from taking the same slot of a swarm, or the same money, at once.
 
-Within a process a reservation holds a slot while a claim is written. Where several processes
-claim for one swarm, the claims of each swarm are an account: every claim is noted in it in the
-claim's own transaction, and decided on the account as it is then. Claims of one swarm that come at
-the same time are written together, so that they do not race each other.
+Within a process, what a claim takes is held while it is written. Where several processes claim for
+one swarm, the claims of each swarm are an account: every claim is noted in it in the claim's own
+transaction, with what it reserves, and decided on the account as it is then. Claims of one swarm
+that come at the same time are written together, so that they do not race each other.
 """
 
+import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 
 from pydantic import BaseModel, ConfigDict
 
+from infrafabric_server.coordinator import rules
+from infrafabric_server.coordinator.admission import Admission, ClaimRefused
 from infrafabric_server.coordinator.capacity import Capacity
-from infrafabric_server.coordinator.models import Task
+from infrafabric_server.coordinator.models import Refusal, Task, TaskClaim
 from infrafabric_server.coordinator.records import Fact, Records
+from infrafabric_server.governor.budget.accounts import Accounts, Pending, Reservation
+from infrafabric_server.optimise.models import swarm_account
 from infrafabric_server.store.folding import Decision, Folder
 from infrafabric_server.store.mirror import Write
-from infrafabric_server.store.protocol import Compare, Member, TxnResult, unchanged
+from infrafabric_server.store.protocol import (
+    Compare,
+    Member,
+    StoreUnavailable,
+    TxnResult,
+    unchanged,
+)
 
 
-class SlotsTakenError(Exception):
-    """The swarm works on as many tasks as it may."""
+class _BehindError(Exception):
+    """The views lack what an account was decided on."""
+
+    def __init__(self, revision: int) -> None:
+        super().__init__(f"the views have to hold revision {revision}")
+        self.revision = revision
 
 
 class TakenSlots(BaseModel):
@@ -28,24 +44,67 @@ class TakenSlots(BaseModel):
 
     Claims that are over stay until the next one is decided. Their keys are never used again: two
     replicas may claim the same attempt, and only one of these notes is to be taken away.
+    `reserved` has what they reserve. `seen_revision` is the revision at which the last note that
+    was taken away was seen to be over: who does not see that does not know what it cost.
     """
 
     model_config = ConfigDict(frozen=True)
 
     claims: dict[str, tuple[str, int]] = {}
+    reserved: dict[str, int] = {}
+    seen_revision: int = 0
+
+    def without(self, marks: set[str], seen_revision: int = 0) -> "TakenSlots":
+        """Return the account without some notes."""
+        return TakenSlots(
+            claims={each: claim for each, claim in self.claims.items() if each not in marks},
+            reserved={each: left for each, left in self.reserved.items() if each not in marks},
+            seen_revision=max(self.seen_revision, seen_revision),
+        )
 
 
 class Slots:
-    """The slots of all swarms, guarded against the other replicas if there are any."""
+    """The slots and the money of all swarms, guarded against other claims at the same time.
 
-    def __init__(self, records: Records, capacity: Capacity) -> None:
+    Every claim is written through it. `in_doubt` is called with each reservation that stays as it
+    is not known whether its claim was written.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        capacity: Capacity,
+        admission: Admission,
+        accounts: Accounts,
+        in_doubt: Callable[[Pending], None],
+        replica: str,
+    ) -> None:
         self._records = records
         self._capacity = capacity
+        self._admission = admission
+        self._accounts = accounts
+        self._in_doubt = in_doubt
+        self._payer = replica if records.mirror.shared else ""
         self._folder: Folder[TakenSlots] | None = None
         mirror = records.mirror
         if mirror.shared:
             self._view = mirror.view("slots/", TakenSlots)
             self._folder = Folder(records.store, mirror, self._view, TakenSlots())
+
+    def claimed(self, task: Task, swarm_id: str, ttl: timedelta | None) -> Task:
+        """Return the task as a claim makes it that reserves what it has to; see `rules.claim`."""
+        return rules.claim(
+            task,
+            swarm_id,
+            self._records.clock.now(),
+            ttl=ttl,
+            reserved_micros=self._admission.amount(task),
+            payer=self._payer,
+        )
+
+    def refusal(self, task: Task, swarm_id: str) -> ClaimRefused | None:
+        """Return why a claim would not be admitted now, whether there is a slot or not."""
+        return self._admission.refusal(task, swarm_id)
 
     async def claim(
         self,
@@ -56,35 +115,85 @@ class Slots:
     ) -> TxnResult:
         """Write a claim and what goes with it, as `Records.commit` does.
 
-        Raises SlotsTakenError when the claims of other replicas leave no slot.
+        Raises ClaimRefused when it is not admitted, or claims that are not seen yet leave no slot.
         """
-        if self._folder is None:
-            return await self._records.commit(compares, writes, facts)
-        assert claimed.claim is not None
-        member = Member(tuple(compares), (*writes, *self._records.entries(facts)))
+        held = [await self._hold(claimed)]
+
+        async def write() -> TxnResult:
+            if self._folder is None:
+                admitted = self._admission.compares([_claim(claimed).swarm_id])
+                return await self._records.commit([*compares, *admitted], writes, facts)
+            return await self._fold(self._folder, claimed, compares, writes, facts)
+
+        return await self._settled(held, write())
+
+    async def claim_all(
+        self,
+        claims: Sequence[Task],
+        compares: Sequence[Compare],
+        writes: Sequence[Write],
+        facts: Sequence[Fact],
+    ) -> TxnResult:
+        """Write claims of several swarms in one transaction; raises as `claim` does."""
+        held: list[Pending] = []
+        try:
+            for task in claims:
+                self._check(task)
+                held.append(self._held(task))
+            taken, notes = self._taking(claims)
+        except ClaimRefused:
+            for pending in held:
+                self._accounts.settle(pending)
+            raise
+        admitted = self._admission.compares(_claim(task).swarm_id for task in claims)
+        return await self._settled(
+            held,
+            self._records.commit([*compares, *admitted, *taken], [*writes, *notes], facts),
+        )
+
+    async def _fold(
+        self,
+        folder: Folder[TakenSlots],
+        claimed: Task,
+        compares: Sequence[Compare],
+        writes: Sequence[Write],
+        facts: Sequence[Fact],
+    ) -> TxnResult:
+        swarm_id = _claim(claimed).swarm_id
+        changes = (*writes, *self._records.entries(facts))
         mark = secrets.token_hex(8)
 
         def decide(state: TakenSlots) -> Decision[TakenSlots]:
             taken = self._with(state, claimed, mark)
+            admitted = self._admission.compares([swarm_id])
+            member = Member((*compares, *admitted), changes)
             return Decision(taken, member, lambda left, end: _settled(left, end, mark))
 
-        result = await self._folder.decide(claimed.claim.swarm_id, decide)
-        await self._records.settle(result)
-        return result
+        if self._view.entry(swarm_id) is None and self._admission.limited(swarm_id):
+            # Nothing tells what the views may lack of it.
+            await self._records.mirror.catch_up()
+        while True:
+            try:
+                result = await folder.decide(swarm_id, decide)
+            except _BehindError as behind:
+                await self._records.mirror.caught_up(behind.revision)
+                continue
+            await self._records.settle(result)
+            return result
 
-    def taking(self, claims: Sequence[Task]) -> tuple[list[Compare], list[Write]]:
-        """Return what a transaction of several swarms' claims compares and writes of their slots.
-
-        Raises SlotsTakenError as `claim` does.
-        """
+    def _taking(self, claims: Sequence[Task]) -> tuple[list[Compare], list[Write]]:
         if self._folder is None:
             return [], []
         states: dict[str, TakenSlots] = {}
         for task in claims:
-            assert task.claim is not None
-            swarm_id = task.claim.swarm_id
+            swarm_id = _claim(task).swarm_id
             state = states.get(swarm_id) or self._view.get(swarm_id) or TakenSlots()
-            states[swarm_id] = self._with(state, task, secrets.token_hex(8))
+            try:
+                states[swarm_id] = self._with(state, task, secrets.token_hex(8))
+            except _BehindError as behind:
+                raise ClaimRefused(
+                    swarm_id, task.task_id, Refusal.NOT_AVAILABLE, str(behind)
+                ) from behind
         compares = [compare for swarm_id in states for compare in self.unseen(swarm_id)]
         return compares, [self._view.put(swarm_id, state) for swarm_id, state in states.items()]
 
@@ -104,22 +213,82 @@ class Slots:
         if self._folder is not None:
             await self._folder.close()
 
+    async def _hold(self, claimed: Task) -> Pending:
+        while True:
+            try:
+                self._check(claimed)
+            except ClaimRefused as refused:
+                # Claims that are being written may fail, and give back what is missing.
+                if refused.refusal is not Refusal.BUDGET or not self._accounts.writing:
+                    raise
+                await self._accounts.settled()
+            else:
+                return self._held(claimed)
+
+    def _check(self, claimed: Task) -> None:
+        claim = _claim(claimed)
+        self._admission.check(claimed, claim.swarm_id, claim.reserved_micros)
+
+    def _held(self, claimed: Task) -> Pending:
+        claim = _claim(claimed)
+        return self._accounts.hold(
+            claimed.task_id, Reservation(claim.swarm_id, claim.payer, claim.reserved_micros)
+        )
+
+    async def _settled(self, held: Sequence[Pending], writing: Awaitable[TxnResult]) -> TxnResult:
+        try:
+            result = await writing
+        except (StoreUnavailable, asyncio.CancelledError):
+            for pending in held:
+                self._accounts.doubt(pending)
+                self._in_doubt(pending)
+            raise
+        except BaseException:
+            for pending in held:
+                self._accounts.settle(pending)
+            raise
+        for pending in held:
+            self._accounts.settle(pending)
+        return result
+
     def _with(self, state: TakenSlots, claimed: Task, mark: str) -> TakenSlots:
-        assert claimed.claim is not None
-        swarm_id = claimed.claim.swarm_id
+        claim = _claim(claimed)
+        swarm_id = claim.swarm_id
+        mirror = self._records.mirror
+        limited = self._admission.limited(swarm_id)
+        if limited and state.seen_revision > mirror.revision:
+            raise _BehindError(state.seen_revision)
         entry = self._view.entry(swarm_id)
         # An account may be shown before claims that it has had for long.
-        whole = entry is not None and entry.mod_revision <= self._records.mirror.revision
+        whole = entry is not None and entry.mod_revision <= mirror.revision
         seen = entry.value.claims if entry is not None and whole else {}
-        claims = {
-            each: claim
-            for each, claim in state.claims.items()
-            if not self._is_over(swarm_id, *claim, shown=each in seen)
+        over = {
+            each
+            for each, noted in state.claims.items()
+            if self._is_over(swarm_id, *noted, shown=each in seen)
         }
-        claims[mark] = (claimed.task_id, claimed.attempt)
-        if not self._capacity.has_room(swarm_id, {task_id for task_id, _ in claims.values()}):
-            raise SlotsTakenError(f"{swarm_id} has no free slot")
-        return TakenSlots(claims=claims)
+        left = state.without(over, self._seen_revision(state, over))
+        reserved = self._accounts.live(swarm_account(swarm_id)) + self._unshown(left)
+        self._admission.check(claimed, swarm_id, claim.reserved_micros, reserved=reserved)
+        left.claims[mark] = (claimed.task_id, claimed.attempt)
+        left.reserved[mark] = claim.reserved_micros
+        if not self._capacity.has_room(swarm_id, {task_id for task_id, _ in left.claims.values()}):
+            raise no_slot(swarm_id, claimed.task_id)
+        return left
+
+    def _unshown(self, state: TakenSlots) -> int:
+        """Return what is reserved by claims that the views do not show yet."""
+        shown = self._records.tasks
+        return sum(
+            state.reserved.get(each, 0)
+            for each, (task_id, attempt) in state.claims.items()
+            if (task := shown.get(task_id)) is None or task.attempt < attempt
+        )
+
+    def _seen_revision(self, state: TakenSlots, over: set[str]) -> int:
+        entries = (self._records.tasks.entry(state.claims[each][0]) for each in over)
+        newest = self._records.mirror.revision
+        return max((newest if e is None else e.mod_revision for e in entries), default=0)
 
     def _is_over(self, swarm_id: str, task_id: str, attempt: int, *, shown: bool) -> bool:
         """Tell whether a claim takes a slot no more; one that the views do not show yet does.
@@ -135,7 +304,19 @@ class Slots:
         return task.claim is None or task.claim.swarm_id != swarm_id or task.claim.parked
 
 
+def no_slot(swarm_id: str, task_id: str) -> ClaimRefused:
+    """Return the refusal of a claim for which there is no slot."""
+    detail = f"{swarm_id} works on as many tasks as it may"
+    return ClaimRefused(swarm_id, task_id, Refusal.NO_SLOT, detail)
+
+
+def _claim(task: Task) -> TaskClaim:
+    if task.claim is None:
+        raise ValueError(f"task {task.task_id} has no claim to write")
+    return task.claim
+
+
 def _settled(state: TakenSlots, ended: TxnResult, mark: str) -> TakenSlots:
     if ended.succeeded or mark not in state.claims:
         return state
-    return TakenSlots(claims={each: claim for each, claim in state.claims.items() if each != mark})
+    return state.without({mark})
