@@ -1,6 +1,7 @@
 """Placing a task by hand: to one swarm, to all that qualify, or to the best one."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from infrafabric_server.coordinator import rules
 from infrafabric_server.coordinator.claims import Claims
@@ -20,18 +21,24 @@ from infrafabric_server.coordinator.offers import Offers
 from infrafabric_server.coordinator.records import MAX_TRIES, Decision, Fact, Records
 from infrafabric_server.coordinator.registration import Joining, Registration
 from infrafabric_server.coordinator.scheduler import Scheduler
+from infrafabric_server.coordinator.unassigned import Unassigned
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SessionRole
-from infrafabric_server.governor.models import CapabilityMatch
+from infrafabric_server.governor.models import CapabilityMatch, ExclusionRule
 from infrafabric_server.store.protocol import present
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """How an assignment by hand ended; `match` is None when no free swarm fits."""
+    """How an assignment by hand ended.
+
+    `match` is None when no free swarm fits; then `exclusion_counts` tells how many swarms each
+    rule left out.
+    """
 
     task: Task
     match: CapabilityMatch | None
+    exclusion_counts: Mapping[ExclusionRule, int] = field(default_factory=dict)
 
 
 class Placing:
@@ -47,7 +54,9 @@ class Placing:
         claims: Claims,
         registration: Registration,
         creation: Creation,
+        unassigned: Unassigned,
     ) -> None:
+        self._unassigned = unassigned
         self._records = records
         self._scheduler = scheduler
         self._dispatcher = dispatcher
@@ -144,7 +153,7 @@ class Placing:
             if assignment is not None:
                 return Placed(after.value, assignment.match)
             if after == entry and (looked or not await self._records.mirror.catch_up()):
-                return Placed(after.value, None)
+                return Placed(after.value, None, await self._unassigned.counts(after.value))
             looked = True
         raise FabricError(
             Reason.CONTENTION, f"task {task_id} changes too fast; try again", retry_after=0.1

@@ -1,6 +1,6 @@
 """IFGovernor: which swarm is right for a task, and why.
 
-GovernorService ── find_qualified_swarm ──▶ Governor ──▶ Roster ──▶ CapabilityIndex
+GovernorService ── find_qualified_swarm ──▶ Governor ──▶ Qualifying ──▶ Roster, Screening
 view of swarms/ ── registered, changed, gone ──▶ Governor ──▶ Roster
 coordinator ── free, not free; best ──▶ Roster
 """
@@ -10,32 +10,40 @@ from typing import Protocol
 
 from infrafabric_server.errors import FieldViolation, InvalidField
 from infrafabric_server.fleet.models import SwarmProfile
+from infrafabric_server.governor.gate import TaskFacts
+from infrafabric_server.governor.matching import Comparison, Metric
 from infrafabric_server.governor.models import Qualification
+from infrafabric_server.governor.policy.book import PolicyBook
+from infrafabric_server.governor.qualifying import Qualifying, Question
 from infrafabric_server.governor.roster import Roster
+from infrafabric_server.governor.screening import Screening
 from infrafabric_server.limits import MAX_CAPABILITIES
 from infrafabric_server.store.view import Change, View
-
-MAX_CANDIDATES = 20
-"""Most candidates that an explanation lists."""
 
 
 class IFGovernor(Protocol):
     """The right swarm for the work."""
 
-    def find_qualified_swarm(
+    async def find_qualified_swarm(
         self,
         required_caps: Collection[str],
         max_cost: int | None = None,
         *,
+        max_task_cost: int | None = None,
+        metric: Metric | None = None,
         explain: bool = False,
         after: str = "",
         limit: int = 20,
     ) -> Qualification:
         """Return the best registered swarm for a set of capabilities, with a session or not.
 
+        Swarms that may not be given the task now are left out: see ExclusionRule.
+
         Args:
             required_caps: What the swarm should be able to do, at most 64; none suits all.
             max_cost: Most that an hour of it may cost, in micro-US-dollars; None: no limit.
+            max_task_cost: What the task may cost in total; None: the policy's default.
+            metric: How capabilities are compared; None: as the policy says.
             explain: Whether to add the 20 best candidates, the swarms that were left out
                 and how many each rule left out.
             after: The id after which the exclusions begin; "" for the first page.
@@ -53,9 +61,18 @@ class IFGovernor(Protocol):
 class Governor:
     """IFGovernor over the registrations in the store, which it enters in the roster."""
 
-    def __init__(self, swarms: View[SwarmProfile], roster: Roster) -> None:
+    def __init__(
+        self,
+        swarms: View[SwarmProfile],
+        roster: Roster,
+        screening: Screening,
+        policies: PolicyBook,
+    ) -> None:
         """Enter what is registered in the roster, and follow all changes until `close`."""
         self._roster = roster
+        self._screening = screening
+        self._policies = policies
+        self._qualifying = Qualifying(roster)
         for swarm_id, profile in swarms.items():
             self._enter(swarm_id, profile)
         self._unsubscribe = swarms.subscribe(self._changed)
@@ -64,11 +81,13 @@ class Governor:
         """Follow no more changes."""
         self._unsubscribe()
 
-    def find_qualified_swarm(
+    async def find_qualified_swarm(
         self,
         required_caps: Collection[str],
         max_cost: int | None = None,
         *,
+        max_task_cost: int | None = None,
+        metric: Metric | None = None,
         explain: bool = False,
         after: str = "",
         limit: int = 20,
@@ -78,26 +97,29 @@ class Governor:
         if len(required) > MAX_CAPABILITIES:
             rule = f"must have at most {MAX_CAPABILITIES} entries"
             raise InvalidField(FieldViolation("required_capabilities", rule))
-        candidates = self._roster.rank(
-            required,
-            max_cost_per_hour_micros=max_cost,
-            limit=MAX_CANDIDATES if explain else 1,
+        policy = self._policies.current.policy
+        comparison = policy.matching.comparison
+        if metric is not None:
+            comparison = Comparison(metric, comparison.threshold)
+        default = policy.budgets.default_task_cost_micros
+        facts = TaskFacts(
+            task_id="",
+            title="",
+            required_capabilities=required,
+            priority=0,
+            filler=False,
+            preferred_model="",
+            estimated_duration=None,
+            max_cost_micros=max_task_cost,
+            amount_micros=default if max_task_cost is None else max_task_cost,
+            spent_micros=0,
+            attempt=1,
+            failures=0,
         )
-        best = candidates[0] if candidates else None
-        if not explain:
-            return Qualification(best=best)
-        excluded = self._roster.exclusions(
-            required, max_cost_per_hour_micros=max_cost, after=after, limit=limit + 1
-        )
-        return Qualification(
-            best=best,
-            candidates=tuple(candidates),
-            excluded=tuple(excluded[:limit]),
-            exclusion_counts=self._roster.exclusion_counts(
-                required, max_cost_per_hour_micros=max_cost
-            ),
-            next_after=excluded[limit - 1].swarm_id if len(excluded) > limit else "",
-        )
+        question = Question(required, max_cost, comparison, self._screening.of(facts))
+        if explain:
+            return await self._qualifying.explain(question, after=after, limit=limit)
+        return await self._qualifying.best(question)
 
     def _changed(self, change: Change[SwarmProfile]) -> None:
         if change.new is None:

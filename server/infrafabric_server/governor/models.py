@@ -35,6 +35,11 @@ class ExclusionRule(StrEnum):
 
     CAPABILITY = "capability"
     COST = "cost"
+    BREAKER = "breaker"
+    BUDGET = "budget"
+    POLICY = "policy"
+    NO_SLOT = "no_slot"
+    NO_SESSION = "no_session"
 
 
 class Exclusion(BaseModel):

@@ -13,6 +13,7 @@ from infrafabric_server.edge import validate
 from infrafabric_server.edge.calls import Context
 from infrafabric_server.edge.paging import next_page_token, page_position
 from infrafabric_server.errors import FabricError, FieldViolation, InvalidField, Reason
+from infrafabric_server.governor.service.matching import counts_to_wire
 from infrafabric_server.limits import MAX_BOARD_BYTES, MAX_MODEL
 from infrafabric_server.store.feed import Changes, Feed, Gap, Snapshot
 
@@ -164,6 +165,7 @@ class TaskCalls(CoordinatorServiceServicer):
             response.swarm_id = placed.match.swarm_id
             response.match = placed.match.match
             response.score = placed.match.score
+        response.exclusion_counts.extend(counts_to_wire(placed.exclusion_counts))
         return response
 
 

@@ -1,6 +1,7 @@
 """Finding the right swarm."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from grpc import aio
 
@@ -8,12 +9,25 @@ from infrafabric.v1 import governor_service_pb2 as pb
 from infrafabric.v1 import match_pb2
 from infrafabric.v1.governor_service_pb2_grpc import GovernorServiceServicer
 from infrafabric_server.edge import paging, validate
+from infrafabric_server.errors import FieldViolation, InvalidField
 from infrafabric_server.governor.governor import IFGovernor
+from infrafabric_server.governor.matching import Metric
 from infrafabric_server.governor.models import CapabilityMatch, ExclusionRule, Qualification
 
 RULES = {
     ExclusionRule.CAPABILITY: match_pb2.EXCLUSION_RULE_CAPABILITY,
     ExclusionRule.COST: match_pb2.EXCLUSION_RULE_COST,
+    ExclusionRule.BREAKER: match_pb2.EXCLUSION_RULE_BREAKER,
+    ExclusionRule.BUDGET: match_pb2.EXCLUSION_RULE_BUDGET,
+    ExclusionRule.POLICY: match_pb2.EXCLUSION_RULE_POLICY,
+    ExclusionRule.NO_SLOT: match_pb2.EXCLUSION_RULE_NO_SLOT,
+    ExclusionRule.NO_SESSION: match_pb2.EXCLUSION_RULE_NO_SESSION,
+}
+
+METRICS = {
+    match_pb2.MATCH_METRIC_UNSPECIFIED: None,
+    match_pb2.MATCH_METRIC_JACCARD: Metric.JACCARD,
+    match_pb2.MATCH_METRIC_COVERAGE: Metric.COVERAGE,
 }
 
 _EXCLUSIONS = 20
@@ -30,19 +44,26 @@ class MatchingCalls(GovernorServiceServicer):
         context: aio.ServicerContext[Any, Any],
     ) -> pb.FindQualifiedSwarmResponse:
         """Name the best swarm for a set of capabilities."""
-        max_cost = None
-        if request.HasField("max_cost_per_hour_micros"):
-            max_cost = validate.require_money(
-                "max_cost_per_hour_micros", request.max_cost_per_hour_micros
-            )
-        found = self.governor.find_qualified_swarm(
+        if request.metric not in METRICS:
+            raise InvalidField(FieldViolation("metric", "must be a known MatchMetric"))
+        found = await self.governor.find_qualified_swarm(
             validate.require_capabilities("required_capabilities", request.required_capabilities),
-            max_cost,
+            _money(request, "max_cost_per_hour_micros"),
+            max_task_cost=_money(request, "max_task_cost_micros"),
+            metric=METRICS[request.metric],
             explain=request.explain,
             after=paging.page_position(request),
             limit=validate.page_size(request.page_size, default=_EXCLUSIONS),
         )
         return _response(found, paging.next_page_token(request, found.next_after))
+
+
+def _money(
+    request: pb.FindQualifiedSwarmRequest,
+    field: Literal["max_cost_per_hour_micros", "max_task_cost_micros"],
+) -> int | None:
+    value: int = getattr(request, field)
+    return validate.require_money(field, value) if request.HasField(field) else None
 
 
 def _response(found: Qualification, next_page_token: str) -> pb.FindQualifiedSwarmResponse:
@@ -57,10 +78,7 @@ def _response(found: Qualification, next_page_token: str) -> pb.FindQualifiedSwa
             )
             for each in found.excluded
         ],
-        exclusion_counts=[
-            match_pb2.ExclusionCount(rule=RULES[rule], count=count)
-            for rule, count in found.exclusion_counts.items()
-        ],
+        exclusion_counts=counts_to_wire(found.exclusion_counts),
         next_page_token=next_page_token,
     )
     if found.best is not None:
@@ -68,6 +86,13 @@ def _response(found: Qualification, next_page_token: str) -> pb.FindQualifiedSwa
         response.match = found.best.match
         response.score = found.best.score
     return response
+
+
+def counts_to_wire(counts: Mapping[ExclusionRule, int]) -> list[match_pb2.ExclusionCount]:
+    """Return how many swarms each rule left out, as a message for each rule."""
+    return [
+        match_pb2.ExclusionCount(rule=RULES[rule], count=count) for rule, count in counts.items()
+    ]
 
 
 def _candidate(match: CapabilityMatch) -> match_pb2.Candidate:
