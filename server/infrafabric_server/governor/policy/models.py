@@ -1,20 +1,57 @@
-"""The settings of a policy and their defaults."""
+"""The settings of a policy and their defaults, and what else its file may hold."""
 
+import re
+from collections.abc import Collection
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from fractions import Fraction
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from infrafabric_server.governor.matching import Comparison, Metric
-from infrafabric_server.limits import MAX_MONEY_MICROS
+from infrafabric_server.governor.policy.cases import Case, RuleName
+from infrafabric_server.limits import MAX_MONEY_MICROS, MAX_TEXT
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
+_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_SPAN = re.compile(
+    r"(?=[0-9])(?:([0-9]{1,8})d)?(?:([0-9]{1,8})h)?(?:([0-9]{1,8})m)?(?:([0-9]{1,8})s)?"
+)
 
-Money = Annotated[int, Field(ge=0, le=MAX_MONEY_MICROS)]
-Share = Annotated[float, Field(gt=0, le=1)]
-_Span = Annotated[timedelta, Field(ge=timedelta(seconds=1), le=timedelta(days=30))]
+
+def _span(value: object) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    found = _SPAN.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("must be a duration such as 30s, 5m or 1h30m")
+    return timedelta(
+        seconds=sum(
+            int(number or 0) * unit
+            for number, unit in zip(found.groups(), _UNITS.values(), strict=True)
+        )
+    )
+
+
+def written(span: timedelta) -> str:
+    """Return a duration as a policy has it, such as `1h30m`."""
+    left, text = int(span.total_seconds()), ""
+    for name, unit in _UNITS.items():
+        number, left = divmod(left, unit)
+        text += f"{number}{name}" if number else ""
+    return text or "0s"
+
+
+_Duration = Annotated[timedelta, BeforeValidator(_span), PlainSerializer(written)]
+_Number = Annotated[int, Field(strict=True)]
+
+Money = Annotated[_Number, Field(ge=0, le=MAX_MONEY_MICROS)]
+Share = Annotated[float, Field(strict=True, gt=0, le=1)]
+Count = Annotated[_Number, Field(ge=1, le=1000)]
+Glob = Annotated[str, Field(min_length=1, max_length=128)]
+_Span = Annotated[_Duration, Field(ge=timedelta(seconds=1), le=timedelta(days=30))]
 
 
 class Matching(BaseModel):
@@ -50,14 +87,14 @@ class Breaking(BaseModel):
 
     model_config = _FROZEN
 
-    max_consecutive_failures: Annotated[int, Field(ge=1, le=1000)] = 3
+    max_consecutive_failures: Count = 3
     max_failure_rate: Share | None = 0.5
     max_slow_rate: Share | None = None
     slow_after: _Span = timedelta(minutes=30)
     window: _Span = timedelta(hours=1)
-    min_calls: Annotated[int, Field(ge=1, le=1000)] = 10
+    min_calls: Count = 10
     max_cost_per_minute_micros: Money | None = None
-    halt_grace: Annotated[timedelta, Field(ge=timedelta(0), le=timedelta(hours=1))] = timedelta(
+    halt_grace: Annotated[_Duration, Field(ge=timedelta(0), le=timedelta(hours=1))] = timedelta(
         seconds=30
     )
 
@@ -70,8 +107,64 @@ class Escalating(BaseModel):
     raise_after: _Span = timedelta(minutes=15)
 
 
+class Rule(BaseModel):
+    """A claim of which `when` holds is denied, with `deny` as the message."""
+
+    model_config = _FROZEN
+
+    name: RuleName
+    when: Annotated[str, Field(min_length=1)]
+    deny: Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
+
+
+class Override(BaseModel):
+    """Other settings for some tasks, or for some swarms.
+
+    `tasks` is a pattern of task ids, `capability` one of capabilities of which a task requires at
+    least one, `swarms` one of swarm ids: `*` stands for any text, `?` for one character, `[ab]`
+    for one of some. Only what is written in `budgets` and `breaker` is another setting.
+    """
+
+    model_config = _FROZEN
+
+    tasks: Glob | None = None
+    capability: Glob | None = None
+    swarms: Glob | None = None
+    budgets: Budgets | None = None
+    breaker: Breaking | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        of_tasks = self.tasks is not None or self.capability is not None
+        if of_tasks is (self.swarms is not None):
+            raise ValueError("must have tasks or capability, or else swarms")
+        if of_tasks and (self.budgets is None or self.breaker is not None):
+            raise ValueError("has tasks or capability: must have budgets, and no breaker")
+        if not of_tasks and (self.breaker is None or self.budgets is not None):
+            raise ValueError("has swarms: must have breaker, and no budgets")
+        if self.budgets is not None and "soft_share" in self.budgets.model_fields_set:
+            raise ValueError("soft_share is of accounts, and cannot differ by task")
+        return self
+
+    def is_for_task(self, task_id: str, required: Collection[str]) -> bool:
+        """Tell whether it is for a task; with both patterns, both must fit."""
+        if self.swarms is not None:
+            return False
+        if self.tasks is not None and not fnmatchcase(task_id, self.tasks):
+            return False
+        wanted = self.capability
+        return wanted is None or any(fnmatchcase(each, wanted) for each in required)
+
+    def is_for_swarm(self, swarm_id: str) -> bool:
+        """Tell whether it is for a swarm."""
+        return self.swarms is not None and fnmatchcase(swarm_id, self.swarms)
+
+
 class Policy(BaseModel):
-    """All settings; a file names those that differ from the defaults."""
+    """All settings; a file names those that differ from the defaults.
+
+    Of several overrides that set the same, the last one that fits counts.
+    """
 
     model_config = _FROZEN
 
@@ -79,3 +172,26 @@ class Policy(BaseModel):
     budgets: Budgets = Budgets()
     breaker: Breaking = Breaking()
     escalation: Escalating = Escalating()
+    overrides: Annotated[tuple[Override, ...], Field(max_length=100)] = ()
+    rules: Annotated[tuple[Rule, ...], Field(max_length=100)] = ()
+    cases: Annotated[tuple[Case, ...], Field(max_length=1000)] = ()
+
+    def budgets_for(self, task_id: str, required: Collection[str]) -> Budgets:
+        """Return what holds for a task."""
+        found = self.budgets
+        for each in self.overrides:
+            if each.budgets is not None and each.is_for_task(task_id, required):
+                found = found.model_copy(update=_given(each.budgets))
+        return found
+
+    def breaker_for(self, swarm_id: str) -> Breaking:
+        """Return what holds for a swarm."""
+        found = self.breaker
+        for each in self.overrides:
+            if each.breaker is not None and each.is_for_swarm(swarm_id):
+                found = found.model_copy(update=_given(each.breaker))
+        return found
+
+
+def _given(model: BaseModel) -> dict[str, object]:
+    return {name: getattr(model, name) for name in model.model_fields_set}
