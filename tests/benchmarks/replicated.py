@@ -7,7 +7,6 @@ message over NATS from one connection to another.
 import asyncio
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -15,9 +14,7 @@ from pathlib import Path
 import uvloop
 from grpc import aio
 
-from infrafabric.v1 import coordinator_claim_pb2 as claim_pb
 from infrafabric.v1 import coordinator_task_pb2 as task_pb
-from infrafabric.v1 import notify_service_pb2, status_pb2, task_pb2
 from infrafabric.v1.coordinator_service_pb2_grpc import CoordinatorServiceStub
 from infrafabric.v1.notify_service_pb2_grpc import NotifyServiceStub
 from infrafabric.v1.session_server_pb2 import ServerFrame
@@ -26,20 +23,18 @@ from tests.benchmarks.controls import Disk, Echo
 from tests.benchmarks.etcd import Bare
 from tests.benchmarks.fabric import (
     Bench,
-    Pushes,
     RawSession,
     measure_claims,
     measure_rate,
-    watch_status,
 )
 from tests.benchmarks.measuring import Latency, Report, alternate, timed
+from tests.benchmarks.open_loop import EVENTS_A_SECOND, run_open_loop
 from tests.harness.cluster import Cluster
 
 # Members of etcd, by the name of the part.
 SETUPS = {"replicated1": 1, "replicated3": 3}
 
 _SESSIONS = 1000
-_EVENTS_A_SECOND = 50
 
 
 class Hop:
@@ -182,82 +177,18 @@ class Replicated:
         await asyncio.gather(*(link.close() for link in links))
 
     async def open_loop(self) -> None:
-        """C2, C4, C6 and N3: 50 events a second, whatever the answers take."""
-        pushes = Pushes()
-        alerts: asyncio.Queue[float] = asyncio.Queue()
-
-        def on_alert(_session: RawSession, frame: ServerFrame) -> None:
-            if frame.WhichOneof("frame") == "blocker_alert":
-                alerts.put_nowait(time.perf_counter())
-
-        links = [
-            RawSession(self.stubs[number % 2], self.bench.name("open"), pushes.on_frame)
-            for number in range(100)
-        ]
-        await asyncio.gather(*(link.open([link.swarm_id], slots=64) for link in links))
-        boss = RawSession(self.stubs[1], self.bench.name("boss"), on_alert)
-        await boss.open([], role=2)
-        notifier, stuck = await self.bench.swarms(2)
-        changes, watching = await watch_status(self.notify[1], notifier)
-        total = self.times(1000)
-        tasks = await self.bench.manual_tasks(total)
-        claimers = await self.bench.swarms(100)
-        latencies: dict[str, list[float]] = {"claim": [], "push": [], "alert": [], "status": []}
-
-        async def claim(number: int, due: float) -> None:
-            request = claim_pb.ClaimTaskRequest(
-                swarm_id=claimers[number % 100], task_id=tasks[number]
-            )
-            answer = await self.stubs[number % 2].ClaimTask(request)
-            assert answer.claimed, answer
-            latencies["claim"].append(time.perf_counter() - due)
-
-        async def push(number: int, due: float) -> None:
-            name = self.bench.name("opened")
-            receipt, _ = pushes.expect(name)
-            needed = [links[number % 100].swarm_id]
-            task = task_pb2.Task(task_id=name, required_capabilities=needed)
-            await self.stubs[0].CreateTask(task_pb.CreateTaskRequest(task=task))
-            latencies["push"].append(await receipt - due)
-
-        async def block(number: int, due: float) -> None:
-            text = f"no key {number}"
-            request = claim_pb.ReportBlockerRequest(swarm_id=stuck, description=text)
-            await self.stubs[0].ReportBlocker(request)
-            latencies["alert"].append(await alerts.get() - due)
-
-        async def report(number: int, due: float) -> None:
-            status = (status_pb2.STATUS_BUSY, status_pb2.STATUS_IDLE)[number // 4 % 2]
-            # Each is a change, also when one overtakes another.
-            request = notify_service_pb2.NotifyRequest(
-                swarm_id=notifier, status=status, message=f"report {number}"
-            )
-            await self.notify[0].Notify(request)
-            latencies["status"].append(await changes.get() - due)
-
-        kinds: list[Callable[[int, float], Awaitable[None]]] = [claim, push, block, report]
-        start = time.perf_counter()
-        async with asyncio.TaskGroup() as group:
-            for number in range(total):
-                due = start + number / _EVENTS_A_SECOND
-                await asyncio.sleep(max(0.0, due - time.perf_counter()))
-                group.create_task(_run(kinds[number % 4], number, due))
-        watching.cancel()
-        self._show_open_loop(latencies)
-        await asyncio.gather(*(link.close() for link in [*links, boss]))
-
-    def _show_open_loop(self, latencies: dict[str, list[float]]) -> None:
-        rate = f"{_EVENTS_A_SECOND} events a second"
-        self.report.heading(f"open loop, 100 sessions over both, {rate}")
+        """C2, C4, C6 and N3 at a steady pace; see `open_loop`."""
+        endpoint = self.cluster.backing.etcd.members[0].endpoint
+        latencies = await run_open_loop(
+            self.bench, self.stubs, self.notify, self.echo, Bare(endpoint), self.times(1000)
+        )
+        self.report.heading(f"open loop, 100 sessions over both, {EVENTS_A_SECOND} events a second")
+        self.report.figure("bare unary echo", latencies.pop("echo"))
+        self.report.figure("bare compare-and-swap of etcd", latencies.pop("swap"))
         rows = {"claim": ("C2", 5.0), "push": ("C4", 10.0), "alert": ("C6", 10.0)}
         for name, (row, aim) in {**rows, "status": ("N3", 10.0)}.items():
-            found = Latency.of(latencies[name])
-            self.report.figure(name, found)
-            self.report.aim(f"{name} p99, ms ({row})", found.p99, aim)
-
-
-async def _run(kind: Callable[[int, float], Awaitable[None]], number: int, due: float) -> None:
-    await kind(number, due)
+            self.report.figure(name, latencies[name])
+            self.report.aim(f"{name} p99, ms ({row})", latencies[name].p99, aim)
 
 
 async def _measure(members: int, scale: float) -> int:
