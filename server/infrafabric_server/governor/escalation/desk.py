@@ -57,7 +57,7 @@ class Desk:
         self._waiting: dict[str, None] = {}
         self._woken = asyncio.Event()
         self._leading = False
-        self._raise_after = policies.current.policy.escalation.raise_after
+        self._effective = policies.current
         for source in sources:
             source.follow(self._look)
         records.escalations.subscribe(lambda change: self._look(change.id))
@@ -144,8 +144,8 @@ class Desk:
 
     async def _round(self) -> float:
         """Look at what changed or is due; return how many seconds it is until the next time."""
-        if self._raise_after != self._policies.current.policy.escalation.raise_after:
-            self._raise_after = self._policies.current.policy.escalation.raise_after
+        if self._effective != self._policies.current:
+            self._effective = self._policies.current
             self._look_at_all()
         while (due := self._agenda.take(self.records.clock.now())) is not None:
             self._waiting[due] = None
@@ -183,7 +183,7 @@ class Desk:
                 _log.error("escalations_full", escalation_id=escalation_id)
                 self._agenda.set(escalation_id, now + _FULL)
                 return
-            details = {"policy_hash": self._policies.current.hash}
+            details = {"policy_hash": self._effective.hash}
             result = await self.records.commit(
                 escalation_id, entry, step, compares=fence, details=details
             )
@@ -191,6 +191,10 @@ class Desk:
                 # The change itself has it looked at again, for what is to come.
                 return
         raise FabricError(Reason.CONTENTION, "it changes too fast, or another replica leads")
+
+    @property
+    def _raise_after(self) -> timedelta:
+        return self._effective.policy.escalation.raise_after
 
     def _cause(self, escalation_id: str) -> Cause | None:
         for source in self._sources:

@@ -1,0 +1,97 @@
+"""What of the governor wants a person: open breakers, holds, and budgets nearly used up."""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+from infrafabric_server.clock import Clock
+from infrafabric_server.governor.breaker.models import Breaker
+from infrafabric_server.governor.budget.rules import BudgetFacts, BudgetState, state
+from infrafabric_server.governor.escalation.models import Cause, Kind
+from infrafabric_server.governor.policy.book import PolicyBook
+from infrafabric_server.optimise.ledger import Ledger, zone_of
+from infrafabric_server.optimise.models import FABRIC
+from infrafabric_server.optimise.periods import period_at
+
+# What the ids of escalations begin with; the hold's cannot be that of a swarm.
+BREAKERS = f"{Kind.BREAKER}:"
+HOLDS = f"{Kind.BREAKER}:holds/"
+BUDGETS = f"{Kind.BUDGET}:"
+
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROS = 1_000_000
+_CENT = 10_000
+
+
+def breaker_cause(breaker: Breaker) -> Cause | None:
+    """Return what an open breaker or hold wants a person for; None for a closed one."""
+    if not breaker.open:
+        return None
+    swarm_id = breaker.swarm_id
+    what = f"the circuit breaker of swarm {swarm_id} is open" if swarm_id else "all work is held"
+    return Cause(
+        kind=Kind.BREAKER,
+        subject=swarm_id or HOLDS.removeprefix(BREAKERS) + FABRIC,
+        since=breaker.open_time or _EVER,
+        summary=f"{what}: {breaker.detail}" if breaker.detail else what,
+        swarm_id=swarm_id,
+    )
+
+
+class BudgetSource:
+    """The accounts that have spent their soft share, over the ledger."""
+
+    prefix = BUDGETS
+
+    def __init__(self, ledger: Ledger, policies: PolicyBook, clock: Clock) -> None:
+        self._ledger = ledger
+        self._policies = policies
+        self._clock = clock
+
+    def ids(self) -> Iterable[str]:
+        """See Source."""
+        for account in self._ledger.budgets:
+            if self.cause(BUDGETS + account) is not None:
+                yield BUDGETS + account
+
+    def cause(self, escalation_id: str) -> Cause | None:
+        """See Source. What is reserved does not count: it comes and goes with each claim."""
+        account = escalation_id.removeprefix(BUDGETS)
+        budget = self._ledger.budget(account)
+        if budget is None or not budget.limit_micros:
+            return None
+        now = self._clock.now()
+        spent = self._ledger.spent(account, now)
+        share = budget.soft_share or self._policies.current.policy.budgets.soft_share
+        stands = state(BudgetFacts(account, budget.limit_micros, spent, 0), share)
+        if stands not in (BudgetState.WARNING, BudgetState.EXHAUSTED):
+            return None
+        begin, end = _EVER, None
+        if budget.period is not None:
+            begin, end = period_at(budget.period, now, zone_of(budget))
+        used = "used up" if stands is BudgetState.EXHAUSTED else f"used to {share * 100:g} %"
+        owner = "the fabric" if account == FABRIC else account.replace("/", " ", 1)
+        return Cause(
+            kind=Kind.BUDGET,
+            subject=account,
+            since=begin,
+            # Nothing that changes with each cost: every other text is news for a person.
+            summary=f"the budget of {owner} is {used}: {_usd(budget.limit_micros)} US dollars",
+            swarm_id="" if account == FABRIC else account.partition("/")[2],
+            until=end,
+        )
+
+    def follow(self, changed: Callable[[str], None]) -> None:
+        """See Source."""
+
+        def listen(account: str) -> None:
+            if self._ledger.budget(account) is not None:
+                changed(BUDGETS + account)
+
+        self._ledger.subscribe(listen)
+
+
+def _usd(micros: int) -> str:
+    """Return dollars with at least two decimals, exactly."""
+    whole, rest = divmod(micros, _MICROS)
+    decimals = f"{rest:06d}" if rest % _CENT else f"{rest // _CENT:02d}"
+    return f"{whole}.{decimals}"
