@@ -7,8 +7,9 @@ from typing import Protocol
 from infrafabric_server.fleet.models import SwarmProfile
 from infrafabric_server.governor.budget.accounts import Accounts
 from infrafabric_server.governor.budget.rules import BudgetFacts, explain
-from infrafabric_server.governor.gate import Gate, Judge, TaskFacts
+from infrafabric_server.governor.gate import Gate, TaskFacts
 from infrafabric_server.governor.models import ExclusionRule
+from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.optimise.models import FABRIC, swarm_account
 from infrafabric_server.store.view import View
 
@@ -41,21 +42,22 @@ class Screening:
         swarms: View[SwarmProfile],
         gate: Gate,
         accounts: Accounts,
-        judge: Judge | None,
+        policies: PolicyBook,
         room: Room,
     ) -> None:
-        """Without a judge there are no rules."""
         self._swarms = swarms
         self._gate = gate
         self._accounts = accounts
-        self._judge = judge
+        self._policies = policies
         self._room = room
 
     def of(self, task: TaskFacts, budget: BudgetFacts | None = None) -> Screened:
         """Return what tells why swarms may not be given a task; `budget` is the task's account.
 
-        It knows the fabric's account as it is now; ask again for the next question.
+        It knows the policy and the fabric's account as they are now; ask again for the next
+        question. It is not the listeners of the policy's violations who hear of refusals here.
         """
+        policy = self._policies.current
         fabric = self._accounts.facts(FABRIC)
         amount = task.amount_micros
 
@@ -70,13 +72,14 @@ class Screening:
             for account in (own, fabric) if budget is None else (budget, own, fabric):
                 if not account.covers(amount):
                     return Refusal(ExclusionRule.BUDGET, explain(account, amount))
-            if self._judge is not None:
-                violation = self._judge.violation(task, profile, own, fabric)
-                if violation is not None:
-                    return Refusal(ExclusionRule.POLICY, violation.detail)
+            violation = policy.violation(task, profile, own, fabric)
+            if violation is not None:
+                detail = f"rule {violation.rule}: {violation.detail}"
+                return Refusal(ExclusionRule.POLICY, detail)
             if self._room.free_slots(swarm_id) <= 0:
                 most = profile.max_concurrent_tasks
-                return Refusal(ExclusionRule.NO_SLOT, f"works on {most} tasks, as many as it may")
+                detail = f"works on as many tasks at once as it may: {most}"
+                return Refusal(ExclusionRule.NO_SLOT, detail)
             return None
 
         return refusal

@@ -18,13 +18,14 @@ from infrafabric.v1.governor_service_pb2_grpc import (
 )
 from infrafabric_server.edge.grpc_server import GrpcServer, Service
 from infrafabric_server.governor.models import ExclusionRule
-from infrafabric_server.governor.service import RULES, GovernorService
+from infrafabric_server.governor.service.matching import RULES, MatchingCalls
 from tests.unit.governor.test_governor import World, running
 
 
 @asynccontextmanager
 async def serving(world: World) -> AsyncIterator[GovernorServiceStub]:
-    servicer = GovernorService(world.governor)
+    # The other calls are not made here, and what they need is not there.
+    servicer = type("Servicer", (MatchingCalls,), {"governor": world.governor})()
     service = Service(
         "infrafabric.v1.GovernorService",
         lambda server: add_GovernorServiceServicer_to_server(servicer, server),
@@ -85,11 +86,29 @@ async def test_g2_the_explanation_lists_candidates_and_pages_what_was_left_out()
         assert second.next_page_token == ""
 
 
+async def test_g1_a_request_names_its_metric_and_what_the_task_may_cost() -> None:
+    async with running() as world, serving(world) as stub:
+        await world.register("one", "abcdefgh", cost=1_000_000)
+        await world.limit("swarm/one", 5_000)
+        request = Request(required_capabilities=["a", "b"], max_task_cost_micros=5_000)
+        assert await stub.FindQualifiedSwarm(request) == Response()
+        request.metric = match_pb2.MATCH_METRIC_COVERAGE
+        answer = await stub.FindQualifiedSwarm(request)
+        assert answer == Response(swarm_id="one", match=1.0, score=1.0)
+        request.max_task_cost_micros = 5_001
+        assert await stub.FindQualifiedSwarm(request) == Response()
+        request.explain = True
+        (left_out,) = (await stub.FindQualifiedSwarm(request)).excluded
+        assert left_out.rule == match_pb2.EXCLUSION_RULE_BUDGET
+
+
 @pytest.mark.parametrize(
     ("bad", "field", "reason"),
     [
         (Request(required_capabilities=["two words"]), "required_capabilities", "INVALID_FIELD"),
         (Request(max_cost_per_hour_micros=-1), "max_cost_per_hour_micros", "INVALID_FIELD"),
+        (Request(max_task_cost_micros=-1), "max_task_cost_micros", "INVALID_FIELD"),
+        (Request(metric=3), "metric", "INVALID_FIELD"),  # type: ignore[arg-type]  # unknown
         (Request(page_size=1_001), "page_size", "INVALID_FIELD"),
         (Request(page_token="made-up"), "page_token", "INVALID_PAGE_TOKEN"),
     ],
