@@ -5,9 +5,10 @@ from datetime import datetime
 from typing import Any
 
 from infrafabric.calls import Caller
+from infrafabric.failures import Provider, failure_kind
 from infrafabric.v1 import coordinator_claim_pb2 as pb2
 from infrafabric.v1.blocker_pb2 import Blocker
-from infrafabric.v1.task_pb2 import FAILURE_KIND_PERMANENT, FAILURE_KIND_RETRYABLE, Task
+from infrafabric.v1.task_pb2 import Task
 from infrafabric.values import to_struct
 
 
@@ -104,6 +105,7 @@ class Claims:
         reason: str,
         *,
         permanent: bool = False,
+        provider: Provider | None = None,
         retry_time: datetime | None = None,
     ) -> Task:
         """End an attempt without a result; the task's retry policy decides what follows.
@@ -114,14 +116,16 @@ class Claims:
             attempt: the attempt of the claim.
             reason: why, at most 4096 characters.
             permanent: whether no attempt can succeed, so that the task fails for good.
-            retry_time: not to be offered again before this time (with a time zone).
+            provider: what the swarm's provider refused it for: then it is not the task's failure.
+            retry_time: not to be offered again before this time (with a time zone); when the
+                provider has quota again.
         """
         request = pb2.FailTaskRequest(
             swarm_id=swarm_id,
             task_id=task_id,
             attempt=attempt,
             reason=reason,
-            kind=FAILURE_KIND_PERMANENT if permanent else FAILURE_KIND_RETRYABLE,
+            kind=failure_kind(permanent=permanent, provider=provider),
         )
         if retry_time is not None:
             request.retry_time.FromDatetime(retry_time)

@@ -6,6 +6,7 @@ from typing import Self
 import grpc
 
 from infrafabric import addresses
+from infrafabric.breakers import Breakers
 from infrafabric.calls import Caller, Calls
 from infrafabric.channel import open_channel
 from infrafabric.claims import Claims
@@ -38,6 +39,7 @@ class Client:
         swarms: register and read swarms, and find the right one.
         statuses: report, read and watch statuses; broadcast a text.
         costs: what was spent on what.
+        breakers: open, close and read circuit breakers.
         escalations: read, watch and acknowledge what wants a person.
         witness: read the log of decisions.
     """
@@ -59,6 +61,7 @@ class Client:
         self.swarms = Swarms(caller)
         self.statuses = Statuses(caller)
         self.costs = Costs(caller)
+        self.breakers = Breakers(caller)
         self.escalations = Escalations(caller)
         self.witness = Witness(caller)
 

@@ -28,6 +28,7 @@ class Swarms:
         cost_per_hour_micros: int = 0,
         model: str = "",
         max_concurrent_tasks: int = 1,
+        credential_pool: str = "",
     ) -> Swarm:
         """Make a swarm known, or replace its registration.
 
@@ -37,6 +38,7 @@ class Swarms:
             cost_per_hour_micros: price of an hour in micro-US-dollars.
             model: model that it runs on, at most 128 characters.
             max_concurrent_tasks: tasks that it works on at the same time, 1 to 64.
+            credential_pool: account at a provider that it shares; "" for one of its own.
         """
         request = pb2.RegisterSwarmRequest(
             swarm_id=swarm_id,
@@ -44,6 +46,7 @@ class Swarms:
             cost_per_hour_micros=cost_per_hour_micros,
             model=model,
             max_concurrent_tasks=max_concurrent_tasks,
+            credential_pool=credential_pool,
         )
         return (await self._calls.unary(lambda at: at.coordinator.RegisterSwarm, request)).swarm
 

@@ -5,6 +5,7 @@ import typer
 from infrafabric_cli import broadcast, doctor, match, notify, serve, status
 from infrafabric_cli.blocker import app as blocker
 from infrafabric_cli.board.commands import app as board
+from infrafabric_cli.breaker import app as breaker
 from infrafabric_cli.cost import app as cost
 from infrafabric_cli.escalations import app as escalations
 from infrafabric_cli.store import app as store
@@ -34,6 +35,7 @@ app.add_typer(blocker, name="blocker", help="Report and resolve what keeps a swa
 app.add_typer(
     escalations, name="escalations", help="What wants a person, and who takes care of it."
 )
+app.add_typer(breaker, name="breaker", help="What keeps work from swarms, until a person resets.")
 app.add_typer(cost, name="cost", help="What was spent on what, and what of it was in vain.")
 app.add_typer(store, name="store", help="Dump, restore and move whole fabrics.")
 app.add_typer(witness, name="witness", help="Read and verify the record of decisions.")

@@ -58,6 +58,9 @@ def register(
     slots: Annotated[
         int, typer.Option(min=1, max=64, metavar="N", help="Tasks at the same time.")
     ] = 1,
+    pool: Annotated[
+        str, typer.Option(metavar="NAME", help="Account at a provider that it shares.")
+    ] = "",
     server: Server = DEFAULT_SERVER,
     json_output: Json = False,
 ) -> None:
@@ -70,6 +73,7 @@ def register(
             cost_per_hour_micros=cost_per_hour or 0,
             model=model,
             max_concurrent_tasks=slots,
+            credential_pool=pool,
         )
         _show(registered, json_output=json_output)
 

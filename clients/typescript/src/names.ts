@@ -40,9 +40,15 @@ export type RoleName = keyof typeof ROLE_BY_NAME;
 export const FAILURE_KIND_BY_NAME = {
   retryable: FailureKind.RETRYABLE,
   permanent: FailureKind.PERMANENT,
+  provider_quota: FailureKind.PROVIDER_QUOTA,
+  provider_rate: FailureKind.PROVIDER_RATE,
 } as const;
 
-/** `retryable`: another attempt may succeed; `permanent`: none can, the task fails for good. */
+/**
+ * `retryable`: another attempt may succeed; `permanent`: none can, the task fails for good;
+ * `provider_quota`, `provider_rate`: the swarm's provider has no quota left, or was asked too
+ * often. That is not the task's failure: others may have it, and the credential pool rests.
+ */
 export type FailureKindName = keyof typeof FAILURE_KIND_BY_NAME;
 
 /** The milestones that progress is reported at, in percent. */

@@ -9,6 +9,7 @@ from infrafabric.session.events import (
     BlockerAlerted,
     BroadcastReceived,
     Event,
+    Halted,
     Opened,
     TaskEnded,
     TaskLost,
@@ -20,6 +21,7 @@ from infrafabric.session.handle import TaskHandle
 from infrafabric.session.holdings import Claim
 from infrafabric.session.inbox import Inbox
 from infrafabric.v1.blocker_pb2 import Blocker
+from infrafabric.v1.governor_breaker_pb2 import HaltFrame
 from infrafabric.v1.session_server_pb2 import REVOKE_REASON_UNSPECIFIED
 from infrafabric.v1.status_pb2 import BroadcastMessage
 from infrafabric.v1.task_pb2 import Task
@@ -41,6 +43,7 @@ class Deliveries:
         tasks: tasks to hand out, each with whether it counts against the credit.
         broadcasts: texts for everyone.
         alerts: incidents, for an orchestrator.
+        halts: orders to stop all work.
     """
 
     def __init__(self, exchange: Exchange) -> None:
@@ -49,6 +52,7 @@ class Deliveries:
         self.tasks: Inbox[tuple[TaskHandle, bool]] = Inbox()
         self.broadcasts: Inbox[BroadcastMessage] = Inbox(_MAX_NEWS)
         self.alerts: Inbox[Blocker] = Inbox(_MAX_NEWS)
+        self.halts: Inbox[HaltFrame] = Inbox(_MAX_NEWS)
         self._exchange = exchange
         self._handles: dict[Claim, TaskHandle] = {}
 
@@ -66,6 +70,8 @@ class Deliveries:
                     self.broadcasts.put(message)
                 case BlockerAlerted(blocker=blocker):
                     self.alerts.put(blocker)
+                case Halted(frame=frame):
+                    self.halts.put(frame)
                 case TaskReceived() | TaskReturned() | TaskLost() | TaskEnded():
                     self._task(event)
                 case Answered(reply=reply) if reply.claim.claimed:
@@ -85,7 +91,7 @@ class Deliveries:
             handle.revoke(TaskLost(task_id, attempt, REVOKE_REASON_UNSPECIFIED, str(over)))
         self._handles.clear()
         self._exchange.end(over)
-        for inbox in (self.tasks, self.broadcasts, self.alerts):
+        for inbox in (self.tasks, self.broadcasts, self.alerts, self.halts):
             inbox.end(failure)
         self.opened.set()
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from infrafabric import backoff
 from infrafabric.errors import ClaimVoid, Refused, StaleAttempt, TryAgain
 from infrafabric.refusals import from_status
-from infrafabric.session.events import Answered, Denied, Event, Superseded
+from infrafabric.session.events import Answered, Denied, Event, Superseded, TaskLost
 from infrafabric.session.outgoing import check_size
 from infrafabric.session.requests import Request, Requests
 from infrafabric.session.workload import Workload
@@ -15,8 +15,10 @@ from infrafabric.v1.session_client_pb2 import (
     DeclineFrame,
     ReleaseFrame,
 )
-from infrafabric.v1.session_server_pb2 import ReplyFrame
+from infrafabric.v1.session_server_pb2 import REVOKE_REASON_HALTED, ReplyFrame
 from infrafabric.v1.task_pb2 import CLAIM_REFUSAL_NO_SLOT, Task
+
+_MAX_REASON = 4_096
 
 
 class Dialogue:
@@ -78,6 +80,16 @@ class Dialogue:
                 reason="the caller that claimed the task has gone",
             )
             self.ask(Request(ClientFrame(release=release), automatic=True))
+
+    def halt(self, detail: str) -> list[Event]:
+        """Give every claim back whose end was not asked for; for their owner they are lost."""
+        events: list[Event] = []
+        for task_id, attempt in self._work.holdings.lasting():
+            why = f"halted: {detail}"
+            release = ReleaseFrame(task_id=task_id, attempt=attempt, reason=why[:_MAX_REASON])
+            self.ask(Request(ClientFrame(release=release), automatic=True))
+            events.append(TaskLost(task_id, attempt, REVOKE_REASON_HALTED, why))
+        return events
 
     def claim_offers(self) -> None:
         """Ask for the offers that are wanted, as many as there are free slots."""

@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 
 from infrafabric.errors import FabricError
-from infrafabric.v1 import blocker_pb2, session_server_pb2, status_pb2, task_pb2
+from infrafabric.v1 import (
+    blocker_pb2,
+    governor_breaker_pb2,
+    session_server_pb2,
+    status_pb2,
+    task_pb2,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,13 @@ class BlockerAlerted:
 
 
 @dataclass(frozen=True, slots=True)
+class Halted:
+    """The swarm must stop all its work: a circuit breaker is open."""
+
+    frame: governor_breaker_pb2.HaltFrame
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """A request took effect."""
 
@@ -92,6 +105,7 @@ Event = (
     | TaskEnded
     | BroadcastReceived
     | BlockerAlerted
+    | Halted
     | Answered
     | Denied
     | Superseded

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from infrafabric.errors import StaleAttempt
+from infrafabric.failures import Provider, failure_kind
 from infrafabric.session.events import TaskLost
 from infrafabric.session.exchange import Exchange
 from infrafabric.session.guard import Guard
@@ -16,11 +17,13 @@ from infrafabric.v1.session_client_pb2 import (
     BlockerFrame,
     ClientFrame,
     CompleteFrame,
+    CostFrame,
     FailFrame,
     ProgressFrame,
     ReleaseFrame,
 )
-from infrafabric.v1.task_pb2 import FAILURE_KIND_PERMANENT, FAILURE_KIND_RETRYABLE, Task
+from infrafabric.v1.session_server_pb2 import CostReply
+from infrafabric.v1.task_pb2 import Task
 from infrafabric.values import from_struct, to_struct
 
 
@@ -109,7 +112,8 @@ class TaskHandle:
 
         Args:
             result: what was produced, as JSON would say it, at most 256 KiB.
-            cost_micros: what it cost, in micro-US-dollars.
+            cost_micros: what this attempt cost altogether, in micro-US-dollars; what `cost` has
+                reported of it is not charged again.
 
         Raises:
             ClaimVoid: the claim is lost.
@@ -121,21 +125,48 @@ class TaskHandle:
             frame.result.CopyFrom(to_struct(result))
         await self._exchange.decide(ClientFrame(complete=frame))
 
+    async def cost(self, operation: str, micros: int) -> CostReply:
+        """Report what something cost while the task runs; charged once, over cuts too.
+
+        Args:
+            operation: what for, such as `llm.completion`.
+            micros: how much, in micro-US-dollars, 1 to 10^12.
+
+        Returns:
+            What the swarm's account and the task's reservation have left.
+
+        Raises:
+            ClaimVoid: the claim is lost.
+            InvalidField: an argument breaks its rule.
+        """
+        frame = CostFrame(
+            operation=operation, cost_micros=micros, task_id=self.task_id, attempt=self.attempt
+        )
+        return (await self._exchange.decide(ClientFrame(cost=frame))).cost
+
     async def fail(
-        self, reason: str, *, permanent: bool = False, retry_time: datetime | None = None
+        self,
+        reason: str,
+        *,
+        permanent: bool = False,
+        provider: Provider | None = None,
+        retry_time: datetime | None = None,
     ) -> None:
         """End this attempt without a result; the task's retry policy decides what follows.
 
         Args:
             reason: why, at most 4096 characters.
             permanent: whether no attempt can succeed, so that the task fails for good.
-            retry_time: not to be offered again before this time (with a time zone).
+            provider: what the swarm's provider refused it for. Then it is not the task's failure:
+                others may have the task at once, and this swarm's credential pool rests.
+            retry_time: not to be offered again before this time (with a time zone); when the
+                provider has quota again.
 
         Raises:
             ClaimVoid: the claim is lost.
             InvalidField: an argument breaks its rule; the claim is still held.
         """
-        kind = FAILURE_KIND_PERMANENT if permanent else FAILURE_KIND_RETRYABLE
+        kind = failure_kind(permanent=permanent, provider=provider)
         frame = FailFrame(task_id=self.task_id, attempt=self.attempt, reason=reason, kind=kind)
         if retry_time is not None:
             frame.retry_time.FromDatetime(retry_time)

@@ -46,6 +46,10 @@ class Holdings:
         held = self._held.get(task_id)
         return held is not None and held.attempt == attempt
 
+    def lasting(self) -> list[Claim]:
+        """Return the claims whose end was not asked for."""
+        return [(name, held.attempt) for name, held in self._held.items() if not held.ending]
+
     def take(self, task_id: str, attempt: int, *, parked: bool) -> tuple[News, Claim | None]:
         """Note a delivery; tell whether it is news, and which older claim it replaces."""
         held = self._held.get(task_id)

@@ -21,6 +21,7 @@ from infrafabric.session.events import (
     BlockerAlerted,
     BroadcastReceived,
     Event,
+    Halted,
     Opened,
     Superseded,
 )
@@ -247,12 +248,18 @@ class SessionProtocol:
                 return self._work.revoked(frame.revoked)
             case "heartbeat":
                 return self._work.reconcile(frame.heartbeat.owned)
+            case "closing":
+                self._closing = frame.closing
+        return self._news(frame)
+
+    def _news(self, frame: server_pb2.ServerFrame) -> list[Event]:
+        match frame.WhichOneof("frame"):
             case "broadcast":
                 return [BroadcastReceived(frame.broadcast)]
             case "blocker_alert":
                 return [BlockerAlerted(frame.blocker_alert.blocker)]
-            case "closing":
-                self._closing = frame.closing
+            case "halt":
+                return [Halted(frame.halt), *self._dialogue.halt(frame.halt.breaker.detail)]
         return []
 
     def _opened(self, opened: server_pb2.OpenedFrame, now: float) -> list[Event]:

@@ -20,17 +20,19 @@ from infrafabric.session.handle import TaskHandle
 from infrafabric.session.link import Link, Surroundings
 from infrafabric.session.protocol import SessionProtocol, Settings, State
 from infrafabric.v1.blocker_pb2 import Blocker
+from infrafabric.v1.governor_breaker_pb2 import HaltFrame
 from infrafabric.v1.session_client_pb2 import (
     SESSION_ROLE_WORKER,
     BlockerFrame,
     ClaimFrame,
     ClientFrame,
+    CostFrame,
     CreateFrame,
     OpenFrame,
     SessionRole,
     StatusFrame,
 )
-from infrafabric.v1.session_server_pb2 import StatusReply
+from infrafabric.v1.session_server_pb2 import CostReply, StatusReply
 from infrafabric.v1.status_pb2 import BroadcastMessage, Status
 from infrafabric.v1.task_pb2 import ClaimRefusal, Task
 
@@ -59,6 +61,7 @@ class SessionOptions:
 
     Attributes:
         model: model that the swarm runs on, at most 128 characters.
+        credential_pool: account at a provider that the swarm shares; "" leaves what is registered.
         window: tasks that the server may send before they are taken out of the session,
             1 to 1000; None means 64 offers and one task for each slot.
         resume_token: `Session.resume_token` of the swarm's last process, to keep its claims.
@@ -70,6 +73,7 @@ class SessionOptions:
     """
 
     model: str = ""
+    credential_pool: str = ""
     window: int | None = None
     resume_token: str = ""
     channel: Callable[[], grpc.aio.Channel] | None = None
@@ -125,6 +129,7 @@ class Session:
             role=role,
             cost_per_hour_micros=cost_per_hour_micros,
             model=options.model,
+            credential_pool=options.credential_pool,
         )
         self._protocol = SessionProtocol(
             Settings(
@@ -220,6 +225,13 @@ class Session:
         """Iterate over incidents, for an orchestrator; the newest 1000 wait here."""
         return self._deliveries.alerts
 
+    def halts(self) -> AsyncIterator[HaltFrame]:
+        """Iterate over orders to stop all work, because a circuit breaker is open.
+
+        Each has been followed already: what was held is given back, and every guard cancelled.
+        """
+        return self._deliveries.halts
+
     async def status(
         self,
         status: Status.ValueType,
@@ -286,6 +298,24 @@ class Session:
         """
         reply = await self._exchange.decide(ClientFrame(create=CreateFrame(tasks=tasks)))
         return list(reply.create.task_ids)
+
+    async def cost(self, operation: str, micros: int) -> CostReply:
+        """Report a cost of the swarm itself; charged once, over cuts too.
+
+        For a task that is held, use `TaskHandle.cost`.
+
+        Args:
+            operation: what for, such as `llm.completion`.
+            micros: how much, in micro-US-dollars, 1 to 10^12.
+
+        Returns:
+            What the swarm's account has left.
+
+        Raises:
+            FabricError: the cost was refused, or the session is over.
+        """
+        frame = CostFrame(operation=operation, cost_micros=micros)
+        return (await self._exchange.decide(ClientFrame(cost=frame))).cost
 
     async def report_blocker(self, description: str, needs: Iterable[str] = ()) -> Blocker:
         """Tell the orchestrator of something that keeps the swarm from going on.

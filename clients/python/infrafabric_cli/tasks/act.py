@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from infrafabric import Client
+from infrafabric.failures import Provider
 from infrafabric.v1.coordinator_claim_pb2 import ClaimTaskResponse
 from infrafabric.v1.task_pb2 import ClaimRefusal
 from infrafabric_cli.exit_codes import ExitCode
@@ -129,6 +130,10 @@ def fail(
     permanent: Annotated[
         bool, typer.Option("--permanent", help="No attempt can succeed: fail for good.")
     ] = False,
+    provider: Annotated[
+        Provider | None,
+        typer.Option(help="Its provider refused the swarm: no quota is left, or the rate."),
+    ] = None,
     retry_time: Annotated[
         datetime | None,
         typer.Option(parser=instant, metavar="TIME", help="Not to be offered before."),
@@ -137,10 +142,18 @@ def fail(
     json_output: Json = False,
 ) -> None:
     """End an attempt without a result; the retry policy decides what follows."""
+    if permanent and provider is not None:
+        raise typer.BadParameter("give either --permanent or --provider")
 
     async def command(client: Client) -> None:
         failed = await client.claims.fail(
-            swarm, task, attempt, reason, permanent=permanent, retry_time=retry_time
+            swarm,
+            task,
+            attempt,
+            reason,
+            permanent=permanent,
+            provider=provider,
+            retry_time=retry_time,
         )
         show(failed, json_output=json_output)
 

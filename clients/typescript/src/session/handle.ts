@@ -4,6 +4,7 @@ import { FabricError, TaskEndedError, TaskLostError } from "../errors.js";
 import type { Blocker } from "../gen/infrafabric/v1/blocker_pb.js";
 import { ErrorReason } from "../gen/infrafabric/v1/error_pb.js";
 import {
+  type CostReply,
   type ReplyFrame,
   RevokeReason,
   type TaskReply,
@@ -44,7 +45,10 @@ export interface ProgressDetails {
 export interface FailureDetails {
   /** Default: `retryable`. */
   readonly kind?: FailureKindName;
-  /** Not to be offered again before; by default the task's retry policy decides. */
+  /**
+   * Not to be offered again before; by default the task's retry policy decides. For a failure of
+   * the provider: when it has quota again.
+   */
   readonly retryTime?: Date;
 }
 
@@ -125,7 +129,8 @@ export class TaskHandle implements Claim {
    * Completes the task. Waits for the answer through cuts of the connection.
    *
    * @param result - what was produced, at most 256 KiB as JSON
-   * @param costMicros - what it cost, in micro-US-dollars
+   * @param costMicros - what the attempt cost altogether, in micro-US-dollars; what `cost` has
+   *   reported of it is not charged again
    * @throws FabricError, TaskLostError, TaskEndedError, SessionEndedError
    */
   async complete(result: JsonObject = {}, costMicros: bigint | number = 0): Promise<TaskReply> {
@@ -133,6 +138,21 @@ export class TaskHandle implements Claim {
       case: "complete",
       value: { ...this.#key, result, costMicros: BigInt(costMicros) },
     });
+  }
+
+  /**
+   * Reports what something cost while the task runs; charged once, through cuts too.
+   *
+   * @param operation - what for, such as `llm.completion`
+   * @param costMicros - how much, in micro-US-dollars, 1 to 10^12
+   * @returns what the swarm's account and the task's reservation have left
+   * @throws FabricError, TaskLostError, TaskEndedError, SessionEndedError
+   */
+  async cost(operation: string, costMicros: bigint | number): Promise<CostReply> {
+    this.#requireHeld();
+    const value = { ...this.#key, operation, costMicros: BigInt(costMicros) };
+    const answer = this.channel.call({ case: "cost", value }, () => undefined);
+    return answerOf(await this.#losing(answer), "cost");
   }
 
   /**

@@ -19,6 +19,8 @@ import type { Outbox } from "./outbox.js";
 import type { Requests } from "./requests.js";
 import { TaskQueue } from "./task-queue.js";
 
+const MAX_REASON = 4_096;
+
 /** Takes in tasks: recognises repeats, acknowledges, claims offers, and gives credit back. */
 export class Intake {
   readonly #ledger = new ClaimLedger<TaskHandle>();
@@ -94,6 +96,32 @@ export class Intake {
     const handle = this.#ledger.get(taskId);
     if (handle?.attempt !== attempt) return;
     this.#revoke(handle, reason, detail || RevokeReasonSchema.value[reason]?.name || "revoked");
+  }
+
+  /** Work must stop: every claim is given back whose end was not said yet. */
+  halt(detail: string): void {
+    const reason = `halted: ${detail}`.slice(0, MAX_REASON);
+    for (const handle of this.held) {
+      if (handle.ending) continue;
+      const { taskId, attempt } = handle;
+      this.#revoke(handle, RevokeReason.HALTED, reason);
+      // Should it come again before it is given back, it is past.
+      this.#ledger.end(handle);
+      this.#giveBack(taskId, attempt, reason).catch(this.onBug);
+    }
+  }
+
+  async #giveBack(taskId: string, attempt: bigint, reason: string): Promise<void> {
+    try {
+      await this.requests.call({ case: "release", value: { taskId, attempt, reason } });
+    } catch (error) {
+      // What cannot be given back is taken away when the grace time is over.
+      const known =
+        error instanceof SessionEndedError ||
+        error instanceof FabricError ||
+        error instanceof BufferFullError;
+      if (!known) throw error;
+    }
   }
 
   /** All claims are void. */

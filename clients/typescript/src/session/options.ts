@@ -1,6 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import type { ConnectionOptions } from "../clients.js";
 import type { Blocker } from "../gen/infrafabric/v1/blocker_pb.js";
+import type { HaltFrame } from "../gen/infrafabric/v1/governor_breaker_pb.js";
 import { type OpenFrame, OpenFrameSchema } from "../gen/infrafabric/v1/session_client_pb.js";
 import type { BroadcastMessage } from "../gen/infrafabric/v1/status_pb.js";
 import type { Task } from "../gen/infrafabric/v1/task_pb.js";
@@ -35,6 +36,8 @@ export interface SessionOptions extends ConnectionOptions {
   readonly costPerHourMicros?: bigint | number;
   /** Model that the swarm runs on; by default what is registered. */
   readonly model?: string;
+  /** Account at a provider that the swarm shares with others; by default what is registered. */
+  readonly credentialPool?: string;
   /** Default: `worker`. */
   readonly role?: RoleName;
   /** Task frames that may wait here for their consumer, 1 to 1000; default 2 per slot, at least 8. */
@@ -57,6 +60,11 @@ export interface SessionOptions extends ConnectionOptions {
   readonly onBroadcast?: (message: BroadcastMessage) => void;
   /** Called with each incident, as an orchestrator; resolved when `resolveTime` is set. */
   readonly onAlert?: (blocker: Blocker) => void;
+  /**
+   * Called when all work must stop, because a circuit breaker is open. By then every claim is
+   * given back and its signal aborted.
+   */
+  readonly onHalt?: (halt: HaltFrame) => void;
   /** Called when the connection came or went. */
   readonly onConnection?: (change: ConnectionChange) => void;
 }
@@ -83,6 +91,7 @@ export function openFrame(options: SessionOptions, resume: ResumeState, credit: 
     resumeAfter: resume.after,
     credit,
     model: options.model ?? "",
+    credentialPool: options.credentialPool ?? "",
   });
   if (options.costPerHourMicros !== undefined) {
     frame.costPerHourMicros = BigInt(options.costPerHourMicros);

@@ -1,8 +1,10 @@
 import { randomUUID } from "node:crypto";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { FabricError, SessionEndedError } from "../errors.js";
+import type { HaltFrame } from "../gen/infrafabric/v1/governor_breaker_pb.js";
 import type {
   ClaimReply,
+  CostReply,
   OpenedFrame,
   ServerFrame,
   StatusReply,
@@ -173,6 +175,20 @@ export class Session implements AsyncIterable<TaskHandle>, AsyncDisposable {
   }
 
   /**
+   * Reports a cost of the swarm itself; charged once, through cuts too. For a task that is held,
+   * use `TaskHandle.cost`.
+   *
+   * @param operation - what for, such as `llm.completion`
+   * @param costMicros - how much, in micro-US-dollars, 1 to 10^12
+   * @returns what the swarm's account has left
+   * @throws FabricError, SessionEndedError, BufferFullError
+   */
+  async cost(operation: string, costMicros: bigint | number): Promise<CostReply> {
+    const value = { operation, costMicros: BigInt(costMicros) };
+    return answerOf(await this.#requests.call({ case: "cost", value }), "cost");
+  }
+
+  /**
    * Says what is left to say and ends the session: what it holds goes back at once. Never throws.
    *
    * @param reason - why, for the log, at most 256 characters
@@ -206,9 +222,15 @@ export class Session implements AsyncIterable<TaskHandle>, AsyncDisposable {
     else if (frame.case === "heartbeat") this.#intake.reconcile(frame.value.owned);
     else if (frame.case === "broadcast") callHook(this.options.onBroadcast, frame.value);
     else if (frame.case === "opened") this.#welcomed(frame.value);
+    else if (frame.case === "halt") this.#halted(frame.value);
     else if (frame.case === "blockerAlert" && frame.value.blocker !== undefined) {
       callHook(this.options.onAlert, frame.value.blocker);
     }
+  }
+
+  #halted(halt: HaltFrame): void {
+    this.#intake.halt(halt.breaker?.detail ?? "");
+    callHook(this.options.onHalt, halt);
   }
 
   #welcomed({ sessionEpoch, resumed, owned }: OpenedFrame): void {

@@ -1,0 +1,134 @@
+"""`infrafabric breaker`: what keeps work from swarms, and who allows it again."""
+
+from typing import Annotated
+
+import typer
+
+from infrafabric import Client
+from infrafabric.v1.breaker_pb2 import (
+    BREAKER_STATE_OPEN,
+    BREAKER_STATE_UNSPECIFIED,
+    BreakerCause,
+    BreakerState,
+    CircuitBreaker,
+    CredentialPool,
+)
+from infrafabric.v1.governor_breaker_pb2 import ListCircuitBreakersResponse
+from infrafabric_cli.names import moment, short
+from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, usd
+from infrafabric_cli.output import as_json, print_json, print_rows, say
+from infrafabric_cli.running import run
+
+app = typer.Typer(no_args_is_help=True)
+
+Scope = Annotated[
+    str | None, typer.Argument(metavar="[SWARM]", help="Id of the swarm; or give --fabric.")
+]
+Fabric = Annotated[bool, typer.Option("--fabric", help="The hold of the whole fabric.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why.")]
+
+_HEADERS = ("of", "state", "cause", "opened", "fenced", "failures", "reset by", "detail")
+
+
+@app.command("list")
+def list_breakers(
+    *,
+    open_only: Annotated[bool, typer.Option("--open", help="Only those that are open.")] = False,
+    server: Server = DEFAULT_SERVER,
+    json_output: Json = False,
+) -> None:
+    """List the breakers that ever opened or count failures, and the pools that are paused."""
+
+    async def command(client: Client) -> None:
+        state = BREAKER_STATE_OPEN if open_only else BREAKER_STATE_UNSPECIFIED
+        found = ListCircuitBreakersResponse()
+        async for page in client.breakers.pages(state):
+            found.breakers.extend(page.breakers)
+            found.pools.extend(page.pools)
+        if json_output:
+            print_json(as_json(found))
+            return
+        rows = [_row(each) for each in found.breakers]
+        print_rows(_HEADERS, [*rows, *map(_pool_row, found.pools)])
+
+    run(server, command)
+
+
+@app.command()
+def trip(
+    swarm: Scope = None,
+    *,
+    reason: Reason,
+    fabric: Fabric = False,
+    server: Server = DEFAULT_SERVER,
+    json_output: Json = False,
+) -> None:
+    """Open a breaker: no new work, and what runs is halted."""
+    scope = _scope(swarm, fabric=fabric)
+
+    async def command(client: Client) -> None:
+        _show(await client.breakers.trip(scope, reason), json_output=json_output)
+
+    run(server, command)
+
+
+@app.command()
+def reset(
+    swarm: Scope = None,
+    *,
+    approver: Annotated[
+        str, typer.Option("--approver", metavar="NAME", help="Who takes responsibility.")
+    ],
+    reason: Reason,
+    new_budget: Annotated[
+        int | None,
+        typer.Option("--new-budget", parser=usd, metavar="USD", help="New limit of the swarm."),
+    ] = None,
+    fabric: Fabric = False,
+    server: Server = DEFAULT_SERVER,
+    json_output: Json = False,
+) -> None:
+    """Close a breaker in the name of a person; nothing else does."""
+    scope = _scope(swarm, fabric=fabric)
+
+    async def command(client: Client) -> None:
+        breaker = await client.breakers.reset(
+            scope, approver=approver, reason=reason, new_budget_micros=new_budget
+        )
+        _show(breaker, json_output=json_output)
+
+    run(server, command)
+
+
+def _scope(swarm: str | None, *, fabric: bool) -> str | None:
+    if (swarm is not None) is fabric:
+        raise typer.BadParameter("give either a swarm or --fabric")
+    return swarm
+
+
+def _show(breaker: CircuitBreaker, *, json_output: bool) -> None:
+    if json_output:
+        print_json(as_json(breaker))
+        return
+    whose = breaker.swarm_id or "the fabric"
+    state = short(BreakerState.DESCRIPTOR, breaker.state)
+    why = f" ({breaker.detail})" if breaker.state == BREAKER_STATE_OPEN else ""
+    say(f"{state}: {whose}{why}")
+
+
+def _row(breaker: CircuitBreaker) -> tuple[str, ...]:
+    return (
+        breaker.swarm_id or "fabric",
+        short(BreakerState.DESCRIPTOR, breaker.state),
+        short(BreakerCause.DESCRIPTOR, breaker.cause) if breaker.cause else "",
+        moment(breaker.open_time),
+        moment(breaker.fence_time),
+        str(breaker.consecutive_failures or ""),
+        breaker.approver,
+        breaker.detail,
+    )
+
+
+def _pool_row(pool: CredentialPool) -> tuple[str, ...]:
+    until = moment(pool.paused_until_time)
+    return (f"pool {pool.pool_id}", "paused", "", "", "", "", "", f"until {until}: {pool.reason}")
