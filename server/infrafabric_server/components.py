@@ -26,7 +26,7 @@ from infrafabric_server.notify import escalation as blockers
 from infrafabric_server.notify.notify import Notify
 from infrafabric_server.optimise.ledger import Ledger
 from infrafabric_server.optimise.reports import CostReports
-from infrafabric_server.optimise.roller import Roller
+from infrafabric_server.optimise.roller import Roller, settle_nothing
 from infrafabric_server.optimise.rollup_store import Rollups
 from infrafabric_server.store.mirror import Mirror
 from infrafabric_server.witness.flood import Flood
@@ -85,7 +85,7 @@ class Components:
             clock,
             leadership,
             attendance,
-            Governing(ledger, policies),
+            Governing(ledger, policies, present=replicas.present),
             replica=name,
             limits=Limits(
                 lease=settings.lease_seconds,
@@ -120,7 +120,14 @@ class Components:
             fleet=fleet,
             governor=Governor(fleet.swarms, roster),
             ledger=ledger,
-            roller=Roller(mirror, ledger, rollups, leadership, clock),
+            roller=Roller(
+                mirror,
+                ledger,
+                rollups,
+                leadership,
+                clock,
+                settle=settle_nothing if parts.shares is None else parts.shares.settle,
+            ),
             cost_reports=CostReports(rollups),
             parts=parts,
             notify=notify,

@@ -17,6 +17,7 @@ from infrafabric_server.coordinator.sessions import Opening
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership, SoleLeader
 from infrafabric_server.fleet.models import SessionRole
+from infrafabric_server.fleet.presence import Presence
 from infrafabric_server.governor.gate import Gate, Gates, Judge
 from infrafabric_server.governor.governor import Governor
 from infrafabric_server.governor.policy.book import PolicyBook
@@ -94,6 +95,7 @@ async def running_fabric(
     policies: PolicyBook | None = None,
     gate: Gate | None = None,
     judge: Judge | None = None,
+    presence: Presence | None = None,
 ) -> AsyncIterator[Fabric]:
     """Run a coordinator over `store` until the block ends; the store stays open.
 
@@ -118,7 +120,7 @@ async def running_fabric(
         clock,
         leadership or SoleLeader(),
         attendance or Attendance(replica),
-        Governing(ledger, policies or PolicyBook(), gate or Gates(), judge),
+        Governing(ledger, policies or PolicyBook(), gate or Gates(), judge, presence),
         replica=replica,
         limits=limits or Limits(),
     )

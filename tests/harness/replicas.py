@@ -186,6 +186,7 @@ class Cluster:
             mirror=mirror,
             attendance=attendance,
             replica=name,
+            presence=presence,
         )
         async with running as fabric:
             notify = Notify(

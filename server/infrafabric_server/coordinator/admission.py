@@ -7,7 +7,7 @@ from infrafabric_server.coordinator.shortages import Shortages
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.governor.budget.accounts import Accounts, Reservation
 from infrafabric_server.governor.budget.rules import BudgetFacts, explain, short
-from infrafabric_server.governor.gate import Barrier, Gate, Judge, TaskFacts
+from infrafabric_server.governor.gate import Barrier, Gate, Judge, TaskFacts, Violation
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.optimise.ledger import Ledger
 from infrafabric_server.optimise.models import FABRIC, swarm_account
@@ -17,10 +17,18 @@ _REFUSALS = {Barrier.HOLD: Refusal.HOLD, Barrier.BREAKER_OPEN: Refusal.BREAKER_O
 
 
 class ClaimRefused(Exception):  # an answer to a claimant, not a failure
-    """A claim is not admitted; `detail` is for people and has the numbers."""
+    """A claim is not admitted; `detail` is for people, `violation` is of the policy's rules."""
 
-    def __init__(self, swarm_id: str, task_id: str, refusal: Refusal, detail: str) -> None:
+    def __init__(
+        self,
+        swarm_id: str,
+        task_id: str,
+        refusal: Refusal,
+        detail: str,
+        violation: Violation | None = None,
+    ) -> None:
         super().__init__(detail)
+        self.violation = violation
         self.swarm_id = swarm_id
         self.task_id = task_id
         self.refusal = refusal
@@ -55,7 +63,9 @@ class Admission:
         """Return what a claim of the task reserves."""
         if task.spec.max_cost_micros is not None:
             return task.spec.max_cost_micros
-        return self._policies.current.policy.budgets.default_task_cost_micros
+        policy = self._policies.current.policy
+        named = policy.budgets_for(task.task_id, task.spec.required_capabilities)
+        return named.default_task_cost_micros
 
     def facts(self, task: Task) -> TaskFacts:
         """Return what rules may know of a task, with what its next claim reserves."""
@@ -94,16 +104,25 @@ class Admission:
             found = self._judge.violation(_facts(task, amount), profile, own, fabric)
             if found is not None:
                 detail = f"rule {found.rule} of policy {found.policy_hash}: {found.detail}"
-                raise ClaimRefused(swarm_id, task.task_id, Refusal.POLICY, detail)
+                raise ClaimRefused(swarm_id, task.task_id, Refusal.POLICY, detail, found)
         limit, spent = task.budget_limit_micros, task.spent_micros
         accounts = [BudgetFacts(f"task/{task.task_id}", limit, spent, 0), own]
         if reserved is None:
             accounts.append(fabric)
         lacking = short(accounts, amount)
         if lacking is not None:
-            self._shortages.note(swarm_id, lacking, amount)
-            detail = explain(lacking, amount)
-            raise ClaimRefused(swarm_id, task.task_id, Refusal.BUDGET, detail)
+            raise self._lacking(task, swarm_id, lacking, amount)
+
+    def lacking(self, task: Task, swarm_id: str, amount: int) -> ClaimRefused:
+        """Return the refusal of a claim for which the fabric's account has not enough."""
+        return self._lacking(task, swarm_id, self._accounts.facts(FABRIC), amount)
+
+    def _lacking(
+        self, task: Task, swarm_id: str, account: BudgetFacts, amount: int
+    ) -> ClaimRefused:
+        self._shortages.note(swarm_id, account, amount)
+        detail = explain(account, amount)
+        return ClaimRefused(swarm_id, task.task_id, Refusal.BUDGET, detail)
 
     def compares(self, swarm_ids: Iterable[str]) -> list[Compare]:
         """Return what refuses a claim by these swarms if what `check` saw has changed."""

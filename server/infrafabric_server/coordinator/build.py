@@ -32,7 +32,9 @@ from infrafabric_server.coordinator.slots import Slots
 from infrafabric_server.coordinator.timers import Timers
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership
+from infrafabric_server.fleet.presence import Presence
 from infrafabric_server.governor.budget.accounts import Accounts
+from infrafabric_server.governor.budget.shares import Shares
 from infrafabric_server.governor.gate import Gate, Gates, Judge
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.governor.roster import Roster
@@ -60,6 +62,7 @@ class Governing:
     policies: PolicyBook
     gate: Gate = field(default_factory=Gates)
     judge: Judge | None = None
+    present: Presence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class Parts:
     links: Links
     slots: Slots
     accounts: Accounts
+    shares: Shares | None
 
 
 def build_coordinator(
@@ -112,21 +116,23 @@ def build_coordinator(
         fleet, records.blockers, links, clock, roster, Roster(), attendance, admission
     )
     doubts = Doubts(mirror, accounts, timers, background)
+    present, spawn = governing.present, background.spawn
+    shares = Shares(mirror, ledger, accounts, present, spawn, replica=replica) if present else None
     ground = _Ground(
         records=records,
         links=links,
         timers=timers,
         background=background,
         capacity=capacity,
-        slots=Slots(records, capacity, admission, accounts, doubts.note, replica),
+        slots=Slots(records, capacity, admission, accounts, doubts.note, replica, shares),
         scheduler=Scheduler(fleet, records.tasks, capacity, admission, leadership, policies),
         settlement=Settlement(ledger, fleet, clock),
         policies=policies,
-        shortages=shortages,
     )
     work = _work(ground, flood, leadership, attendance, limits)
     coordinator = _coordinator(ground, work, replica, limits)
     work.reactions.connect()
+    shortages.connect(records.tasks, work.reactions.admission_changed)
     Announcements(records, links).connect()
     return Parts(
         coordinator,
@@ -138,6 +144,7 @@ def build_coordinator(
         links,
         ground.slots,
         accounts,
+        shares,
     )
 
 
@@ -154,7 +161,6 @@ class _Ground:
     scheduler: Scheduler
     settlement: Settlement
     policies: PolicyBook
-    shortages: Shortages
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +202,6 @@ def _work(
         background,
         leadership,
         attendance,
-        ground.shortages,
     )
     return _Work(claims, dispatcher, offers, endings, revocations, reactions)
 

@@ -29,7 +29,6 @@ from infrafabric_server.coordinator.offers import Offers
 from infrafabric_server.coordinator.records import Records
 from infrafabric_server.coordinator.revocations import Revocations
 from infrafabric_server.coordinator.scheduler import Scheduler
-from infrafabric_server.coordinator.shortages import Shortages
 from infrafabric_server.coordinator.timers import Timers
 from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.fleet.models import (
@@ -64,11 +63,9 @@ class Reactions:
         background: Background,
         leadership: Leadership,
         attendance: Attendance,
-        shortages: Shortages,
     ) -> None:
         self._leadership = leadership
         self._attendance = attendance
-        self._shortages = shortages
         self._records = records
         self._capacity = capacity
         self._scheduler = scheduler
@@ -89,7 +86,6 @@ class Reactions:
         self._records.fleet.sessions.subscribe(self._session_changed)
         self._records.fleet.statuses.subscribe(self._status_changed)
         self._attendance.follow(self.refresh, self._replica_changed)
-        self._shortages.follow(self.admission_changed)
 
     def begin(self) -> None:
         """Set off what a crash may have left undone; call once, after the mirror started."""
@@ -161,8 +157,6 @@ class Reactions:
                 self._scheduler.forgive(new.last_end.swarm_id)
         for swarm_id in touched:
             self.admission_changed(swarm_id)
-        if touched:
-            self._shortages.freed()
         self._dispatcher.wake()
 
     def _note_refusal(self, old: Task | None, new: Task | None) -> None:

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from datetime import datetime
 
 from infrafabric_server.clock import Clock
+from infrafabric_server.coordinator.models import Task
 from infrafabric_server.coordinator.timers import Timers
 from infrafabric_server.governor.budget.accounts import Accounts
 from infrafabric_server.governor.budget.rules import BudgetFacts
 from infrafabric_server.optimise.ledger import Ledger, zone_of
 from infrafabric_server.optimise.models import FABRIC, swarm_account
 from infrafabric_server.optimise.periods import period_at
+from infrafabric_server.store.mirror import Change, View
 
 # Swarms that are looked at together when the fabric has money again: at most a millisecond.
 _TURN = 64
@@ -34,12 +36,16 @@ class Shortages:
         self._renewals: dict[str, datetime] = {}
         # Who lacks the fabric's money, and how much of it.
         self._fabric: dict[str, int] = {}
-        self._listeners: list[Callable[[str], None]] = []
-        ledger.subscribe(self._account_changed)
+        self._listener: Callable[[str], None] = lambda _swarm_id: None
 
-    def follow(self, listener: Callable[[str], None]) -> None:
-        """Call `listener` with each swarm that may be given more, or less, than before."""
-        self._listeners.append(listener)
+    def connect(self, tasks: View[Task], listener: Callable[[str], None]) -> None:
+        """Call `listener` with each swarm that may be given more, or less, than before.
+
+        What ends its claims is seen in `tasks`; it is called after whoever listens there already.
+        """
+        self._listener = listener
+        self._ledger.subscribe(self._account_changed)
+        tasks.subscribe(self._task_changed)
 
     def note(self, swarm_id: str, lacking: BudgetFacts, amount: int) -> None:
         """Note that a swarm was refused an amount for want of it on an account."""
@@ -56,28 +62,24 @@ class Shortages:
         self._timers.set(
             f"renewal:{lacking.account}",
             (end - now).total_seconds(),
-            lambda: self._renewed(lacking.account),
+            lambda: self._account_changed(lacking.account),
         )
 
-    def freed(self) -> None:
-        """Note that a claim ended, which gives back what it had reserved and did not spend."""
+    def _task_changed(self, change: Change[Task]) -> None:
+        if change.old is not None and change.old.claim is not None:
+            self._look()
+
+    def _look(self) -> None:
         if self._fabric and self._accounts.facts(FABRIC).covers(min(self._fabric.values())):
             for swarm_id in list(self._fabric)[:_TURN]:
                 del self._fabric[swarm_id]
-                self._tell(swarm_id)
+                self._listener(swarm_id)
             if self._fabric:
-                self._timers.set("fabric_money", _TURN_SECONDS, self.freed)
+                self._timers.set("fabric_money", _TURN_SECONDS, self._look)
 
     def _account_changed(self, account: str) -> None:
         self._renewals.pop(account, None)
         if account == FABRIC:
-            self.freed()
+            self._look()
         elif self._ledger.budget(account) is not None:
-            self._tell(account.removeprefix(_SWARMS))
-
-    def _renewed(self, account: str) -> None:
-        self._account_changed(account)
-
-    def _tell(self, swarm_id: str) -> None:
-        for listener in self._listeners:
-            listener(swarm_id)
+            self._listener(account.removeprefix(_SWARMS))

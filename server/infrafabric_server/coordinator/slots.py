@@ -19,6 +19,7 @@ from infrafabric_server.coordinator.capacity import Capacity
 from infrafabric_server.coordinator.models import Refusal, Task, TaskClaim
 from infrafabric_server.coordinator.records import Fact, Records
 from infrafabric_server.governor.budget.accounts import Accounts, Pending, Reservation
+from infrafabric_server.governor.budget.shares import Shares
 from infrafabric_server.optimise.models import swarm_account
 from infrafabric_server.store.folding import Decision, Folder
 from infrafabric_server.store.mirror import Write
@@ -78,12 +79,14 @@ class Slots:
         accounts: Accounts,
         in_doubt: Callable[[Pending], None],
         replica: str,
+        shares: Shares | None,
     ) -> None:
         self._records = records
         self._capacity = capacity
         self._admission = admission
         self._accounts = accounts
         self._in_doubt = in_doubt
+        self._shares = shares
         self._payer = replica if records.mirror.shared else ""
         self._folder: Folder[TakenSlots] | None = None
         mirror = records.mirror
@@ -118,6 +121,7 @@ class Slots:
         Raises ClaimRefused when it is not admitted, or claims that are not seen yet leave no slot.
         """
         held = [await self._hold(claimed)]
+        compares = [*compares, *self._shared()]
 
         async def write() -> TxnResult:
             if self._folder is None:
@@ -136,9 +140,15 @@ class Slots:
     ) -> TxnResult:
         """Write claims of several swarms in one transaction; raises as `claim` does."""
         held: list[Pending] = []
+        amount = sum(_claim(task).reserved_micros for task in claims)
+        if self._shares is not None and not self._shares.covers(amount):
+            await self._shares.widen(amount)
         try:
             for task in claims:
                 self._check(task)
+                if not self._covered(task):
+                    claim = _claim(task)
+                    raise self._admission.lacking(task, claim.swarm_id, claim.reserved_micros)
                 held.append(self._held(task))
             taken, notes = self._taking(claims)
         except ClaimRefused:
@@ -146,10 +156,8 @@ class Slots:
                 self._accounts.settle(pending)
             raise
         admitted = self._admission.compares(_claim(task).swarm_id for task in claims)
-        return await self._settled(
-            held,
-            self._records.commit([*compares, *admitted, *taken], [*writes, *notes], facts),
-        )
+        compares = [*compares, *self._shared(), *admitted, *taken]
+        return await self._settled(held, self._records.commit(compares, [*writes, *notes], facts))
 
     async def _fold(
         self,
@@ -223,7 +231,24 @@ class Slots:
                     raise
                 await self._accounts.settled()
             else:
-                return self._held(claimed)
+                if self._covered(claimed):
+                    return self._held(claimed)
+                await self._widen(claimed)
+
+    async def _widen(self, claimed: Task) -> None:
+        """Have the fabric's money for a claim here; raise ClaimRefused if there is not enough."""
+        amount = _claim(claimed).reserved_micros
+        if self._shares is None or await self._shares.widen(amount):
+            return
+        if not self._accounts.writing:
+            raise self._admission.lacking(claimed, _claim(claimed).swarm_id, amount)
+        await self._accounts.settled()
+
+    def _covered(self, claimed: Task) -> bool:
+        return self._shares is None or self._shares.covers(_claim(claimed).reserved_micros)
+
+    def _shared(self) -> list[Compare]:
+        return [] if self._shares is None else self._shares.compares()
 
     def _check(self, claimed: Task) -> None:
         claim = _claim(claimed)

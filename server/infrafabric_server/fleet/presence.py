@@ -10,7 +10,14 @@ from pydantic import BaseModel, ConfigDict
 
 from infrafabric_server.clock import Clock
 from infrafabric_server.store.mirror import Mirror
-from infrafabric_server.store.protocol import LeaseNotFound, Store, StoreClosed, StoreError
+from infrafabric_server.store.protocol import (
+    Compare,
+    LeaseNotFound,
+    Store,
+    StoreClosed,
+    StoreError,
+    unchanged,
+)
 
 # How long a replica that has died counts as there, and sessions on it are given tasks.
 LEASE_SECONDS = 5.0
@@ -45,6 +52,7 @@ class Presence:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._store = store
+        self._mirror = mirror
         self._clock = clock
         self._replica = replica
         self._sleep = sleep
@@ -53,6 +61,21 @@ class Presence:
     def follow(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with the name of each replica that comes or goes."""
         self._view.subscribe(lambda change: listener(change.id))
+
+    def shown(self, replica: str) -> bool:
+        """Tell whether a replica is there, and the views hold all up to where it came."""
+        entry = self._view.entry(replica)
+        return entry is not None and entry.mod_revision <= self._mirror.revision
+
+    def left(self, replica: str) -> bool:
+        """Tell whether a replica is gone, and the views hold all that it wrote before."""
+        settled = {entry.id for entry in self._mirror.settled(self._view)}
+        return replica not in self._view and replica not in settled
+
+    def same(self, replica: str) -> Compare:
+        """Return the condition that a replica has been there, or not, since it was seen so."""
+        entry = self._view.entry(replica)
+        return unchanged(self._view.key(replica), 0 if entry is None else entry.mod_revision)
 
     def __contains__(self, replica: object) -> bool:
         return replica in self._view

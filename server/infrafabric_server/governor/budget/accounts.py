@@ -89,8 +89,8 @@ class Accounts:
 
     @property
     def payers(self) -> set[str]:
-        """The replicas whose claims owe something."""
-        return {each for each in (*self._payers, *self._unrolled) if each}
+        """The replicas whose claims owe something, and "" for claims of none."""
+        return {*self._payers, *self._unrolled}
 
     @property
     def pending_micros(self) -> int:
