@@ -15,6 +15,14 @@ from infrafabric_server.limits import MAX_SWARMS
 from infrafabric_server.store.mirror import Entry, View, Write
 from infrafabric_server.store.protocol import absent, unchanged
 
+_FIELDS = (
+    "capabilities",
+    "cost_per_hour_micros",
+    "model",
+    "max_concurrent_tasks",
+    "credential_pool",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Joining:
@@ -25,6 +33,7 @@ class Joining:
     cost_per_hour_micros: int | None = None
     model: str | None = None
     max_concurrent_tasks: int | None = None
+    credential_pool: str | None = None
 
 
 def registered(known: Entry[SwarmProfile] | None, joining: Joining, now: datetime) -> SwarmProfile:
@@ -32,8 +41,7 @@ def registered(known: Entry[SwarmProfile] | None, joining: Joining, now: datetim
 
     Raises pydantic.ValidationError when what it says breaks a rule.
     """
-    fields = ("capabilities", "cost_per_hour_micros", "model", "max_concurrent_tasks")
-    named = {name: getattr(joining, name) for name in fields}
+    named = {name: getattr(joining, name) for name in _FIELDS}
     said = {name: value for name, value in named.items() if value is not None}
     if known is None:
         return SwarmProfile.model_validate(
@@ -53,11 +61,13 @@ def check_room(swarms: View[SwarmProfile], swarm_id: str) -> None:
 
 def registration_fact(profile: SwarmProfile) -> Fact:
     """Return the witness entry of a registration."""
-    details = {
+    details: dict[str, object] = {
         "capabilities": sorted(profile.capabilities),
         "cost_per_hour_micros": profile.cost_per_hour_micros,
         "max_concurrent_tasks": profile.max_concurrent_tasks,
     }
+    if profile.credential_pool:
+        details["credential_pool"] = profile.credential_pool
     return Fact("swarm_registered", profile.swarm_id, details=details)
 
 

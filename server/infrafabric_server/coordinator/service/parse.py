@@ -181,6 +181,8 @@ def opening(message: session_client_pb2.OpenFrame) -> Opening:
             ),
             model=validate.require_text("open.model", message.model, most=MAX_MODEL) or None,
             max_concurrent_tasks=slots or None,
+            credential_pool=validate.optional_id("open.credential_pool", message.credential_pool)
+            or None,
         ),
         role=role,
         resume_token=validate.require_text("open.resume_token", message.resume_token, most=256),

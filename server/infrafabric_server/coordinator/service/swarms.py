@@ -36,6 +36,7 @@ class SwarmCalls(CoordinatorServiceServicer):
             ),
             model=validate.require_text("model", request.model, most=MAX_MODEL),
             max_concurrent_tasks=slots or 1,
+            credential_pool=validate.optional_id("credential_pool", request.credential_pool),
         )
         profile = await self.coordinator.background.finish(
             self.coordinator.registration.register(joining)

@@ -133,6 +133,7 @@ def profile_to_wire(profile: SwarmProfile, *, epoch: int, claimed: list[str]) ->
         connected=epoch > 0,
         session_epoch=epoch,
         claimed_task_ids=claimed,
+        credential_pool=profile.credential_pool,
     )
     message.create_time.FromDatetime(profile.create_time)
     message.update_time.FromDatetime(profile.update_time)
