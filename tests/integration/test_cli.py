@@ -88,7 +88,8 @@ def test_c5_push_and_assign_need_a_session(cli: Cli) -> None:
     refused = cli("tasks", "push", "five-t", "five-w", code=ExitCode.REFUSED)
     assert refused.stderr.startswith("no session: ")
     none = cli("tasks", "assign", "five-t", code=ExitCode.REFUSED)
-    assert none.stdout == "five-t: no swarm fits\n"
+    assert none.stdout.startswith("five-t: no swarm fits: left out ")
+    assert none.stdout.endswith("no_session 1\n")
     assert cli("tasks", "offer", "five-t").stdout == "five-t: offered to 0 swarms\n"
 
 
@@ -102,6 +103,9 @@ def test_g2_match_explains_itself(cli: Cli) -> None:
     assert [each["swarm_id"] for each in cheap["candidates"]] == ["six-cheap"]
     rules = {each["swarm_id"]: each["rule"] for each in cheap["excluded"]}
     assert rules["six-dear"] == "EXCLUSION_RULE_COST"
+    cli("swarm", "register", "six-broad", "--capability", "six", "--capability", "more")
+    assert cli("match", "six").stdout.startswith("six-cheap ")
+    assert cli("match", "six", "--metric", "coverage").stdout.startswith("six-broad (match 100%")
     none = cli("match", "nothing-has-this", code=ExitCode.REFUSED)
     assert none.stdout == "no swarm qualifies\n"
 

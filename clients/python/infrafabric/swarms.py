@@ -8,6 +8,7 @@ from infrafabric.v1.governor_service_pb2 import (
     FindQualifiedSwarmRequest,
     FindQualifiedSwarmResponse,
 )
+from infrafabric.v1.match_pb2 import MatchMetric
 from infrafabric.v1.swarm_pb2 import Swarm
 
 
@@ -73,6 +74,8 @@ class Swarms:
         required_capabilities: Iterable[str],
         *,
         max_cost_per_hour_micros: int | None = None,
+        max_task_cost_micros: int | None = None,
+        metric: MatchMetric.ValueType = MatchMetric.MATCH_METRIC_UNSPECIFIED,
         explain: bool = False,
         page_size: int = 0,
     ) -> FindQualifiedSwarmResponse:
@@ -82,12 +85,17 @@ class Swarms:
             required_capabilities: what it should be able to do, at most 64.
             max_cost_per_hour_micros: most that an hour may cost, in micro-US-dollars; None
                 means no limit.
+            max_task_cost_micros: what the task may cost in total, which a swarm's budget must
+                cover; None means the policy's default.
+            metric: how capabilities are compared; as the policy says, if it is not given.
             explain: whether the answer lists candidates and the swarms that were left out.
             page_size: with explain, most exclusions, 1 to 1000; 0 means 20.
         """
         request = FindQualifiedSwarmRequest(
             required_capabilities=required_capabilities,
             max_cost_per_hour_micros=max_cost_per_hour_micros,
+            max_task_cost_micros=max_task_cost_micros,
+            metric=metric,
             explain=explain,
             page_size=page_size,
         )

@@ -1,5 +1,6 @@
 """`infrafabric match`: which swarm is right for a set of capabilities, and why."""
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -7,10 +8,10 @@ import typer
 from infrafabric import Client
 from infrafabric.money import format_usd
 from infrafabric.v1.governor_service_pb2 import FindQualifiedSwarmResponse
-from infrafabric.v1.match_pb2 import ExclusionRule
+from infrafabric.v1.match_pb2 import ExclusionCount, ExclusionRule, MatchMetric
 from infrafabric_cli.exit_codes import ExitCode
 from infrafabric_cli.names import short
-from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, usd
+from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, one_of, usd
 from infrafabric_cli.output import as_json, print_json, print_rows, say
 from infrafabric_cli.running import run
 
@@ -25,6 +26,23 @@ def match(
         int | None,
         typer.Option("--max-cost", parser=usd, metavar="USD", help="Most that an hour may cost."),
     ] = None,
+    task_cost: Annotated[
+        int | None,
+        typer.Option(
+            "--task-cost",
+            parser=usd,
+            metavar="USD",
+            help="What the task may cost in total; the policy says what, if it is not given.",
+        ),
+    ] = None,
+    metric: Annotated[
+        int | None,
+        typer.Option(
+            parser=one_of(MatchMetric.DESCRIPTOR),
+            metavar="HOW",
+            help="jaccard or coverage; as the policy says, if it is not given.",
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="List all candidates, and who was left out and why.")
     ] = False,
@@ -35,7 +53,12 @@ def match(
 
     async def command(client: Client) -> None:
         found = await client.swarms.find_qualified(
-            capabilities, max_cost_per_hour_micros=max_cost, explain=explain, page_size=1_000
+            capabilities,
+            max_cost_per_hour_micros=max_cost,
+            max_task_cost_micros=task_cost,
+            metric=MatchMetric.ValueType(metric or MatchMetric.MATCH_METRIC_UNSPECIFIED),
+            explain=explain,
+            page_size=1_000,
         )
         if json_output:
             print_json(as_json(found))
@@ -75,5 +98,10 @@ def _show(found: FindQualifiedSwarmResponse, *, explained: bool) -> None:
         ("left out", "rule", "why"),
         ((each.swarm_id, short(rules, each.rule), each.detail) for each in found.excluded),
     )
-    counts = ", ".join(f"{short(rules, c.rule)} {c.count}" for c in found.exclusion_counts)
-    say(f"left out in all: {counts}")
+    say(f"left out in all: {by_rule(found.exclusion_counts)}")
+
+
+def by_rule(counts: Iterable[ExclusionCount]) -> str:
+    """Return how many swarms each rule left out, such as `capability 3, budget 1`."""
+    rules = ExclusionRule.DESCRIPTOR
+    return ", ".join(f"{short(rules, each.rule)} {each.count}" for each in counts)

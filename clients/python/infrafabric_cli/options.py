@@ -2,12 +2,15 @@
 
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
+from google.protobuf.descriptor import EnumDescriptor
 
 from infrafabric.money import parse_usd
+from infrafabric_cli.names import value_of
 
 DEFAULT_SERVER = "127.0.0.1:50051"
 
@@ -48,6 +51,18 @@ def usd(text: str) -> int:
         return parse_usd(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def one_of(enum: EnumDescriptor) -> Callable[[str], int]:
+    """Return what makes the value of an enum of its short name; for the `parser` of an option."""
+
+    def value(text: str) -> int:
+        try:
+            return value_of(enum, text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+
+    return value
 
 
 def instant(text: str) -> datetime:

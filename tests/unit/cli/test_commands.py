@@ -75,6 +75,8 @@ def test_u3_unreachable_says_what_to_do(arguments: tuple[str, ...]) -> None:
         (("tasks", "create", "x", "--dispatch", "now"), "auto, broadcast, manual"),
         (("tasks", "list", "--state", "sleeping"), "blocked, available"),
         (("match", "rust", "--max-cost", "-1"), ""),
+        (("match", "rust", "--task-cost", "1e3"), "US dollars"),
+        (("match", "rust", "--metric", "cosine"), "jaccard, coverage"),
         (("notify", "sleeping", "--swarm", "s1"), "idle"),
         (("board", "import", "/no/such/board.yaml"), "cannot be read"),
         (("status", "--server", ""), "HOST:PORT"),

@@ -9,17 +9,9 @@ from infrafabric import Client
 from infrafabric.v1.task_pb2 import Dispatch, Task
 from infrafabric.values import to_struct
 from infrafabric_cli.board.fields import parse_hours
-from infrafabric_cli.names import value_of
-from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, instant, json_object, usd
+from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, instant, json_object, one_of, usd
 from infrafabric_cli.running import run
 from infrafabric_cli.tasks.show import show
-
-
-def _dispatch(text: str) -> int:
-    try:
-        return value_of(Dispatch.DESCRIPTOR, text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 def _microseconds(text: str) -> int:
@@ -63,7 +55,9 @@ def create(  # noqa: PLR0913  # each option is a parameter
     ] = None,
     dispatch: Annotated[
         int | None,
-        typer.Option(parser=_dispatch, metavar="HOW", help="auto, broadcast or manual."),
+        typer.Option(
+            parser=one_of(Dispatch.DESCRIPTOR), metavar="HOW", help="auto, broadcast or manual."
+        ),
     ] = None,
     request_id: Annotated[
         str, typer.Option(metavar="ID", help="Makes a repeat harmless for 24 hours.")

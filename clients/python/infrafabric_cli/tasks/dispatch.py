@@ -6,6 +6,7 @@ import typer
 
 from infrafabric import Client
 from infrafabric_cli.exit_codes import ExitCode
+from infrafabric_cli.match import by_rule
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server
 from infrafabric_cli.output import as_json, print_json, say
 from infrafabric_cli.running import run
@@ -64,7 +65,8 @@ def assign(task: TaskId, server: Server = DEFAULT_SERVER, json_output: Json = Fa
         elif answer.swarm_id:
             say(f"{task}: assigned to {answer.swarm_id} (match {answer.match:.0%})")
         else:
-            say(f"{task}: no swarm fits")
+            left_out = by_rule(answer.exclusion_counts)
+            say(f"{task}: no swarm fits" + (f": left out {left_out}" if left_out else ""))
         if not answer.swarm_id:
             raise typer.Exit(ExitCode.REFUSED)
 
