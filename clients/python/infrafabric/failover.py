@@ -16,6 +16,8 @@ _REPEATABLE = frozenset(
         "GetTask",
         "ListTasks",
         "FindQualifiedSwarm",
+        "SetBudget",
+        "GetBudgetReport",
         "GetStatus",
         "QueryEntries",
         "RegisterSwarm",

@@ -14,6 +14,8 @@ const REPEATABLE: ReadonlySet<string> = new Set([
   "GetTask",
   "ListTasks",
   "FindQualifiedSwarm",
+  "SetBudget",
+  "GetBudgetReport",
   "GetStatus",
   "QueryEntries",
   "RegisterSwarm",

@@ -8,7 +8,10 @@ from infrafabric_server.coordinator.models import RequestRecord, Task, TaskClaim
 from infrafabric_server.coordinator.records import MAX_TRIES, Decision, Fact, Records
 from infrafabric_server.coordinator.settlement import Settlement
 from infrafabric_server.errors import FabricError, Reason
+from infrafabric_server.governor.breaker.counting import Counting
+from infrafabric_server.governor.budget.accounts import Accounts
 from infrafabric_server.governor.budget.ports import Spent, TaskAccount
+from infrafabric_server.optimise.models import swarm_account
 from infrafabric_server.store.mirror import Write
 from infrafabric_server.store.protocol import Compare, present
 
@@ -20,9 +23,18 @@ class _LostRace(Exception):
 class Costs:
     """Use cases about money; each takes effect in one transaction with its witness entry."""
 
-    def __init__(self, records: Records, claims: Claims, settlement: Settlement) -> None:
+    def __init__(
+        self,
+        records: Records,
+        claims: Claims,
+        settlement: Settlement,
+        counting: Counting,
+        accounts: Accounts,
+    ) -> None:
         self._records = records
+        self._accounts = accounts
         self._claims = claims
+        self._counting = counting
         self._settlement = settlement
 
     async def track(self, spent: Spent, request_id: str = "", epoch: int | None = None) -> int:
@@ -82,6 +94,10 @@ class Costs:
 
         return _account(await self._records.change(task_id, rule))
 
+    def available(self, swarm_id: str) -> int | None:
+        """Return what a swarm's account has left, None without a limit."""
+        return self._accounts.facts(swarm_account(swarm_id)).available_micros
+
     async def account(self, task_id: str) -> TaskAccount:
         """Return the account of a live or an archived task. Raises TASK_NOT_FOUND."""
         task = await self._records.find(task_id)
@@ -111,14 +127,19 @@ class Costs:
             drawn = rules.draw(task, spent.operation, spent.micros)
             tried = True
             entry = self._settlement.charge(
-                spent.swarm_id,
-                spent.operation,
-                spent.micros,
-                spent.task_id,
-                spent.attempt,
-                payer=held.payer,
+                spent.swarm_id, spent.operation, spent.micros, spent.task_id, held
             )
-            return Decision(drawn, [_fact(spent, drawn.claim)], compares, [*writes, entry])
+            breaker = self._counting.drawn(
+                spent.swarm_id,
+                cost_micros=held.drawn_micros + spent.micros,
+                reserved_micros=held.reserved_micros,
+            )
+            return Decision(
+                drawn,
+                [_fact(spent, drawn.claim)],
+                [*compares, *breaker.compares],
+                [*writes, entry, *breaker.writes],
+            )
 
         drawn = await self._claims.change(spent.task_id, rule, spent.swarm_id, epoch)
         return 0 if drawn.claim is None else drawn.claim.left_micros

@@ -5,6 +5,9 @@ from typing import Protocol
 from infrafabric_server.clock import Clock
 from infrafabric_server.coordinator.models import EndKind, LossKind, Task, TaskClaim
 from infrafabric_server.fleet.fleet import Fleet
+from infrafabric_server.governor.policy.book import PolicyBook
+from infrafabric_server.governor.roster import Roster
+from infrafabric_server.optimise.cheapest import cheapest
 from infrafabric_server.optimise.models import Cost, Waste
 from infrafabric_server.store.mirror import Write
 
@@ -26,50 +29,70 @@ class Ledger(Protocol):
 class Settlement:
     """Makes the ledger's entries about claims, for the transactions that change them."""
 
-    def __init__(self, ledger: Ledger, fleet: Fleet, clock: Clock) -> None:
+    def __init__(
+        self, ledger: Ledger, fleet: Fleet, roster: Roster, policies: PolicyBook, clock: Clock
+    ) -> None:
         self._ledger = ledger
         self._fleet = fleet
+        self._roster = roster
+        self._policies = policies
         self._clock = clock
 
     def charge(
-        self, swarm_id: str, operation: str, micros: int, task_id: str = "", attempt: int = 0
+        self,
+        swarm_id: str,
+        operation: str,
+        micros: int,
+        task_id: str = "",
+        held: TaskClaim | None = None,
     ) -> Write:
-        """Return the entry of new money that was spent."""
-        return self._ledger.entry(self._cost(swarm_id, operation, micros, task_id, attempt))
+        """Return the entry of new money that was spent; `held` is the claim that it is out of."""
+        return self._ledger.entry(self._cost(swarm_id, operation, micros, task_id, held))
 
     def ended(self, held: TaskClaim, after: Task, kind: EndKind) -> list[Write]:
         """Return the entries of a claim that its holder ended; `after` is the task then."""
         match kind:
             case EndKind.COMPLETED:
-                rest = after.cost_micros - held.drawn_micros
-                if not rest:
-                    return []
-                return [self.charge(held.swarm_id, COMPLETION, rest, after.task_id, held.attempt)]
+                return self._completed(held, after) if after.cost_micros else []
             case EndKind.FAILED:
                 return self._wasted(held, after.task_id, Waste.FAILED)
             case EndKind.RELEASED:
                 return self._wasted(held, after.task_id, Waste.REPEATED)
+
+    def _completed(self, held: TaskClaim, done: Task) -> list[Write]:
+        """Charge what was not reported before; compare all of it with the cheapest swarm."""
+        rest = done.cost_micros - held.drawn_micros
+        cost = self._cost(held.swarm_id, COMPLETION, rest, done.task_id, held)
+        profile = self._fleet.swarms.get(held.swarm_id)
+        comparison = self._policies.current.policy.matching.comparison
+        found = cheapest(
+            done.cost_micros,
+            0 if profile is None else profile.cost_per_hour_micros,
+            self._roster.cheapest(done.spec.required_capabilities, comparison=comparison),
+        )
+        said = {"cheapest_micros": found, "charge": rest > 0}
+        return [self._ledger.entry(cost.model_copy(update=said))]
 
     def lost(self, held: TaskClaim, task_id: str, kind: LossKind) -> list[Write]:
         """Return the entries of a claim that went back without its holder's having ended it."""
         given_back = kind in _GIVEN_BACK
         return self._wasted(held, task_id, Waste.REPEATED if given_back else Waste.FENCED)
 
-    def fenced(self, held: TaskClaim | None, task_id: str) -> list[Write]:
+    def fenced(self, held: TaskClaim, task_id: str) -> list[Write]:
         """Return the entries of a claim that ends with its task, or with its process."""
-        return [] if held is None else self._wasted(held, task_id, Waste.FENCED)
+        return self._wasted(held, task_id, Waste.FENCED)
 
     def _wasted(self, held: TaskClaim, task_id: str, waste: Waste) -> list[Write]:
-        return [
-            self._ledger.entry(
-                self._cost(held.swarm_id, operation, micros, task_id, held.attempt).model_copy(
-                    update={"charge": False, "waste": waste}
-                )
-            )
+        said = {"charge": False, "waste": waste}
+        costs = (
+            self._cost(held.swarm_id, operation, micros, task_id, held)
             for operation, micros in held.drawn_on.items()
-        ]
+        )
+        return [self._ledger.entry(cost.model_copy(update=said)) for cost in costs]
 
-    def _cost(self, swarm_id: str, operation: str, micros: int, task_id: str, attempt: int) -> Cost:
+    def _cost(
+        self, swarm_id: str, operation: str, micros: int, task_id: str, held: TaskClaim | None
+    ) -> Cost:
         profile = self._fleet.swarms.get(swarm_id)
         return Cost(
             swarm_id=swarm_id,
@@ -77,6 +100,7 @@ class Settlement:
             micros=micros,
             time=self._clock.now(),
             task_id=task_id,
-            attempt=attempt,
+            attempt=0 if held is None else held.attempt,
             model="" if profile is None else profile.model,
+            payer="" if held is None else held.payer,
         )

@@ -96,13 +96,7 @@ def _fill_reply(message: pb.ReplyFrame, reply: frames.Reply) -> None:
         case Exception():
             message.error.CopyFrom(status_of(answer))
         case ClaimOutcome():
-            message.claim.claimed = answer.claimed
-            message.claim.owner_swarm_id = answer.owner
-            if answer.refusal is not None:
-                message.claim.refusal = REFUSALS[answer.refusal]
-                message.claim.refusal_detail = answer.detail
-            elif answer.task is not None:
-                message.claim.task.CopyFrom(task_to_wire(answer.task))
+            _fill_claim(message.claim, answer)
         case Task():
             message.task.task_id = answer.task_id
             message.task.state = STATES[answer.state]
@@ -118,11 +112,23 @@ def _fill_reply(message: pb.ReplyFrame, reply: frames.Reply) -> None:
         case frames.Accepted():
             message.accepted.SetInParent()
         case _:
-            message.status.queue_position = answer.queue_position
-            message.status.escalated = answer.escalated
-            for helper in answer.helpers:
-                message.status.helpers.add(
-                    swarm_id=helper.swarm_id,
-                    coverage=helper.coverage,
-                    capabilities=helper.capabilities,
-                )
+            _fill_status(message.status, answer)
+
+
+def _fill_status(message: pb.StatusReply, answer: frames.StatusAnswer) -> None:
+    message.queue_position = answer.queue_position
+    message.escalated = answer.escalated
+    for helper in answer.helpers:
+        message.helpers.add(
+            swarm_id=helper.swarm_id, coverage=helper.coverage, capabilities=helper.capabilities
+        )
+
+
+def _fill_claim(message: pb.ClaimReply, outcome: ClaimOutcome) -> None:
+    message.claimed = outcome.claimed
+    message.owner_swarm_id = outcome.owner
+    if outcome.refusal is not None:
+        message.refusal = REFUSALS[outcome.refusal]
+        message.refusal_detail = outcome.detail
+    elif outcome.task is not None:
+        message.task.CopyFrom(task_to_wire(outcome.task))

@@ -9,7 +9,14 @@ import structlog
 from infrafabric.v1 import session_client_pb2 as pb
 from infrafabric_server.coordinator.background import Background
 from infrafabric_server.coordinator.coordinator import Coordinator
-from infrafabric_server.coordinator.frames import Accepted, Answer, Created, Reply, StatusAnswer
+from infrafabric_server.coordinator.frames import (
+    Accepted,
+    Answer,
+    CostTracked,
+    Created,
+    Reply,
+    StatusAnswer,
+)
 from infrafabric_server.coordinator.link import SessionLink
 from infrafabric_server.coordinator.service import parse
 from infrafabric_server.edge import validate
@@ -17,6 +24,7 @@ from infrafabric_server.edge.error_table import as_refusal
 from infrafabric_server.edge.struct_json import struct_to_json
 from infrafabric_server.edge.times import from_timestamp
 from infrafabric_server.errors import FabricError, Reason
+from infrafabric_server.governor.service.budgets import spent_of
 from infrafabric_server.limits import MAX_MODEL
 from infrafabric_server.store.second_look import second_look
 
@@ -65,6 +73,7 @@ class Inbox:
             "fail": self._fail,
             "release": self._release,
             "blocker": self._blocker,
+            "cost": self._cost,
             "ack": self._ack,
             "credit": self._credit,
             "close": self._close,
@@ -215,6 +224,11 @@ class Inbox:
         return await self._coordinator.blocking.report(
             self._link.swarm_id, report, self._link.epoch
         )
+
+    async def _cost(self, frame: pb.ClientFrame) -> Answer:
+        spent = spent_of("cost.", self._link.swarm_id, frame.cost)
+        left = await self._coordinator.costs.track(spent, frame.request_id, self._link.epoch)
+        return CostTracked(self._coordinator.costs.available(self._link.swarm_id), left)
 
     async def _ack(self, frame: pb.ClientFrame) -> Answer:
         said = frame.ack
