@@ -19,8 +19,6 @@ from infrafabric_server.store.protocol import StoreClosed, StoreError
 
 # Wait before what was not written is tried again, in seconds.
 _RETRY_SECONDS = 1.0
-# A policy may change at any time: whether it did is looked at this often, in seconds.
-_POLICY_SECONDS = 5.0
 _GATHER_SECONDS = 0.02
 # When one that found no room is tried again.
 _FULL = timedelta(minutes=1)
@@ -61,6 +59,7 @@ class Desk:
         for source in sources:
             source.follow(self._look)
         records.escalations.subscribe(lambda change: self._look(change.id))
+        policies.follow(self.wake)
 
     async def run(self) -> None:
         """Do what the leader does, until cancelled: owned by `while_leading`."""
@@ -142,9 +141,9 @@ class Desk:
             for id_ in source.ids():
                 self._look(id_)
 
-    async def _round(self) -> float:
+    async def _round(self) -> float | None:
         """Look at what changed or is due; return how many seconds it is until the next time."""
-        if self._effective != self._policies.current:
+        if self._effective is not self._policies.current:
             self._effective = self._policies.current
             self._look_at_all()
         while (due := self._agenda.take(self.records.clock.now())) is not None:
@@ -164,9 +163,8 @@ class Desk:
                 await asyncio.sleep(0)
         first = self._agenda.first()
         if first is None:
-            return _POLICY_SECONDS
-        left = (first[0] - self.records.clock.now()).total_seconds()
-        return min(max(0.0, left), _POLICY_SECONDS)
+            return None
+        return max(0.0, (first[0] - self.records.clock.now()).total_seconds())
 
     async def _bring_up_to_date(self, escalation_id: str) -> None:
         for _ in range(_MAX_TRIES):

@@ -128,13 +128,19 @@ class Delivery(BaseModel):
         return f"{self.hook}/{self.entry_id}"
 
 
-class Alarm(BaseModel):
-    """A cause that is an event, such as a violation; stored under `alarms/<escalation id>`.
+class Broken(BaseModel):
+    """A rule of the policy that kept tasks from swarms; stored under `violations/<rule>`.
 
-    It lasts until nothing of the kind has happened for a while since `time`.
+    `since` is when it began, `time` the last time that was noted. It is over when a while has
+    passed without another.
     """
 
     model_config = _FROZEN
 
-    cause: Cause
+    rule: str
+    swarm_id: str
+    task_id: str
+    detail: Summary
+    policy_hash: str
+    since: datetime
     time: datetime

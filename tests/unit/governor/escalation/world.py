@@ -7,10 +7,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
+from pydantic import BaseModel, ConfigDict
+
 from infrafabric_server.clock import Clock
 from infrafabric_server.fleet.leadership import Leadership, SoleLeader, while_leading
 from infrafabric_server.governor.escalation.desk import Desk
-from infrafabric_server.governor.escalation.models import Alarm, Cause, Escalation, Kind
+from infrafabric_server.governor.escalation.models import Cause, Escalation, Kind
 from infrafabric_server.governor.escalation.records import MAX_KEPT, MAX_WAITING, EscalationRecords
 from infrafabric_server.governor.escalation.sender import Retrying, Sender
 from infrafabric_server.governor.escalation.sources import ViewSource
@@ -22,6 +24,14 @@ from infrafabric_server.store.protocol import Store
 from infrafabric_server.witness.models import Draft
 from infrafabric_server.witness.outbox import Outbox
 from tests.unit.notify.world import PATIENCE, ManualClock
+
+
+class Alarm(BaseModel):
+    """Something that wants a person while it is there."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cause: Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +52,7 @@ class World:
         """Have something last that wants a person."""
         now = self.clock.now()
         cause = Cause(kind=Kind.POLICY, subject=subject, since=now, summary=summary)
-        put = self.alarms.put(f"{subject}", Alarm(cause=cause, time=now))
+        put = self.alarms.put(f"{subject}", Alarm(cause=cause))
         await self.mirror.commit([], [put])
 
     async def end(self, subject: str) -> None:
