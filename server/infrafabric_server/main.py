@@ -13,6 +13,7 @@ from infrafabric_server.adapters import opened
 from infrafabric_server.bus.address import BusRefusedError
 from infrafabric_server.config import ConfigError, Settings
 from infrafabric_server.edge.grpc_server import ListenError
+from infrafabric_server.governor.policy.file import PolicyFileError
 from infrafabric_server.logs import configure_logs
 from infrafabric_server.replica import Replica, Stop
 from infrafabric_server.store.data_format import OtherFormat
@@ -34,6 +35,7 @@ _REFUSALS = (
 )
 _DRAINED = 0
 _REFUSED = 1
+_BAD_SETTINGS = 2
 # To start again is of no use, unless it is another release.
 _OTHER_FORMAT = 5
 
@@ -43,8 +45,8 @@ def serve(settings: Settings) -> int:
 
     Prints one line when both ports answer: `ready grpc=HOST:PORT http=HOST:PORT`.
     Returns 0 after a drain; 1 when the data, a port or a secret cannot be had, or the data cannot
-    be used any more while it runs; 5 when the data are in a format that only another release
-    knows. The log says why and what to do.
+    be used any more while it runs; 2 when the policy is wrong; 5 when the data are in a format
+    that only another release knows. The log says why and what to do.
     """
     configure_logs(settings.log_level)
     sys.setswitchinterval(_SWITCH_SECONDS)
@@ -55,6 +57,9 @@ def serve(settings: Settings) -> int:
         except OtherFormat as error:
             _log.error("refused_to_start", reason=str(error))
             return _OTHER_FORMAT
+        except PolicyFileError as error:
+            _log.error("refused_to_start", reason=str(error))
+            return _BAD_SETTINGS
         except _REFUSALS as error:
             _log.error("refused_to_start", reason=str(error))
             return _REFUSED
@@ -74,5 +79,6 @@ async def _serve(settings: Settings) -> int:
     registry = CollectorRegistry()
     async with opened(settings, registry) as adapters:
         replica = await Replica.build(settings, adapters, registry)
+        loop.add_signal_handler(signal.SIGHUP, replica.components.policy.ask)
         await replica.run(stop)
     return _DRAINED if stop.refusal is None else _REFUSED

@@ -7,11 +7,13 @@ import grpc
 
 from infrafabric import addresses
 from infrafabric.breakers import Breakers
+from infrafabric.budgets import Budgets
 from infrafabric.calls import Caller, Calls
 from infrafabric.channel import open_channel
 from infrafabric.claims import Claims
 from infrafabric.costs import Costs
 from infrafabric.escalations import Escalations
+from infrafabric.policy import Policy
 from infrafabric.servers import Server, Servers
 from infrafabric.statuses import Statuses
 from infrafabric.swarms import Swarms
@@ -38,9 +40,11 @@ class Client:
         claims: claims outside a session, and blockers.
         swarms: register and read swarms, and find the right one.
         statuses: report, read and watch statuses; broadcast a text.
+        budgets: charge costs, limit accounts and read how they stand.
         costs: what was spent on what.
         breakers: open, close and read circuit breakers.
         escalations: read, watch and acknowledge what wants a person.
+        policy: read the policy in force, and check another.
         witness: read the log of decisions.
     """
 
@@ -60,9 +64,11 @@ class Client:
         self.claims = Claims(caller)
         self.swarms = Swarms(caller)
         self.statuses = Statuses(caller)
+        self.budgets = Budgets(caller)
         self.costs = Costs(caller)
         self.breakers = Breakers(caller)
         self.escalations = Escalations(caller)
+        self.policy = Policy(caller)
         self.witness = Witness(caller)
 
     async def __aenter__(self) -> Self:

@@ -6,8 +6,10 @@ from infrafabric_cli import broadcast, doctor, match, notify, serve, status
 from infrafabric_cli.blocker import app as blocker
 from infrafabric_cli.board.commands import app as board
 from infrafabric_cli.breaker import app as breaker
+from infrafabric_cli.budget import app as budget
 from infrafabric_cli.cost import app as cost
 from infrafabric_cli.escalations import app as escalations
+from infrafabric_cli.policy import app as policy
 from infrafabric_cli.store import app as store
 from infrafabric_cli.swarm import app as swarm
 from infrafabric_cli.tasks import app as tasks
@@ -36,7 +38,9 @@ app.add_typer(
     escalations, name="escalations", help="What wants a person, and who takes care of it."
 )
 app.add_typer(breaker, name="breaker", help="What keeps work from swarms, until a person resets.")
+app.add_typer(budget, name="budget", help="What accounts may spend, and how they stand.")
 app.add_typer(cost, name="cost", help="What was spent on what, and what of it was in vain.")
+app.add_typer(policy, name="policy", help="Read the policy in force, and check a file.")
 app.add_typer(store, name="store", help="Dump, restore and move whole fabrics.")
 app.add_typer(witness, name="witness", help="Read and verify the record of decisions.")
 

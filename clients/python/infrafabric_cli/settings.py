@@ -34,6 +34,7 @@ _OPTIONS = {
     "nats_credentials": ("FILE", "Credentials file (.creds) for NATS, instead of a user."),
     "nats_subject": ("NAME", "First level of the subjects on NATS: the prefix in etcd by default."),
     "witness_replicas": ("N", "NATS servers that keep the witness log: 1, 3 or 5."),
+    "policy": ("FILE", "YAML file with the policy; it is read again when it changes."),
     "webhook": ("NAME=URL", "Who is told of escalations; repeat it. slack+URL takes Slack's form."),
 }
 ALL = tuple(_OPTIONS)

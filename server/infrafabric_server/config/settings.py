@@ -44,6 +44,7 @@ _PARSERS: Final[Mapping[str, values.Parser]] = {
     "ack_seconds": values.seconds,
     "escalate_seconds": values.seconds,
     "drain_seconds": values.seconds,
+    "policy": values.file,
     "webhook": hooks.webhooks,
     "log_level": values.one_of("debug", "info", "warning", "error"),
 }
@@ -62,7 +63,8 @@ class Settings:
     `lease_seconds` is how long a session may be silent, `claim_ttl_seconds` how long a claim
     made outside a session lives, `ack_seconds` how long an assignment may be unconfirmed,
     `escalate_seconds` after how long a blocker is brought before the orchestrator again.
-    `webhook` says who is told of escalations.
+    `policy` is the file of what may change while the server runs, `webhook` says who is told of
+    escalations.
     """
 
     grpc: Address = _GRPC
@@ -88,6 +90,7 @@ class Settings:
     ack_seconds: float = 5.0
     escalate_seconds: float = 1800.0
     drain_seconds: float = 10.0
+    policy: Path | None = None
     webhook: tuple[Webhook, ...] = ()
     log_level: str = "info"
 

@@ -65,7 +65,7 @@ class Admission:
             return task.spec.max_cost_micros
         policy = self._policies.current.policy
         named = policy.budgets_for(task.task_id, task.spec.required_capabilities)
-        return named.default_task_cost_micros
+        return named.default_micros
 
     def facts(self, task: Task) -> TaskFacts:
         """Return what rules may know of a task, with what its next claim reserves."""

@@ -19,6 +19,7 @@ from infrafabric_server.coordinator.records import ARCHIVE, MAX_TRIES, Fact, Rec
 from infrafabric_server.coordinator.scheduler import Assignment
 from infrafabric_server.coordinator.slots import Slots
 from infrafabric_server.errors import FabricError, FieldViolation, InvalidField, Reason
+from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.limits import MAX_BOARD_BYTES, MAX_BOARD_TASKS, MAX_LIVE_TASKS
 from infrafabric_server.store.mirror import Write
 from infrafabric_server.store.protocol import Compare, absent
@@ -40,8 +41,11 @@ def new_task_id(request_id: str, position: int) -> str:
 class Creation:
     """The use case of creating tasks."""
 
-    def __init__(self, records: Records, dispatcher: Dispatcher, slots: Slots) -> None:
+    def __init__(
+        self, records: Records, dispatcher: Dispatcher, slots: Slots, policies: PolicyBook
+    ) -> None:
         self._records = records
+        self._policies = policies
         self._slots = slots
         self._dispatcher = dispatcher
 
@@ -59,6 +63,7 @@ class Creation:
         for tried in range(MAX_TRIES):
             refusal: FabricError | None = None
             try:
+                self._check_costs(new)
                 await self._check_board(new, archive=lost)
                 created = await self._write(new, request_id, digest, assign=tried < _ASSIGNING)
                 if created is not None:
@@ -87,6 +92,16 @@ class Creation:
             raise FabricError(
                 Reason.LIMIT_REACHED, f"the fabric holds at most {MAX_LIVE_TASKS} live tasks"
             )
+
+    def _check_costs(self, new: Sequence[NewTask]) -> None:
+        current = self._policies.current
+        for index, (spec, _) in enumerate(new):
+            limit = current.policy.budgets_for(
+                spec.task_id, spec.required_capabilities
+            ).max_task_cost_micros
+            if limit is not None and (spec.max_cost_micros or 0) > limit:
+                rule = f"must be at most {limit}, max_task_cost_micros of policy {current.hash}"
+                raise InvalidField(FieldViolation(f"tasks[{index}].max_cost_micros", rule))
 
     async def _earlier(self, request_id: str, digest: str) -> tuple[Task, ...] | None:
         record = await self._records.requests.answered(request_id, digest)

@@ -205,7 +205,7 @@ class Dispatcher:
         """Have a pair not chosen again that was refused, as long as nothing changes for it."""
         # The views miss claims of other replicas, and would lead to the same swarm again.
         if not await self._records.mirror.catch_up() and refused.refusal is not Refusal.NO_SLOT:
-            self._scheduler.unpaid(refused.swarm_id, refused.task_id)
+            self._scheduler.unpaid(refused)
 
     def _again(self, task_id: str) -> None:
         entry = self._waiting(task_id)

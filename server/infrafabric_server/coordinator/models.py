@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from infrafabric_server.governor.models import Violation
 from infrafabric_server.limits import (
     MAX_DEPENDENCIES,
     MAX_LABEL,
@@ -227,7 +228,10 @@ class Refusal(StrEnum):
 
 
 class ClaimOutcome(BaseModel):
-    """How a claim ended; `refusal` is None when it was won, `detail` has its numbers."""
+    """How a claim ended; `refusal` is None when it was won, `detail` has its numbers.
+
+    `violation` is of the rule of the policy that denied it.
+    """
 
     model_config = _FROZEN
 
@@ -235,6 +239,7 @@ class ClaimOutcome(BaseModel):
     detail: str = ""
     owner: str = ""
     task: Task | None = None
+    violation: Violation | None = None
 
     @property
     def claimed(self) -> bool:

@@ -9,7 +9,7 @@ claim is written, and given back if that fails.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from infrafabric_server.coordinator.admission import Admission
+from infrafabric_server.coordinator.admission import Admission, ClaimRefused
 from infrafabric_server.coordinator.backlog import Backlog
 from infrafabric_server.coordinator.capacity import Availability, Capacity
 from infrafabric_server.coordinator.models import Task
@@ -113,19 +113,31 @@ class Scheduler:
         """Note that a swarm gave a task back: it is not given the same one again for now."""
         self._refused.add(swarm_id, task_id)
 
+    def has_refused(self, swarm_id: str, task_id: str) -> bool:
+        """Tell whether a swarm gave a task back, and is not given it again for now."""
+        return task_id in self._refused.tasks(swarm_id)
+
     def forgive(self, swarm_id: str) -> None:
         """Forget what a swarm gave back: its session ended, or it made progress since."""
         self._refused.forget_swarm(swarm_id)
         self.swarm_changed(swarm_id)
 
-    def unpaid(self, swarm_id: str, task_id: str) -> None:
+    def unpaid(self, refused: ClaimRefused) -> None:
         """Note that a swarm was not admitted to a task: the pair is not tried again for now."""
-        self._unpaid.add(swarm_id, task_id)
+        self._unpaid.add(refused.swarm_id, refused.task_id)
+        if refused.violation is not None:
+            self._policies.violated(refused.swarm_id, refused.task_id, refused.violation)
 
     def paid(self, swarm_id: str) -> None:
         """Note that a swarm may be admitted to what it was not before."""
         self._unpaid.forget_swarm(swarm_id)
         self.swarm_changed(swarm_id)
+
+    def policy_changed(self) -> None:
+        """Have all that was kept apart by the policy before looked at again."""
+        self._unpaid = Pairs()
+        for swarm_id in self._fleet.swarms:
+            self.swarm_changed(swarm_id)
 
     def left_over(self, task: Task, age: Age) -> None:
         """Note that a task waits in vain for the leader: a swarm here is to take it."""
@@ -162,8 +174,7 @@ class Scheduler:
             # A stream may have ended since the roster heard of its swarm, which hears it now.
             if not self._capacity.refresh(match.swarm_id).allows(task):
                 continue
-            if self._admission.refusal(task, match.swarm_id) is not None:
-                self.unpaid(match.swarm_id, task.task_id)
+            if self._is_refused(task, match.swarm_id):
                 continue
             return self._reserve(task.task_id, match.swarm_id, match)
 
@@ -229,8 +240,7 @@ class Scheduler:
             if task_id is None:
                 return
             task = self._tasks.get(task_id)
-            if task is not None and self._admission.refusal(task, swarm_id) is not None:
-                self.unpaid(swarm_id, task_id)
+            if task is not None and self._is_refused(task, swarm_id):
                 tried += 1
                 if tried == _UNPAID:
                     self.swarm_changed(swarm_id)
@@ -238,6 +248,12 @@ class Scheduler:
                 continue
             self.task_left(task_id)
             yield self._reserve(task_id, swarm_id, None)
+
+    def _is_refused(self, task: Task, swarm_id: str) -> bool:
+        refused = self._admission.refusal(task, swarm_id)
+        if refused is not None:
+            self.unpaid(refused)
+        return refused is not None
 
     def _first_task(self, swarm_id: str, available: Availability) -> str | None:
         profile = self._fleet.swarms.get(swarm_id)

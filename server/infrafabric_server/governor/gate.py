@@ -8,6 +8,7 @@ from typing import Protocol
 
 from infrafabric_server.fleet.models import SwarmProfile
 from infrafabric_server.governor.budget.rules import BudgetFacts
+from infrafabric_server.governor.models import Violation
 from infrafabric_server.store.protocol import Compare
 
 __all__ = ["Barrier", "BudgetFacts", "Closed", "Gate", "Gates", "Judge", "TaskFacts", "Violation"]
@@ -59,15 +60,6 @@ class TaskFacts:
     spent_micros: int
     attempt: int
     failures: int
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """A rule that forbids a claim, and the hash of the policy that has it."""
-
-    rule: str
-    detail: str
-    policy_hash: str
 
 
 class Judge(Protocol):

@@ -1,6 +1,7 @@
 """What the governor answers with: matches, exclusions, and the reasons for both."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
@@ -11,6 +12,15 @@ from infrafabric_server.limits import MAX_MONEY_MICROS, Identifier
 _FROZEN = ConfigDict(frozen=True)
 
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule that forbids a claim, and the hash of the policy that has it."""
+
+    rule: str
+    detail: str
+    policy_hash: str
 
 
 class CapabilityMatch(BaseModel):

@@ -14,14 +14,11 @@ ViolationListener = Callable[[str, str, Violation], None]
 
 
 class PolicyBook:
-    """Hands out the policy in force, ask again for each decision; and judges by it.
-
-    It is the Judge of claims. Whoever subscribes is called with swarm, task and violation each
-    time that a rule denies a claim or an assignment; they must not wait and not raise.
-    """
+    """Hands out the policy in force, ask again for each decision; it is the Judge of claims."""
 
     def __init__(self, policy: Policy | None = None) -> None:
         self._current = effective(policy or Policy(), hashlib.sha256(b"").hexdigest())
+        self._followers: list[Callable[[], None]] = []
         self._listeners: list[ViolationListener] = []
 
     @property
@@ -32,17 +29,24 @@ class PolicyBook:
     def install(self, policy: Effective) -> None:
         """Put a policy in force."""
         self._current = policy
+        for changed in self._followers:
+            changed()
 
-    def subscribe(self, listener: ViolationListener) -> None:
-        """Have `listener` called for each violation."""
-        self._listeners.append(listener)
+    def follow(self, changed: Callable[[], None]) -> None:
+        """Have `changed` called when another policy has come into force."""
+        self._followers.append(changed)
 
     def violation(
         self, task: TaskFacts, swarm: SwarmProfile, budget: BudgetFacts, fabric: BudgetFacts
     ) -> Violation | None:
         """See Judge."""
-        found = self._current.violation(task, swarm, budget, fabric)
-        if found is not None:
-            for listener in self._listeners:
-                listener(swarm.swarm_id, task.task_id, found)
-        return found
+        return self._current.violation(task, swarm, budget, fabric)
+
+    def subscribe(self, listener: ViolationListener) -> None:
+        """Have `listener` called with swarm, task and violation; it does not wait and not raise."""
+        self._listeners.append(listener)
+
+    def violated(self, swarm_id: str, task_id: str, violation: Violation) -> None:
+        """Tell the listeners that a rule kept a task from a swarm that was to have it."""
+        for listener in self._listeners:
+            listener(swarm_id, task_id, violation)

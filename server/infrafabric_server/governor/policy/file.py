@@ -61,7 +61,7 @@ class PolicyFile:
             return
         self._stamp = _stamp(self.path)
         try:
-            checked = check(_read(self.path))
+            checked = check(read(self.path))
         except OSError as error:
             raise PolicyFileError(
                 f"policy: {self.path} cannot be read: {error.strerror}"
@@ -89,7 +89,7 @@ class PolicyFile:
         """Read the file; a good one comes into force, a bad one changes nothing."""
         self._stamp = _stamp(path)
         try:
-            checked = await asyncio.to_thread(lambda: check(_read(path)))
+            checked = await asyncio.to_thread(lambda: check(read(path)))
         except OSError as error:
             self._refuse(str(error), (Problem("", 0, f"cannot be read: {error.strerror}"),))
             return
@@ -140,7 +140,8 @@ def told(path: Path, problems: tuple[Problem, ...]) -> str:
     )
 
 
-def _read(path: Path) -> bytes:
+def read(path: Path) -> bytes:
+    """Return what a file has, up to a little more than a policy may have. Raises OSError."""
     with path.open("rb") as file:
         # One more than is taken, so that it is refused; what does not end is not read to its end.
         return file.read(MAX_BYTES + 1)

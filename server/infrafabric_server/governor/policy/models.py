@@ -77,6 +77,13 @@ class Budgets(BaseModel):
     max_task_cost_micros: Money | None = None
     soft_share: Share = 0.8
 
+    @property
+    def default_micros(self) -> int:
+        """What a task without a limit of its own reserves: not more than a task may cost."""
+        limit = self.max_task_cost_micros
+        default = self.default_task_cost_micros
+        return default if limit is None else min(default, limit)
+
 
 class Breaking(BaseModel):
     """When a swarm's circuit breaker opens, and how long it has to stop then.

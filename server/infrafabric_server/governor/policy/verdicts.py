@@ -119,7 +119,7 @@ def _task(case: CaseTask, policy: Policy) -> TaskFacts:
     required = frozenset(case.required_capabilities)
     amount = case.max_cost_micros
     if amount is None:
-        amount = policy.budgets_for(case.id, required).default_task_cost_micros
+        amount = policy.budgets_for(case.id, required).default_micros
     return TaskFacts(
         task_id=case.id,
         title=case.title,

@@ -1,0 +1,46 @@
+"""The calls about the policy: what is in force, and whether another could be."""
+
+import asyncio
+
+from infrafabric.v1 import governor_policy_pb2 as pb
+from infrafabric.v1.governor_service_pb2_grpc import GovernorServiceServicer
+from infrafabric_server.edge.calls import Context
+from infrafabric_server.edge.times import to_timestamp
+from infrafabric_server.governor.policy.checking import check
+from infrafabric_server.governor.policy.document import Problem
+from infrafabric_server.governor.policy.file import PolicyFile, spelled_out
+
+
+class PolicyCalls(GovernorServiceServicer):
+    """GetPolicy, CheckPolicy."""
+
+    policy: PolicyFile
+
+    async def GetPolicy(
+        self, request: pb.GetPolicyRequest, context: Context
+    ) -> pb.GetPolicyResponse:
+        """Show the policy in force here."""
+        current = self.policy.book.current
+        return pb.GetPolicyResponse(
+            policy_yaml=spelled_out(current),
+            policy_hash=current.hash,
+            source=str(self.policy.path or ""),
+            load_time=to_timestamp(self.policy.load_time),
+            problems=map(_problem, self.policy.problems),
+        )
+
+    async def CheckPolicy(
+        self, request: pb.CheckPolicyRequest, context: Context
+    ) -> pb.CheckPolicyResponse:
+        """Check a policy; nothing changes."""
+        # A large one takes a while, which is not for the event loop.
+        checked = await asyncio.to_thread(check, request.policy_yaml.encode())
+        return pb.CheckPolicyResponse(
+            problems=map(_problem, checked.problems),
+            policy_hash=checked.hash,
+            cases=checked.cases,
+        )
+
+
+def _problem(problem: Problem) -> pb.PolicyProblem:
+    return pb.PolicyProblem(path=problem.path, line=problem.line, problem=problem.problem)
