@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from infrafabric_server.coordinator.backlog import Backlog
+from infrafabric_server.governor.matching import DEFAULT, Comparison, Metric
 from infrafabric_server.governor.roster import Roster
 
 BUDGET_MICROSECONDS = 1_000
@@ -78,11 +79,15 @@ def _measure(decisions: Iterator[None], count: int) -> Times:
     return Times(micros)
 
 
+COMPARISONS = {"plain, by coverage": Comparison(Metric.COVERAGE)}
+
+
 def backlog_decisions(sets: Sets, tasks: int, variant: str) -> Iterator[None]:
     """Fill a backlog, then decide for one swarm after another, one decision each step."""
     rng = random.Random(1)
     backlog = Backlog()
     spare = [sets(rng, tasks + i) for i in range(256)]
+    comparison = COMPARISONS.get(variant, DEFAULT)
     distinct = variant == "all caps and priorities differ"
 
     def put(number: int, required: frozenset[str]) -> None:
@@ -101,7 +106,7 @@ def backlog_decisions(sets: Sets, tasks: int, variant: str) -> Iterator[None]:
     number = tasks
     while True:
         wanted = spare[number % len(spare)]
-        found = backlog.best_for(query or wanted, 10**6, excluding=excluded)
+        found = backlog.best_for(query or wanted, 10**6, comparison=comparison, excluding=excluded)
         gone = found or f"task-{number - tasks // 2}"
         backlog.remove(gone)
         put(number, wanted)
@@ -121,6 +126,7 @@ def roster_decisions(sets: Sets, swarms: int, variant: str) -> Iterator[None]:
             since = 0.0 if variant == "all wait equally long" else float(number)
             roster.set_free(f"swarm-{number}", since)
     excluded = {f"swarm-{n}" for n in range(256)} if variant == "256 excluded" else set[str]()
+    comparison = COMPARISONS.get(variant, DEFAULT)
     none = frozenset({"unheard-of"}) if variant == "none fits" else None
     number = 0
     while True:
@@ -129,6 +135,7 @@ def roster_decisions(sets: Sets, swarms: int, variant: str) -> Iterator[None]:
         wanted = known[number * 104_729 % swarms]
         found = roster.best(
             none or wanted,
+            comparison=comparison,
             max_cost_per_hour_micros=10**12,
             preferred_model="model-1",
             excluding=excluded,
@@ -145,12 +152,19 @@ Decisions = Callable[[Sets, int, str], Iterator[None]]
 CASES: dict[str, tuple[Decisions, tuple[str, ...]]] = {
     "backlog": (
         backlog_decisions,
-        ("plain", "all caps and priorities differ", "256 excluded", "none fits"),
+        (
+            "plain",
+            "plain, by coverage",
+            "all caps and priorities differ",
+            "256 excluded",
+            "none fits",
+        ),
     ),
     "roster": (
         roster_decisions,
         (
             "plain",
+            "plain, by coverage",
             "all prices differ",
             "all wait equally long",
             "one is free",

@@ -4,7 +4,8 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
-from infrafabric_server.governor.matching import hourly_cap
+from infrafabric_server.governor.matching import Comparison, Metric, hourly_cap
+from infrafabric_server.governor.models import ExclusionRule
 from infrafabric_server.governor.roster import Roster
 
 GUIDE = Path(__file__).parents[3] / "docs" / "matching.md"
@@ -40,6 +41,20 @@ def test_g1_g2_the_example_of_the_guide_is_what_the_roster_answers() -> None:
     }
     assert len(written) == 7
     assert computed == written
+
+
+def test_g1_by_coverage_the_order_of_the_example_is_another() -> None:
+    ranked = example().rank(
+        REQUIRED, comparison=Comparison(Metric.COVERAGE), max_cost_per_hour_micros=CAP
+    )
+    assert [match.swarm_id for match in ranked] == ["dan", "cyd", "bob", "gil", "ada"]
+    assert (ranked[1].score, ranked[1].match, ranked[2].score) == (0.625, 1.0, 0.625)
+    assert "`cyd` is second with a score of 0.625" in GUIDE.read_text()
+
+
+def test_g2_the_rules_of_the_guide_are_all_there_are_in_their_order() -> None:
+    rules = re.findall(r"^\| `(\w+)` \| \w+ [^|]+ \|$", GUIDE.read_text(), re.MULTILINE)
+    assert rules == list(ExclusionRule)
 
 
 def test_g1_the_cap_of_the_example_follows_from_cost_and_duration() -> None:
