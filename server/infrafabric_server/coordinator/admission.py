@@ -1,8 +1,10 @@
 """Whether a claim is admitted: holds, breakers and rules first, then money."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from infrafabric_server.coordinator.models import Refusal, Task, TaskClaim
+from infrafabric_server.coordinator.records import Fact
 from infrafabric_server.coordinator.shortages import Shortages
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.governor.budget.accounts import Accounts, Reservation
@@ -13,6 +15,8 @@ from infrafabric_server.optimise.ledger import Ledger
 from infrafabric_server.optimise.models import FABRIC, swarm_account
 from infrafabric_server.store.protocol import Compare, unchanged
 
+# Operations of the witness log that a claim is admitted for.
+_CLAIMS = frozenset({"claim_won", "task_assigned"})
 _REFUSALS = {Barrier.HOLD: Refusal.HOLD, Barrier.BREAKER_OPEN: Refusal.BREAKER_OPEN}
 
 
@@ -70,6 +74,21 @@ class Admission:
     def facts(self, task: Task) -> TaskFacts:
         """Return what rules may know of a task, with what its next claim reserves."""
         return _facts(task, self.amount(task))
+
+    @property
+    def policy_hash(self) -> str:
+        """The hash of the policy that `check` decides by."""
+        return self._policies.current.hash
+
+    def judged(self, facts: Iterable[Fact]) -> list[Fact]:
+        """Return facts, those of claims with the policy that admits them now."""
+        details = {"policy_hash": self.policy_hash}
+        return [
+            replace(fact, details={**fact.details, **details})
+            if fact.operation in _CLAIMS
+            else fact
+            for fact in facts
+        ]
 
     def shut(self, swarm_id: str) -> bool:
         """Tell whether a swarm would be refused every task, so that none need be tried."""

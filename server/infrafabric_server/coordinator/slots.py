@@ -26,6 +26,7 @@ from infrafabric_server.store.mirror import Write
 from infrafabric_server.store.protocol import (
     Compare,
     Member,
+    Put,
     StoreUnavailable,
     TxnResult,
     unchanged,
@@ -126,7 +127,8 @@ class Slots:
         async def write() -> TxnResult:
             if self._folder is None:
                 admitted = self._admission.compares([_claim(claimed).swarm_id])
-                return await self._records.commit([*compares, *admitted], writes, facts)
+                judged = self._admission.judged(facts)
+                return await self._records.commit([*compares, *admitted], writes, judged)
             return await self._fold(self._folder, claimed, compares, writes, facts)
 
         return await self._settled(held, write())
@@ -157,7 +159,8 @@ class Slots:
             raise
         admitted = self._admission.compares(_claim(task).swarm_id for task in claims)
         compares = [*compares, *self._shared(), *admitted, *taken]
-        return await self._settled(held, self._records.commit(compares, [*writes, *notes], facts))
+        judged = self._admission.judged(facts)
+        return await self._settled(held, self._records.commit(compares, [*writes, *notes], judged))
 
     async def _fold(
         self,
@@ -168,13 +171,17 @@ class Slots:
         facts: Sequence[Fact],
     ) -> TxnResult:
         swarm_id = _claim(claimed).swarm_id
-        changes = (*writes, *self._records.entries(facts))
+        # By the policy that admits the claim: another one may be in force at a second try.
+        entries: dict[str, list[Put]] = {}
         mark = secrets.token_hex(8)
 
         def decide(state: TakenSlots) -> Decision[TakenSlots]:
             taken = self._with(state, claimed, mark)
             admitted = self._admission.compares([swarm_id])
-            member = Member((*compares, *admitted), changes)
+            policy = self._admission.policy_hash
+            if policy not in entries:
+                entries[policy] = self._records.entries(self._admission.judged(facts))
+            member = Member((*compares, *admitted), (*writes, *entries[policy]))
             return Decision(taken, member, lambda left, end: _settled(left, end, mark))
 
         if self._view.entry(swarm_id) is None and self._admission.limited(swarm_id):
