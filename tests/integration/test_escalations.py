@@ -8,18 +8,24 @@ import pytest
 
 from infrafabric import Client
 from infrafabric.errors import FabricError
+from infrafabric.v1.breaker_pb2 import BREAKER_STATE_OPEN
 from infrafabric.v1.escalation_pb2 import (
     ESCALATION_KIND_BLOCKER,
+    ESCALATION_KIND_BREAKER,
+    ESCALATION_KIND_BUDGET,
     ESCALATION_STATE_ACKNOWLEDGED,
     ESCALATION_STATE_CLOSED,
     ESCALATION_STATE_OPEN,
     Escalation,
 )
+from infrafabric.v1.governor_budget_pb2 import SetBudgetRequest
 from infrafabric.v1.witness_service_pb2 import QueryEntriesRequest
 from infrafabric.values import from_struct
 from infrafabric_cli.exit_codes import ExitCode
-from tests.harness.server import ServerProcess
+from infrafabric_server.governor.escalation.webhook import signature
+from tests.harness.server import ServerFailedError, ServerProcess
 from tests.harness.setups import Setup
+from tests.harness.webhook import TAKEN, raw, receiving
 from tests.integration.commands import commands, document
 
 # A blocker is brought before people after this.
@@ -53,6 +59,14 @@ async def blocked(client: Client, swarm_id: str, description: str = "no key") ->
     return await changed(client, lambda each: each.swarm_id == swarm_id)
 
 
+async def is_closed(client: Client, escalation_id: str) -> Escalation:
+    """Return an escalation once it is closed."""
+    return await changed(
+        client,
+        lambda it: it.escalation_id == escalation_id and it.state == ESCALATION_STATE_CLOSED,
+    )
+
+
 async def operations(client: Client, swarm_id: str) -> list[str]:
     """Return what the log says of a swarm's escalations."""
     filters = QueryEntriesRequest(swarm_id=swarm_id, component="governor")
@@ -72,10 +86,7 @@ async def test_g7_a_blocker_that_lasts_is_listed_acknowledged_and_closed(
         assert taken == again
         assert (taken.state, taken.acknowledged_by) == (ESCALATION_STATE_ACKNOWLEDGED, "mary")
         await client.claims.resolve_blocker("esc-a", resolution="a key came")
-        closed = await changed(
-            client,
-            lambda it: it.swarm_id == "esc-a" and it.state == ESCALATION_STATE_CLOSED,
-        )
+        closed = await is_closed(client, "blocker:esc-a/-")
         assert (closed.acknowledged_by, closed.HasField("close_time")) == ("mary", True)
         still_closed = [each async for each in client.escalations.list(ESCALATION_STATE_CLOSED)]
         assert closed in still_closed
@@ -125,12 +136,77 @@ async def test_g7_an_escalation_goes_on_after_its_server_was_killed(tmp_path: Pa
             kept = await changed(client, lambda each: each.swarm_id == "esc-c")
             assert (kept.acknowledged_by, kept.create_time) == ("mary", opened.create_time)
             await client.claims.resolve_blocker("esc-c")
-            await changed(
-                client,
-                lambda it: it.swarm_id == "esc-c" and it.state == ESCALATION_STATE_CLOSED,
-            )
+            await is_closed(client, "blocker:esc-c/-")
             told = await operations(client, "esc-c")
             assert told.count("escalation_opened") == told.count("escalation_closed") == 1
+
+
+async def test_g7_an_open_breaker_and_a_hold_are_listed_until_they_are_reset(
+    server: ServerProcess,
+) -> None:
+    async with Client(server.grpc) as client:
+        await client.swarms.register("esc-f", [])
+        await client.breakers.trip("esc-f", "it writes nonsense")
+        opened = await changed(client, lambda each: each.swarm_id == "esc-f")
+        assert (opened.escalation_id, opened.kind) == ("breaker:esc-f", ESCALATION_KIND_BREAKER)
+        assert opened.summary.startswith("the circuit breaker of swarm esc-f is open: ")
+        assert "it writes nonsense" in opened.summary
+        await client.escalations.acknowledge("breaker:esc-f", "mary")
+        page = await anext(client.breakers.pages(BREAKER_STATE_OPEN))
+        assert "esc-f" in [each.swarm_id for each in page.breakers], "knowing does not close it"
+        await client.breakers.reset("esc-f", approver="mary", reason="it was taught better")
+        await is_closed(client, "breaker:esc-f")
+        await client.breakers.trip(None, "everybody out")
+        hold = await changed(client, lambda each: each.escalation_id == "breaker:holds/fabric")
+        assert hold.summary.startswith("all work is held: ")
+        await client.breakers.reset(None, approver="mary", reason="all clear")
+        await is_closed(client, "breaker:holds/fabric")
+
+
+async def test_g7_a_budget_is_listed_when_its_soft_share_is_spent(server: ServerProcess) -> None:
+    async with Client(server.grpc) as client:
+        await client.swarms.register("esc-g", [])
+        terms = SetBudgetRequest(swarm_id="esc-g", limit_micros=1_000_000, soft_share=0.5)
+        await client.budgets.limit(terms)
+        await client.budgets.track("esc-g", "llm.completion", 600_000)
+        opened = await changed(client, lambda each: each.swarm_id == "esc-g")
+        assert (opened.escalation_id, opened.kind) == (
+            "budget:swarm/esc-g",
+            ESCALATION_KIND_BUDGET,
+        )
+        assert opened.summary == "the budget of swarm esc-g is used to 50 %: 1.00 US dollars"
+        terms.limit_micros = 10_000_000
+        await client.budgets.limit(terms)
+        await is_closed(client, "budget:swarm/esc-g")
+
+
+async def test_g7_a_webhook_is_told_and_no_log_has_its_address_or_secret(tmp_path: Path) -> None:
+    async with receiving(raw(TAKEN)) as receiver:
+        server = ServerProcess(
+            tmp_path,
+            arguments=("--webhook", f"my-pager={receiver.url}"),
+            environment={**SOON, "INFRAFABRIC_WEBHOOK_SECRET_MY_PAGER": "s3cret"},
+        )
+        async with server, Client(server.grpc) as client:
+            await blocked(client, "esc-h")
+            await client.claims.resolve_blocker("esc-h")
+            await is_closed(client, "blocker:esc-h/-")
+            async with asyncio.timeout(20):
+                await receiver.told("escalation_closed")
+            assert await server.stop() == 0
+    assert receiver.events == ["escalation_opened", "escalation_closed"]
+    for headers, body in receiver.requests:
+        stamp = headers["infrafabric-signature"].partition(",")[0].removeprefix("t=")
+        assert headers["infrafabric-signature"] == signature("s3cret", int(stamp), body)
+    assert receiver.url not in server.log
+    assert "s3cret" not in server.log
+
+
+async def test_g7_a_server_does_not_start_without_the_secret_of_a_webhook(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path, arguments=("--webhook", "pager=https://pager.example/in"))
+    with pytest.raises(ServerFailedError, match="INFRAFABRIC_WEBHOOK_SECRET_PAGER"):
+        await server.start()
+    assert "pager.example" not in server.log
 
 
 async def test_g7_what_was_never_escalated_cannot_be_acknowledged(server: ServerProcess) -> None:

@@ -1,13 +1,9 @@
 """Webhooks, by real HTTP servers: signed, tried again, given up, and never in anybody's way."""
 
-import asyncio
 import hashlib
 import hmac
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
@@ -19,90 +15,10 @@ from infrafabric_server.governor.escalation.webhook import Webhook, signature
 from infrafabric_server.store.memory import MemoryData
 from tests.harness.ports import free_port
 from tests.harness.replicas import ChosenLeader
+from tests.harness.webhook import TAKEN, Answer, endless, raw, receiving, silence
 from tests.unit.governor.escalation.world import World, world
 
 QUICK = Retrying(tries=3, first=0.01, limit=0.3)
-TAKEN = b"HTTP/1.1 204 No Content\r\n\r\n"
-
-Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
-
-
-def raw(answer: bytes) -> Answer:
-    """Answer with some bytes and close."""
-
-    async def send(writer: asyncio.StreamWriter) -> None:
-        writer.write(answer)
-
-    return send
-
-
-async def silence(_writer: asyncio.StreamWriter) -> None:
-    """Never answer."""
-    await asyncio.Event().wait()
-
-
-def endless(beginning: bytes, piece: bytes) -> Answer:
-    """Answer without an end, as fast as it is read."""
-
-    async def send(writer: asyncio.StreamWriter) -> None:
-        writer.write(beginning)
-        while True:
-            writer.write(piece)
-            await writer.drain()
-            await asyncio.sleep(0)
-
-    return send
-
-
-@dataclass
-class Receiver:
-    """A webhook's server: what it was sent, and what it answers; the last answer is repeated."""
-
-    answers: list[Answer]
-    requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    url: str = ""
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take one request on a connection."""
-        try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            headers = {
-                name.lower(): value for name, value in re.findall(r"(?m)^([\w-]+): (.*)\r$", head)
-            }
-            self.requests.append(
-                (headers, await reader.readexactly(int(headers["content-length"])))
-            )
-            await self.answers[min(len(self.requests), len(self.answers)) - 1](writer)
-            await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    @property
-    def events(self) -> list[str]:
-        """What was told, in order."""
-        return [json.loads(body)["event"] for _, body in self.requests]
-
-
-@asynccontextmanager
-async def receiving(*answers: Answer) -> AsyncIterator[Receiver]:
-    """Run a receiver on a free port."""
-    receiver = Receiver(list(answers))
-    serving: set[asyncio.Task[None]] = set()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving.add(asyncio.get_running_loop().create_task(receiver.serve(reader, writer)))
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
-    try:
-        yield receiver
-    finally:
-        server.close()
-        for task in serving:
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
 
 
 def hook(url: str, name: str = "pager", *, slack: bool = False) -> Webhook:
