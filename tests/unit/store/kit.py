@@ -31,12 +31,13 @@ class HeldStore(MemoryStore):
         self.limit = revision
         if self._moved is not None:
             self._moved.set()
+            self._moved = None
 
     async def watch(self, prefix: str, start_revision: int) -> AsyncGenerator[WatchBatch, None]:
         async with aclosing(super().watch(prefix, start_revision)) as watch:
             async for batch in watch:
                 while batch.revision > self.limit:
-                    self._moved = asyncio.Event()
+                    self._moved = self._moved or asyncio.Event()
                     await self._moved.wait()
                 yield batch
 
