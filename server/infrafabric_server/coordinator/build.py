@@ -116,8 +116,10 @@ def build_coordinator(
         fleet, records.blockers, links, clock, roster, Roster(), attendance, admission
     )
     doubts = Doubts(mirror, accounts, timers, background)
-    present, spawn = governing.present, background.spawn
-    shares = Shares(mirror, ledger, accounts, present, spawn, replica=replica) if present else None
+    shares = None
+    if governing.present is not None:
+        present, spawn = governing.present, background.spawn
+        shares = Shares(mirror, ledger, accounts, present, spawn, replica=replica)
     ground = _Ground(
         records=records,
         links=links,

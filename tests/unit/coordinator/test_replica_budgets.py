@@ -1,0 +1,171 @@
+"""G4 on several replicas: what one of them admits, no other one admits once more."""
+
+import asyncio
+
+import pytest
+
+from infrafabric_server.coordinator.models import ClaimOutcome, Dispatch, Refusal
+from infrafabric_server.governor.budget.models import Allotments
+from infrafabric_server.optimise.models import FABRIC, swarm_account
+from infrafabric_server.optimise.roller import Roller
+from infrafabric_server.optimise.rollup_store import Rollups
+from tests.harness.fabric import Fabric
+from tests.harness.replicas import Cluster, running_cluster
+from tests.unit.coordinator.money import (
+    DOLLAR,
+    board,
+    limit,
+    most_reserved,
+    reserved,
+    spent,
+)
+
+
+async def prepare(cluster: Cluster, tasks: int, *, account: str, dollars: int) -> Fabric:
+    """Register swarms `s0` to `s7`, limit an account, and create tasks of a dollar each."""
+    anna = cluster["anna"].fabric
+    for n in range(8):
+        await anna.join(f"s{n}", slots=50)
+    await limit(anna, account, dollars * DOLLAR)
+    if tasks:
+        await board(anna, *[DOLLAR] * tasks)
+    await cluster.settled()
+    return anna
+
+
+async def claim(cluster: Cluster, name: str, swarm_id: str, task_id: str) -> ClaimOutcome:
+    """Claim a task at a replica."""
+    return await cluster[name].fabric.coordinator.claim_task(swarm_id, task_id)
+
+
+async def complete(fabric: Fabric, swarm_id: str, task_id: str, cost: int) -> None:
+    """Complete a task for what it cost."""
+    attempt = fabric.task(task_id).attempt
+    await fabric.coordinator.claims.complete(
+        swarm_id, task_id, attempt, result_json="{}", cost_micros=cost
+    )
+
+
+async def allotments(fabric: Fabric) -> Allotments:
+    """Return the shares of the fabric's limit."""
+    kv = await fabric.store.get(f"allotments/{FABRIC}")
+    return Allotments() if kv is None else Allotments.model_validate_json(kv.value)
+
+
+@pytest.mark.parametrize("account", [swarm_account("s0"), FABRIC])
+async def test_g4_claimers_at_two_replicas_never_reserve_more_than_there_is(
+    cluster: Cluster, account: str
+) -> None:
+    await prepare(cluster, 300, account=account, dollars=30)
+    swarms = 1 if account != FABRIC else 8
+    over = asyncio.Event()
+    watching = asyncio.create_task(most_reserved(cluster.store, over))
+    outcomes = await asyncio.gather(
+        *(
+            claim(cluster, ("anna", "bert")[n % 2], f"s{n // 2 % swarms}", f"t{n}")
+            for n in range(300)
+        )
+    )
+    over.set()
+    assert sum(outcome.claimed for outcome in outcomes) == 30
+    assert {outcome.refusal for outcome in outcomes} == {None, Refusal.BUDGET}
+    assert await watching == 30 * DOLLAR
+
+
+async def test_g4_a_replica_that_is_behind_admits_nothing_twice(cluster: Cluster) -> None:
+    await prepare(cluster, 4, account=swarm_account("s0"), dollars=3)
+    assert (await claim(cluster, "bert", "s0", "t0")).claimed
+    cluster["bert"].fall_behind()
+    assert (await claim(cluster, "anna", "s0", "t1")).claimed
+    assert (await claim(cluster, "bert", "s0", "t2")).claimed
+    waiting = asyncio.create_task(claim(cluster, "bert", "s0", "t3"))
+    cluster["bert"].come_along()
+    assert (await waiting).refusal is Refusal.BUDGET
+    assert await reserved(cluster.store, "s0") == 3 * DOLLAR
+
+
+async def test_g4_a_replica_that_did_not_see_a_claim_end_learns_first_what_it_cost(
+    cluster: Cluster,
+) -> None:
+    anna = await prepare(cluster, 5, account=swarm_account("s0"), dollars=3)
+    assert (await claim(cluster, "bert", "s0", "t0")).claimed
+    cluster["bert"].fall_behind()
+    assert (await claim(cluster, "anna", "s0", "t1")).claimed
+    await complete(anna, "s0", "t1", DOLLAR)
+    # This one takes the note of the one before it away.
+    assert (await claim(cluster, "anna", "s0", "t2")).claimed
+    waiting = asyncio.create_task(claim(cluster, "bert", "s0", "t3"))
+    await cluster.store.get("nothing")
+    cluster["bert"].come_along()
+    assert (await waiting).refusal is Refusal.BUDGET
+
+
+async def test_g4_a_replica_gives_back_what_it_does_not_need(cluster: Cluster) -> None:
+    anna = await prepare(cluster, 4, account=FABRIC, dollars=2)
+    for task_id in ("t0", "t1"):
+        assert (await claim(cluster, "anna", "s0", task_id)).claimed
+    for task_id in ("t0", "t1"):
+        await complete(anna, "s0", task_id, 0)
+    await cluster.settled()
+    assert (await allotments(anna)).shares == {"anna": 2 * DOLLAR}
+    for task_id in ("t2", "t3"):
+        assert (await claim(cluster, "bert", "s1", task_id)).claimed
+    assert (await allotments(anna)).shares == {"anna": 0, "bert": 2 * DOLLAR}
+    assert not (await allotments(anna)).wanted
+
+
+async def test_g4_a_share_shrinks_by_what_was_spent_when_that_is_counted(cluster: Cluster) -> None:
+    anna = await prepare(cluster, 6, account=FABRIC, dollars=2)
+    for task_id in ("t0", "t1"):
+        assert (await claim(cluster, "anna", "s0", task_id)).claimed
+    for task_id in ("t0", "t1"):
+        await complete(anna, "s0", task_id, DOLLAR // 2)
+    shares = anna.parts.shares
+    assert shares is not None
+    roller = Roller(
+        anna.mirror,
+        anna.ledger,
+        Rollups(anna.store, anna.ledger.costs),
+        cluster["anna"].leader,  # type: ignore[arg-type]  # it is set in this cluster
+        anna.clock,
+        settle=shares.settle,
+    )
+    assert not await roller.roll()
+    await cluster.settled()
+    assert (await allotments(anna)).shares == {"anna": DOLLAR}
+    assert await spent(cluster.store) == DOLLAR
+    assert (await claim(cluster, "bert", "s1", "t2")).claimed
+    assert (await claim(cluster, "bert", "s1", "t3")).refusal is Refusal.BUDGET
+
+
+async def test_g4_the_share_of_a_replica_that_died_is_free_but_for_its_claims() -> None:
+    async with running_cluster("anna", "bert") as cluster:
+        anna = await prepare(cluster, 6, account=FABRIC, dollars=3)
+        for task_id in ("t0", "t1", "t2"):
+            assert (await claim(cluster, "bert", "s1", task_id)).claimed
+        await complete(cluster["bert"].fabric, "s1", "t0", 0)
+        await cluster.kill("bert")
+        await cluster.pass_time(6.0)
+        assert (await claim(cluster, "anna", "s0", "t3")).claimed
+        assert (await claim(cluster, "anna", "s0", "t4")).refusal is Refusal.BUDGET
+        assert (await allotments(anna)).shares == {"anna": DOLLAR}
+        assert await reserved(cluster.store) == 3 * DOLLAR
+
+
+async def test_g4_a_lower_limit_counts_at_every_replica_at_once(cluster: Cluster) -> None:
+    anna = await prepare(cluster, 6, account=FABRIC, dollars=4)
+    assert (await claim(cluster, "anna", "s0", "t0")).claimed
+    assert (await claim(cluster, "bert", "s1", "t1")).claimed
+    cluster["bert"].fall_behind()
+    await limit(anna, FABRIC, 2 * DOLLAR)
+    waiting = asyncio.create_task(claim(cluster, "bert", "s1", "t2"))
+    cluster["bert"].come_along()
+    assert (await waiting).refusal is Refusal.BUDGET
+    assert await reserved(cluster.store) == 2 * DOLLAR
+
+
+async def test_g4_boards_are_assigned_within_the_limit(cluster: Cluster) -> None:
+    anna = await prepare(cluster, 0, account=FABRIC, dollars=3)
+    await board(anna, *[DOLLAR] * 6, dispatch=Dispatch.AUTO)
+    await cluster.settled()
+    assert await reserved(cluster.store) == 3 * DOLLAR
