@@ -15,12 +15,20 @@ from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.fleet.presence import Presence
 from infrafabric_server.fleet.replicas import Replicas
+from infrafabric_server.governor.breaker.breakers import Breakers
+from infrafabric_server.governor.breaker.keeper import Keeper
+from infrafabric_server.governor.budget.budgets import Budgets
+from infrafabric_server.governor.escalation import causes
 from infrafabric_server.governor.escalation.desk import Desk
 from infrafabric_server.governor.escalation.records import EscalationRecords
 from infrafabric_server.governor.escalation.sender import Sender
 from infrafabric_server.governor.escalation.sources import ViewSource
+from infrafabric_server.governor.escalation.violations import PREFIX as BROKEN
+from infrafabric_server.governor.escalation.violations import Violations, broken_cause
 from infrafabric_server.governor.governor import Governor
 from infrafabric_server.governor.policy.book import PolicyBook
+from infrafabric_server.governor.policy.file import PolicyFile
+from infrafabric_server.governor.policy.recording import record_violations
 from infrafabric_server.governor.roster import Roster
 from infrafabric_server.notify import escalation as blockers
 from infrafabric_server.notify.notify import Notify
@@ -43,13 +51,18 @@ class Components:
     replicas: Replicas
     attendance: Attendance
     fleet: Fleet
+    policy: PolicyFile
     governor: Governor
     ledger: Ledger
+    breakers: Breakers
+    keeper: Keeper
     roller: Roller
     cost_reports: CostReports
     parts: Parts
+    budgets: Budgets
     notify: Notify
     desk: Desk
+    violations: Violations
     sender: Sender
     recording: Recording
     witness: Witness
@@ -59,7 +72,7 @@ class Components:
         """Connect everything over what is open; the views are not loaded yet.
 
         Raises StoreError for a witness log that cannot be used, ConfigError for a secret that is
-        not there.
+        not there, PolicyFileError for a policy that is wrong.
         """
         store = adapters.store
         name = secrets.token_hex(4)
@@ -68,13 +81,17 @@ class Components:
         clock, leadership = replicas.clock, replicas.leadership
         attendance = _attendance(settings, adapters, replicas.present, name)
         policies = PolicyBook()
+        policy = PolicyFile(settings.policy, policies, clock)
+        policy.load()
         fleet = Fleet(mirror)
         roster = Roster()
         recording = await _recording(settings, adapters, mirror, leadership)
         outbox = Outbox(clock, name, recording.sealer)
         flood = Flood(outbox, store, clock, component="coordinator")
+        record_violations(policies, flood)
         ledger = Ledger(mirror, clock, replica=name)
         rollups = Rollups(store, ledger.costs)
+        breakers = Breakers.over(mirror, fleet, ledger, outbox, clock, policies)
         parts = build_coordinator(
             store,
             mirror,
@@ -85,7 +102,9 @@ class Components:
             clock,
             leadership,
             attendance,
-            Governing(ledger, policies, present=replicas.present),
+            Governing(
+                ledger, policies, breakers, breakers.gate, policies, present=replicas.present
+            ),
             replica=name,
             limits=Limits(
                 lease=settings.lease_seconds,
@@ -101,15 +120,24 @@ class Components:
             outbox,
             clock,
             leadership,
+            ledger,
             replica=name,
             broadcasts=records.broadcasts,
             requests=records.requests,
             escalate_after=timedelta(seconds=settings.escalate_seconds),
         )
         hooks = settings.webhooks(os.environ)
+        violations = Violations(mirror, clock, leadership)
+        policies.subscribe(violations.note)
         desk = Desk(
             EscalationRecords(mirror, outbox, clock, [hook.name for hook in hooks]),
-            [ViewSource(blockers.PREFIX, parts.coordinator.blockers, blockers.cause)],
+            [
+                ViewSource(blockers.PREFIX, parts.coordinator.blockers, blockers.cause),
+                ViewSource(causes.BREAKERS, breakers.records.breakers, causes.breaker_cause),
+                ViewSource(causes.HOLDS, breakers.records.holds, causes.breaker_cause),
+                causes.BudgetSource(ledger, policies, clock),
+                ViewSource(BROKEN, violations.view, broken_cause),
+            ],
             policies,
             leadership,
         )
@@ -118,8 +146,11 @@ class Components:
             replicas=replicas,
             attendance=attendance,
             fleet=fleet,
-            governor=Governor(fleet.swarms, roster),
+            policy=policy,
+            governor=Governor(fleet.swarms, roster, parts.screening, policies),
             ledger=ledger,
+            breakers=breakers,
+            keeper=Keeper(mirror, fleet, ledger, breakers, leadership, clock, policies),
             roller=Roller(
                 mirror,
                 ledger,
@@ -130,8 +161,20 @@ class Components:
             ),
             cost_reports=CostReports(rollups),
             parts=parts,
+            budgets=Budgets(
+                mirror,
+                ledger,
+                parts.accounts,
+                parts.coordinator.costs,
+                breakers.records,
+                fleet.swarms,
+                policies,
+                outbox,
+                clock,
+            ),
             notify=notify,
             desk=desk,
+            violations=violations,
             sender=Sender(desk.records, hooks, leadership),
             recording=recording,
             witness=_witness(recording, flood),

@@ -100,7 +100,15 @@ def _services(store: Store, components: Components, statuses: StatusWatch) -> li
         _service(
             governor_service_pb2,
             add_GovernorServiceServicer_to_server,
-            GovernorServicer(components.governor, components.desk, escalations),
+            GovernorServicer(
+                components.governor,
+                components.budgets,
+                components.cost_reports,
+                components.desk,
+                escalations,
+                breakers=components.breakers,
+                policy=components.policy,
+            ),
         ),
         _service(
             witness_service_pb2,

@@ -107,10 +107,14 @@ class Replica:
             parts.dispatcher.run,
             parts.timers.run,
             components.witness.run,
+            components.policy.run,
             components.roller.run,
             lambda: while_leading(leadership, requests.run),
+            lambda: while_leading(leadership, components.keeper.run),
             lambda: while_leading(leadership, components.desk.run),
             lambda: while_leading(leadership, components.sender.run),
+            components.violations.run,
+            lambda: while_leading(leadership, components.violations.forget),
         ]
 
     def _announce(self, grpc_port: int) -> None:

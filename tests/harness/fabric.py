@@ -18,7 +18,8 @@ from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership, SoleLeader
 from infrafabric_server.fleet.models import SessionRole
 from infrafabric_server.fleet.presence import Presence
-from infrafabric_server.governor.gate import Gate, Gates, Judge
+from infrafabric_server.governor.breaker.breakers import Breakers
+from infrafabric_server.governor.gate import Gate, Judge
 from infrafabric_server.governor.governor import Governor
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.governor.roster import Roster
@@ -41,6 +42,7 @@ class Fabric:
     clock: Clock
     flood: Flood
     ledger: Ledger
+    breakers: Breakers
 
     def task(self, task_id: str) -> Task:
         """Return a live task."""
@@ -107,9 +109,10 @@ async def running_fabric(
     fleet = Fleet(mirror)
     roster = Roster()
     outbox = outbox or Outbox(clock, replica, ())
-    governor = Governor(fleet.swarms, roster)
     flood = Flood(outbox, store, clock, component="coordinator")
     ledger = Ledger(mirror, clock, replica=replica)
+    policies = policies or PolicyBook()
+    breakers = Breakers.over(mirror, fleet, ledger, outbox, clock, policies)
     parts = build_coordinator(
         store,
         mirror,
@@ -120,10 +123,11 @@ async def running_fabric(
         clock,
         leadership or SoleLeader(),
         attendance or Attendance(replica),
-        Governing(ledger, policies or PolicyBook(), gate or Gates(), judge, presence),
+        Governing(ledger, policies, breakers, gate or breakers.gate, judge, presence),
         replica=replica,
         limits=limits or Limits(),
     )
+    governor = Governor(fleet.swarms, roster, parts.screening, policies)
     await mirror.start()
     async with asyncio.TaskGroup() as group:
         runs = [
@@ -136,7 +140,7 @@ async def running_fabric(
         tasks = [group.create_task(run) for run in runs]
         await asyncio.sleep(0)
         parts.reactions.begin()
-        yield Fabric(parts.coordinator, parts, fleet, store, mirror, clock, flood, ledger)
+        yield Fabric(parts.coordinator, parts, fleet, store, mirror, clock, flood, ledger, breakers)
         for task in tasks:
             task.cancel()
     governor.close()

@@ -17,6 +17,7 @@ from infrafabric_server.coordinator.creation import Creation
 from infrafabric_server.coordinator.dispatcher import Dispatcher
 from infrafabric_server.coordinator.doubts import Doubts
 from infrafabric_server.coordinator.endings import Endings
+from infrafabric_server.coordinator.halting import Halting
 from infrafabric_server.coordinator.link import Links
 from infrafabric_server.coordinator.offers import Offers
 from infrafabric_server.coordinator.placing import Placing
@@ -30,14 +31,17 @@ from infrafabric_server.coordinator.settlement import Settlement
 from infrafabric_server.coordinator.shortages import Shortages
 from infrafabric_server.coordinator.slots import Slots
 from infrafabric_server.coordinator.timers import Timers
+from infrafabric_server.coordinator.unassigned import Unassigned
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.fleet.presence import Presence
+from infrafabric_server.governor.breaker.breakers import Breakers
 from infrafabric_server.governor.budget.accounts import Accounts
 from infrafabric_server.governor.budget.shares import Shares
 from infrafabric_server.governor.gate import Gate, Gates, Judge
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.governor.roster import Roster
+from infrafabric_server.governor.screening import Screening
 from infrafabric_server.optimise.ledger import Ledger
 from infrafabric_server.store.mirror import Mirror
 from infrafabric_server.store.protocol import Store
@@ -60,6 +64,7 @@ class Governing:
 
     ledger: Ledger
     policies: PolicyBook
+    breakers: Breakers
     gate: Gate = field(default_factory=Gates)
     judge: Judge | None = None
     present: Presence | None = None
@@ -84,6 +89,7 @@ class Parts:
     slots: Slots
     accounts: Accounts
     shares: Shares | None
+    screening: Screening
 
 
 def build_coordinator(
@@ -115,6 +121,8 @@ def build_coordinator(
     capacity = Capacity(
         fleet, records.blockers, links, clock, roster, Roster(), attendance, admission
     )
+    scheduler = Scheduler(fleet, records.tasks, capacity, admission, leadership, policies)
+    screening = Screening(fleet.swarms, governing.gate, accounts, policies, capacity)
     doubts = Doubts(mirror, accounts, timers, background)
     shares = None
     if governing.present is not None:
@@ -127,14 +135,20 @@ def build_coordinator(
         background=background,
         capacity=capacity,
         slots=Slots(records, capacity, admission, accounts, doubts.note, replica, shares),
-        scheduler=Scheduler(fleet, records.tasks, capacity, admission, leadership, policies),
-        settlement=Settlement(ledger, fleet, clock),
+        scheduler=scheduler,
+        unassigned=Unassigned(capacity, scheduler, admission, screening, policies),
+        settlement=Settlement(ledger, fleet, roster, policies, clock),
+        accounts=accounts,
         policies=policies,
+        breakers=governing.breakers,
+        gate=governing.gate,
     )
     work = _work(ground, flood, leadership, attendance, limits)
     coordinator = _coordinator(ground, work, replica, limits)
     work.reactions.connect()
+    policies.follow(work.reactions.policy_changed)
     shortages.connect(records.tasks, work.reactions.admission_changed)
+    work.halting.connect()
     Announcements(records, links).connect()
     return Parts(
         coordinator,
@@ -147,6 +161,7 @@ def build_coordinator(
         ground.slots,
         accounts,
         shares,
+        screening,
     )
 
 
@@ -161,8 +176,12 @@ class _Ground:
     capacity: Capacity
     slots: Slots
     scheduler: Scheduler
+    unassigned: Unassigned
     settlement: Settlement
+    accounts: Accounts
     policies: PolicyBook
+    breakers: Breakers
+    gate: Gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +194,7 @@ class _Work:
     endings: Endings
     revocations: Revocations
     reactions: Reactions
+    halting: Halting
 
 
 def _work(
@@ -184,11 +204,14 @@ def _work(
     capacity, slots, scheduler = ground.capacity, ground.slots, ground.scheduler
     background, settlement = ground.background, ground.settlement
     ttl = timedelta(seconds=limits.claim_ttl)
-    claims = Claims(records, capacity, slots, settlement, flood, ttl)
+    counting = ground.breakers.counting
+    claims = Claims(records, capacity, slots, settlement, counting, ground.policies, flood, ttl)
     dispatcher = Dispatcher(
         records, scheduler, links, timers, background, claims, slots, attendance, limits.ack
     )
-    offers = Offers(records, capacity, scheduler, dispatcher, links, timers, ground.policies)
+    offers = Offers(
+        records, capacity, scheduler, dispatcher, links, timers, ground.policies, ground.gate
+    )
     endings = Endings(records, claims, settlement)
     revocations = Revocations(links, timers)
     reactions = Reactions(
@@ -205,7 +228,20 @@ def _work(
         leadership,
         attendance,
     )
-    return _Work(claims, dispatcher, offers, endings, revocations, reactions)
+    halting = Halting(
+        records,
+        ground.breakers,
+        claims,
+        endings,
+        offers,
+        capacity,
+        links,
+        timers,
+        background,
+        leadership,
+        reactions.refresh,
+    )
+    return _Work(claims, dispatcher, offers, endings, revocations, reactions, halting)
 
 
 def _coordinator(ground: _Ground, work: _Work, replica: str, limits: Limits) -> Coordinator:
@@ -221,14 +257,23 @@ def _coordinator(ground: _Ground, work: _Work, replica: str, limits: Limits) -> 
         work.revocations,
         ground.links,
         slots,
-        ground.settlement,
+        work.halting,
         replica=replica,
         lease_seconds=limits.lease,
     )
     registration = Registration(records, capacity, claims, slots)
-    creation = Creation(records, dispatcher, slots)
+    creation = Creation(records, dispatcher, slots, ground.policies)
     placing = Placing(
-        records, ground.scheduler, dispatcher, offers, endings, claims, registration, creation
+        records,
+        ground.scheduler,
+        dispatcher,
+        offers,
+        endings,
+        claims,
+        registration,
+        creation,
+        ground.unassigned,
+        ground.gate,
     )
     return Coordinator(
         records,
@@ -241,5 +286,5 @@ def _coordinator(ground: _Ground, work: _Work, replica: str, limits: Limits) -> 
         sessions,
         ground.background,
         capacity,
-        Costs(records, claims, ground.settlement),
+        Costs(records, claims, ground.settlement, ground.breakers.counting, ground.accounts),
     )

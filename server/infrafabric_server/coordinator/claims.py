@@ -21,6 +21,10 @@ from infrafabric_server.coordinator.settlement import Settlement
 from infrafabric_server.coordinator.slots import Slots, no_slot
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SwarmProfile
+from infrafabric_server.governor.breaker.counting import Counting
+from infrafabric_server.governor.breaker.records import Effect
+from infrafabric_server.governor.models import Violation
+from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.store.mirror import Write
 from infrafabric_server.store.protocol import Compare, present, unchanged
 from infrafabric_server.store.second_look import second_look
@@ -44,13 +48,17 @@ class Claims:
         capacity: Capacity,
         slots: Slots,
         settlement: Settlement,
+        counting: Counting,
+        policies: PolicyBook,
         flood: Flood,
         ttl: timedelta,
     ) -> None:
         self._records = records
         self._settlement = settlement
+        self._counting = counting
         self._slots = slots
         self._capacity = capacity
+        self._policies = policies
         self._flood = flood
         self._ttl = ttl
 
@@ -70,6 +78,8 @@ class Claims:
             outcome = await self._claim(swarm_id, task_id, epoch)
         if outcome.refusal is not None:
             self._flood.count("claim_refused", swarm_id, task_id, outcome.refusal.value)
+        if outcome.violation is not None:
+            self._policies.violated(swarm_id, task_id, outcome.violation)
         return outcome
 
     async def _claim(self, swarm_id: str, task_id: str, epoch: int | None) -> ClaimOutcome:
@@ -97,7 +107,7 @@ class Claims:
                 if await self._write_claim(won, profile, entry.mod_revision, epoch):
                     return ClaimOutcome(refusal=None, owner=swarm_id, task=won)
             except ClaimRefused as refused:
-                return _lost(refused.refusal, task, refused.detail)
+                return _lost(refused.refusal, task, refused.detail, refused.violation)
             tried = True
             self.check_epoch(swarm_id, epoch)
         raise FabricError(
@@ -157,7 +167,15 @@ class Claims:
             charged = done.spent_micros - task.spent_micros
             return done, {"cost_micros": done.cost_micros, "charged_micros": charged}
 
-        return await self._end(swarm_id, task_id, attempt, epoch, EndKind.COMPLETED, rule)
+        def counted(held: TaskClaim, done: Task) -> Effect:
+            return self._counting.succeeded(
+                swarm_id,
+                held.claim_time,
+                cost_micros=done.cost_micros,
+                reserved_micros=held.reserved_micros,
+            )
+
+        return await self._end(swarm_id, task_id, attempt, epoch, EndKind.COMPLETED, rule, counted)
 
     async def fail(
         self,
@@ -172,6 +190,7 @@ class Claims:
     ) -> Task:
         """End an attempt without success; the retry policy decides what follows.
 
+        A failure of the swarm's provider pauses its credential pool until `retry_time` instead.
         A repeat is accepted. Raises as `rules.holder_claim`.
         """
 
@@ -180,7 +199,13 @@ class Claims:
             details: dict[str, object] = {"reason": reason, "state": failed.state.value}
             return failed, details | {"failures": failed.failures}
 
-        return await self._end(swarm_id, task_id, attempt, epoch, EndKind.FAILED, rule)
+        def counted(held: TaskClaim, _failed: Task) -> Effect:
+            if kind.providers:
+                return self._counting.provider_refused(swarm_id, reason, retry_time)
+            return self._counting.failed(swarm_id, held.claim_time)
+
+        async with self._counting.turn(swarm_id):
+            return await self._end(swarm_id, task_id, attempt, epoch, EndKind.FAILED, rule, counted)
 
     async def extend(
         self, swarm_id: str, task_id: str, attempt: int, epoch: int | None = None
@@ -270,6 +295,12 @@ class Claims:
         writes.extend(self._settlement.lost(held, task.task_id, kind))
         return Decision(rules.lose(task, kind), [fact], (), writes)
 
+    def taken_over(self, task: Task, held: TaskClaim) -> Decision:
+        """Return what changes when a new process of the holder goes on with a task."""
+        taken = rules.take_over(task, self._records.clock.now())
+        fact = Fact("claim_taken_over", held.swarm_id, task.task_id, taken.attempt)
+        return Decision(taken, [fact], (), self._settlement.fenced(held, task.task_id))
+
     async def _end(
         self,
         swarm_id: str,
@@ -278,6 +309,7 @@ class Claims:
         epoch: int | None,
         kind: EndKind,
         rule: Callable[[Task, datetime], tuple[Task, dict[str, object]]],
+        counted: Callable[[TaskClaim, Task], Effect] = lambda _held, _ended: Effect(),
     ) -> Task:
         def decide(task: Task) -> Decision | None:
             if rules.repeats(task, swarm_id, attempt, kind):
@@ -288,11 +320,12 @@ class Claims:
                 details["drawn_micros"] = held.drawn_micros
             writes = self.resolved_blocker(swarm_id, task_id, f"the task was {kind}")
             writes.extend(self._settlement.ended(held, ended, kind))
+            breaker = counted(held, ended)
             return Decision(
                 ended,
                 [Fact(f"task_{kind}", swarm_id, task_id, attempt, details)],
-                self.same_session(swarm_id, epoch),
-                writes,
+                [*self.same_session(swarm_id, epoch), *breaker.compares],
+                [*writes, *breaker.writes],
             )
 
         return await self.change(task_id, decide, swarm_id, epoch)
@@ -350,6 +383,8 @@ class Claims:
             )
 
 
-def _lost(refusal: Refusal, task: Task, detail: str = "") -> ClaimOutcome:
+def _lost(
+    refusal: Refusal, task: Task, detail: str = "", violation: Violation | None = None
+) -> ClaimOutcome:
     owner = task.claim.swarm_id if task.claim is not None else ""
-    return ClaimOutcome(refusal=refusal, detail=detail, owner=owner, task=task)
+    return ClaimOutcome(refusal=refusal, detail=detail, owner=owner, task=task, violation=violation)

@@ -10,6 +10,7 @@ from infrafabric_server.coordinator.models import Dispatch, Task
 from infrafabric_server.coordinator.records import Records
 from infrafabric_server.coordinator.scheduler import Scheduler
 from infrafabric_server.coordinator.timers import Timers
+from infrafabric_server.governor.gate import Gate
 from infrafabric_server.governor.matching import hourly_cap
 from infrafabric_server.governor.policy.book import PolicyBook
 
@@ -36,7 +37,9 @@ class Offers:
         links: Links,
         timers: Timers,
         policies: PolicyBook,
+        gate: Gate,
     ) -> None:
+        self._gate = gate
         self._policies = policies
         self._scheduler = scheduler
         self._dispatcher = dispatcher
@@ -63,7 +66,7 @@ class Offers:
             self._pushed.setdefault(new.offered_to, set()).add(new.task_id)
             self._waiting(new).remove(new.task_id)
             wanted = self._links.get(new.offered_to)
-            if wanted is not None:
+            if wanted is not None and self._gate.closed(new.offered_to) is None:
                 self._show(wanted, new)
         elif new.dispatch is Dispatch.BROADCAST:
             self._waiting(new).put(
@@ -105,7 +108,9 @@ class Offers:
         return sorted(self._pushed.get(swarm_id, ()))
 
     def show_all(self, link: SessionLink) -> None:
-        """Show a session the offers that it has not seen and could take."""
+        """Show a session the offers that it has not seen and could take, if it may have any."""
+        if self._gate.closed(link.swarm_id) is not None:
+            return
         for pushed in self.on_offer_to(link.swarm_id):
             task = self._records.tasks.get(pushed)
             if task is not None and pushed not in link.offered:

@@ -24,6 +24,7 @@ from infrafabric_server.coordinator.scheduler import Scheduler
 from infrafabric_server.coordinator.unassigned import Unassigned
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SessionRole
+from infrafabric_server.governor.gate import Gate
 from infrafabric_server.governor.models import CapabilityMatch, ExclusionRule
 from infrafabric_server.store.protocol import present
 
@@ -55,7 +56,9 @@ class Placing:
         registration: Registration,
         creation: Creation,
         unassigned: Unassigned,
+        gate: Gate,
     ) -> None:
+        self._gate = gate
         self._unassigned = unassigned
         self._records = records
         self._scheduler = scheduler
@@ -82,10 +85,15 @@ class Placing:
                 raise FabricError(
                     Reason.NO_SESSION, f"swarm {swarm_id} has no open session that takes tasks"
                 )
+            closed = self._gate.closed(swarm_id)
+            if closed is not None:
+                message = f"swarm {swarm_id} takes no tasks now: {closed.detail}"
+                raise FabricError(Reason.NO_SESSION, message)
             if task.offered_to == swarm_id:
                 return None
             fact = Fact("task_pushed", swarm_id, task_id, task.attempt)
-            return Decision(rules.offer(task, swarm_id), [fact], [present(session)])
+            compares = [present(session), *self._gate.compares(swarm_id)]
+            return Decision(rules.offer(task, swarm_id), [fact], compares)
 
         return await self._records.change(task_id, rule)
 

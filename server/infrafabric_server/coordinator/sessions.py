@@ -4,7 +4,6 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 
-from infrafabric_server.coordinator import rules
 from infrafabric_server.coordinator.announcements import sayings
 from infrafabric_server.coordinator.capacity import Capacity
 from infrafabric_server.coordinator.claims import Claims
@@ -17,11 +16,12 @@ from infrafabric_server.coordinator.frames import (
     Holding,
     Opened,
 )
+from infrafabric_server.coordinator.halting import Halting
 from infrafabric_server.coordinator.link import Links, SessionLink
 from infrafabric_server.coordinator.models import LossKind, Task
 from infrafabric_server.coordinator.offers import Offers
 from infrafabric_server.coordinator.reactions import Reactions
-from infrafabric_server.coordinator.records import MAX_TRIES, Decision, Fact, Records
+from infrafabric_server.coordinator.records import MAX_TRIES, Fact, Records
 from infrafabric_server.coordinator.registration import (
     Joining,
     check_room,
@@ -29,7 +29,6 @@ from infrafabric_server.coordinator.registration import (
     registration_fact,
 )
 from infrafabric_server.coordinator.revocations import Revocations
-from infrafabric_server.coordinator.settlement import Settlement
 from infrafabric_server.coordinator.slots import Slots
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.models import SessionRecord, SessionRole
@@ -70,7 +69,7 @@ class Sessions:
         revocations: Revocations,
         links: Links,
         slots: Slots,
-        settlement: Settlement,
+        halting: Halting,
         *,
         replica: str,
         lease_seconds: float,
@@ -84,7 +83,7 @@ class Sessions:
         self._revocations = revocations
         self._links = links
         self._slots = slots
-        self._settlement = settlement
+        self._halting = halting
         self._replica = replica
         self._lease_seconds = lease_seconds
         self._renewed: dict[int, float] = {}
@@ -191,9 +190,7 @@ class Sessions:
                 continue
             compares.append(unchanged(entry.key, entry.mod_revision))
             if opening.role is SessionRole.WORKER:
-                taken = rules.take_over(entry.value, self._records.clock.now())
-                fact = Fact("claim_taken_over", swarm_id, task_id, taken.attempt)
-                decision = Decision(taken, [fact], (), self._settlement.fenced(held, task_id))
+                decision = self._claims.taken_over(entry.value, held)
             else:
                 decision = self._claims.taken_back(entry.value, held, LossKind.SESSION_CLOSED)
             writes.extend([self._records.tasks.put(task_id, decision.task), *decision.writes])
@@ -224,6 +221,7 @@ class Sessions:
         if opening.after_broadcast is not None:
             missed = self._records.broadcasts_after(opening.after_broadcast)
             link.send(*sayings(missed))
+        self._halting.greet(link)
         self._reactions.refresh(link.swarm_id)
         link.welcomed()
 

@@ -176,6 +176,14 @@ class Breakers:
             ],
         )
 
+    async def forget(self, swarm_id: str) -> None:
+        """Forget the breaker of a swarm that is not registered any more; an open one stays."""
+        entry = self.records.breakers.entry(swarm_id)
+        if entry is not None and not entry.value.open and swarm_id not in self._fleet.swarms:
+            gone = absent(self._fleet.swarms.key(swarm_id))
+            same = unchanged(entry.key, entry.mod_revision)
+            await self._mirror.commit([gone, same], [self.records.breakers.delete(swarm_id)])
+
     def page(self, state: BreakerState | None, after: str, limit: int) -> list[Breaker]:
         """Return breakers that ever opened or count failures, by swarm, after an id.
 

@@ -1,16 +1,40 @@
 """GovernorService."""
 
+from infrafabric_server.governor.breaker.breakers import Breakers
+from infrafabric_server.governor.budget.budgets import Budgets
 from infrafabric_server.governor.escalation.desk import Desk
 from infrafabric_server.governor.governor import IFGovernor
+from infrafabric_server.governor.policy.file import PolicyFile
+from infrafabric_server.governor.service.breakers import BreakerCalls
+from infrafabric_server.governor.service.budgets import BudgetCalls
+from infrafabric_server.governor.service.costs import CostCalls
 from infrafabric_server.governor.service.escalations import EscalationCalls
 from infrafabric_server.governor.service.matching import MatchingCalls
+from infrafabric_server.governor.service.policy import PolicyCalls
+from infrafabric_server.optimise.reports import CostReports
 from infrafabric_server.store.feed import Feed
 
 
-class GovernorServicer(MatchingCalls, EscalationCalls):
+class GovernorServicer(
+    MatchingCalls, BudgetCalls, CostCalls, BreakerCalls, EscalationCalls, PolicyCalls
+):
     """All calls of the governor."""
 
-    def __init__(self, governor: IFGovernor, desk: Desk, escalation_feed: Feed) -> None:
+    def __init__(
+        self,
+        governor: IFGovernor,
+        budgets: Budgets,
+        cost_reports: CostReports,
+        desk: Desk,
+        escalation_feed: Feed,
+        *,
+        breakers: Breakers,
+        policy: PolicyFile,
+    ) -> None:
+        self.breakers = breakers
+        self.policy = policy
         self.governor = governor
+        self.budgets = budgets
+        self.cost_reports = cost_reports
         self.desk = desk
         self.escalation_feed = escalation_feed

@@ -1,0 +1,394 @@
+"""Breakers in a running coordinator: who opens and closes them, and what follows."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from infrafabric_server.coordinator.build import Limits
+from infrafabric_server.coordinator.frames import Halt, Revoked, RevokeReason
+from infrafabric_server.coordinator.link import SessionLink
+from infrafabric_server.coordinator.models import (
+    Dispatch,
+    FailureKind,
+    LossKind,
+    Refusal,
+    RetryPolicy,
+    TaskSpec,
+    TaskState,
+)
+from infrafabric_server.coordinator.registration import Joining
+from infrafabric_server.errors import FabricError, InvalidField, Reason
+from infrafabric_server.fleet.leadership import SoleLeader
+from infrafabric_server.governor.breaker.keeper import Keeper
+from infrafabric_server.governor.breaker.models import BreakerCause, BreakerState
+from infrafabric_server.governor.policy.book import PolicyBook
+from infrafabric_server.governor.policy.models import Breaking, Policy
+from infrafabric_server.optimise.models import Budget, swarm_account
+from infrafabric_server.store.memory import MemoryStore
+from tests.contract.clock import SteppedClock
+from tests.harness.fabric import Fabric, new_task, running_fabric
+from tests.harness.replicas import Cluster, running_cluster
+
+OFTEN = RetryPolicy(max_attempts=100, initial_backoff=timedelta(0))
+
+
+@asynccontextmanager
+async def fabric_with(
+    breaking: Breaking, clock: SteppedClock, store: MemoryStore | None = None
+) -> AsyncIterator[Fabric]:
+    policies = PolicyBook(Policy(breaker=breaking))
+    own = store or await MemoryStore.open(clock=clock)
+    limits = Limits(lease=3600.0, ack=3600.0)
+    async with running_fabric(own, clock=clock, policies=policies, limits=limits) as fabric:
+        yield fabric
+    if store is None:
+        await own.close()
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    async with running_cluster("anna", "bert") as running:
+        yield running
+
+
+async def fails(fabric: Fabric, task_id: str, swarm_id: str = "s") -> None:
+    """Have a swarm claim a task and fail."""
+    outcome = await fabric.coordinator.claims.claim(swarm_id, task_id)
+    assert outcome.task is not None, outcome
+    await fabric.coordinator.claims.fail(
+        swarm_id,
+        task_id,
+        outcome.task.attempt,
+        reason="broken",
+        kind=FailureKind.RETRYABLE,
+        retry_time=None,
+    )
+    await fabric.settled()
+
+
+def frames(link: SessionLink, kind: type) -> list[object]:
+    return [each for each in link._waiting if isinstance(each, kind)]  # noqa: SLF001
+
+
+async def recorded(fabric: Fabric, operation: str) -> int:
+    """Return how many entries of an operation wait for the witness log."""
+    page = await fabric.store.range("outbox/", limit=1000)
+    return sum(f'"{operation}"' in kv.value for kv in page.kvs)
+
+
+async def test_g6_failures_in_a_row_open_and_the_state_survives_a_restart() -> None:
+    clock = SteppedClock()
+    store = await MemoryStore.open(clock=clock)
+    async with fabric_with(Breaking(max_consecutive_failures=3), clock, store) as fabric:
+        await fabric.coordinator.register_swarm("s", frozenset({"any"}))
+        for name in "abc":
+            await fabric.create(new_task(name, retry=OFTEN))
+            await fails(fabric, name)
+        breaker = fabric.breakers.records.of("s")
+        assert (breaker.state, breaker.cause) == (BreakerState.OPEN, BreakerCause.FAILURES)
+        assert breaker.detail == "3 failures in a row, 3 open it"
+        assert await recorded(fabric, "breaker_opened") == 1
+    async with fabric_with(Breaking(), clock, store) as again:
+        assert again.breakers.records.of("s") == breaker
+        outcome = await again.coordinator.claims.claim("s", "a")
+        assert outcome.refusal is Refusal.BREAKER_OPEN
+        assert "3 failures in a row" in outcome.detail
+    await store.close()
+
+
+async def test_g6_lost_claims_and_releases_do_not_count() -> None:
+    async with fabric_with(Breaking(max_consecutive_failures=1), SteppedClock()) as fabric:
+        await fabric.coordinator.register_swarm("s", frozenset({"any"}))
+        await fabric.create(new_task("a", retry=OFTEN))
+        claims = fabric.coordinator.claims
+        await claims.claim("s", "a")
+        await claims.lose("s", "a", 1, LossKind.EXPIRED)
+        await claims.claim("s", "a")
+        await claims.release("s", "a", 2, "")
+        assert not fabric.breakers.records.of("s").open
+        await fails(fabric, "a")
+        assert fabric.breakers.records.of("s").open
+
+
+async def test_g6_failures_of_one_moment_are_all_counted() -> None:
+    async with fabric_with(
+        Breaking(max_consecutive_failures=1000, max_failure_rate=None), SteppedClock()
+    ) as fabric:
+        await fabric.coordinator.registration.register(
+            Joining("s", frozenset({"any"}), max_concurrent_tasks=64)
+        )
+        names = [f"t{number}" for number in range(64)]
+        await fabric.create(*(new_task(name, retry=OFTEN) for name in names))
+        async with asyncio.TaskGroup() as group:
+            for name in names:
+                group.create_task(fails(fabric, name))
+        assert fabric.breakers.records.of("s").consecutive_failures == 64
+
+
+async def test_g6_the_failure_rate_counts_successes_that_were_not_written() -> None:
+    clock = SteppedClock()
+    breaking = Breaking(max_consecutive_failures=100, max_failure_rate=0.5, min_calls=4)
+    store = await MemoryStore.open(clock=clock)
+    async with fabric_with(breaking, clock, store) as fabric:
+        await fabric.coordinator.register_swarm("s", frozenset({"any"}))
+        for name in ("a", "b", "c"):
+            await fabric.create(new_task(name))
+            await fabric.coordinator.claims.claim("s", name)
+            await fabric.coordinator.claims.complete("s", name, 1, result_json="{}", cost_micros=0)
+        await fabric.settled()
+    # What was counted in memory is found again after a restart.
+    async with fabric_with(breaking, clock, store) as fabric:
+        await fabric.create(new_task("d", retry=OFTEN))
+        await fails(fabric, "d")
+        await fails(fabric, "d")
+        assert not fabric.breakers.records.of("s").open
+        await fails(fabric, "d")
+        breaker = fabric.breakers.records.of("s")
+        assert breaker.cause is BreakerCause.FAILURE_RATE
+        assert breaker.detail.startswith("3 of the last 6 attempts failed")
+    await store.close()
+
+
+async def test_g6_a_cost_beyond_the_reservation_opens() -> None:
+    async with fabric_with(Breaking(), SteppedClock()) as fabric:
+        await fabric.coordinator.register_swarm("s", frozenset({"any"}))
+        spec, dispatch = new_task("a")
+        await fabric.create((spec.model_copy(update={"max_cost_micros": 1000}), dispatch))
+        await fabric.coordinator.claims.claim("s", "a")
+        await fabric.coordinator.claims.complete("s", "a", 1, result_json="{}", cost_micros=1001)
+        breaker = fabric.breakers.records.of("s")
+        assert breaker.cause is BreakerCause.OVERRUN
+        assert fabric.task("a").state is TaskState.COMPLETED
+
+
+async def test_g6_open_halts_the_session_then_fences_what_is_left() -> None:
+    clock = SteppedClock()
+    async with fabric_with(Breaking(halt_grace=timedelta(seconds=30)), clock) as fabric:
+        link = await fabric.join("s")
+        await fabric.create(new_task("a"))
+        await fabric.settled()
+        assert fabric.task("a").claim is not None
+        await fabric.breakers.trip("s", BreakerCause.MANUAL, "it burns")
+        (halt,) = frames(link, Halt)
+        assert isinstance(halt, Halt)
+        assert halt.grace == 30
+        await fabric.create(new_task("b"))
+        await clock.advance(29)
+        fabric.parts.timers.fire()
+        await fabric.settled()
+        assert fabric.task("a").claim is not None
+        await clock.advance(1)
+        fabric.parts.timers.fire()
+        await fabric.settled()
+        assert fabric.task("a").claim is None
+        assert fabric.task("a").last_loss is LossKind.HALTED
+        assert fabric.task("b").claim is None
+        (revoked,) = frames(link, Revoked)
+        assert isinstance(revoked, Revoked)
+        assert revoked.reason is RevokeReason.HALTED
+        # Who is told to stop is not given the same work again, until a person says so.
+        await fabric.breakers.reset("s", "ann", "put out")
+        await fabric.settled()
+        assert [fabric.task(name).state for name in "ab"].count(TaskState.CLAIMED) == 1
+
+
+async def test_g6_the_hold_of_the_fabric_refuses_everybody() -> None:
+    async with fabric_with(Breaking(), SteppedClock()) as fabric:
+        await fabric.join("s")
+        await fabric.coordinator.register_swarm("other", frozenset({"any"}))
+        await fabric.breakers.trip("", BreakerCause.MANUAL, "all stop")
+        await fabric.create(new_task("a"))
+        await fabric.settled()
+        assert fabric.task("a").claim is None
+        outcome = await fabric.coordinator.claims.claim("other", "a")
+        assert (outcome.refusal, outcome.detail) == (
+            Refusal.HOLD,
+            "the fabric is on hold: all stop",
+        )
+        with pytest.raises(FabricError) as refused:
+            await fabric.coordinator.push_task_to_swarm("s", "a")
+        assert refused.value.reason is Reason.NO_SESSION
+        await fabric.breakers.reset("", "ann", "go on")
+        await fabric.settled()
+        assert fabric.task("a").state is TaskState.CLAIMED
+
+
+async def test_g7_only_a_person_resets() -> None:
+    async with fabric_with(Breaking(), SteppedClock()) as fabric:
+        for swarm_id in ("s", "ann"):
+            await fabric.coordinator.register_swarm(swarm_id, frozenset({"any"}))
+        await fabric.breakers.trip("s", BreakerCause.MANUAL, "why")
+        for approver, reason, field in (
+            ("ann", "safe", "approver"),
+            (" ann ", "safe", "approver"),
+            ("s", "safe", "approver"),
+            (" ", "safe", "approver"),
+            ("bob", " ", "reason"),
+        ):
+            with pytest.raises(InvalidField) as refused:
+                await fabric.breakers.reset("s", approver, reason)
+            assert refused.value.fields[0].field == field
+        assert fabric.breakers.records.of("s").open
+        # Nor does anything that the swarm does.
+        await fabric.coordinator.registration.deregister("s")
+        await fabric.settled()
+        await fabric.coordinator.register_swarm("s", frozenset({"any"}))
+        assert fabric.breakers.records.of("s").open
+        closed = await fabric.breakers.reset("s", "bob", "safe")
+        assert (closed.open, closed.approver, closed.reset_reason) == (False, "bob", "safe")
+        assert await recorded(fabric, "breaker_reset") == 1
+        assert await fabric.breakers.reset("s", "bob", "safe") == closed
+        assert await recorded(fabric, "breaker_reset") == 1
+
+
+async def test_g6_a_spent_budget_opens_and_only_a_new_one_lets_it_be_reset() -> None:
+    clock = SteppedClock()
+    async with fabric_with(Breaking(), clock) as fabric:
+        await fabric.coordinator.register_swarm("s", frozenset({"any"}))
+        ledger, mirror = fabric.ledger, fabric.mirror
+        await mirror.commit(
+            [],
+            [
+                ledger.budgets.put(
+                    swarm_account("s"), Budget(limit_micros=1000, update_time=clock.now())
+                )
+            ],
+        )
+        keeper = keeper_of(fabric, clock, Breaking())
+        await fabric.create(*(capped(name, 1000) for name in "ab"))
+        await fabric.coordinator.claims.claim("s", "a")
+        await fabric.coordinator.claims.complete("s", "a", 1, result_json="{}", cost_micros=1000)
+        async with running(keeper):
+            await fabric.settled()
+        breaker = fabric.breakers.records.of("s")
+        assert (breaker.cause, breaker.detail) == (
+            BreakerCause.BUDGET,
+            "0.001 USD of 0.001 USD are spent",
+        )
+        with pytest.raises(InvalidField, match="opens again at once"):
+            await fabric.breakers.reset("s", "ann", "go on")
+        await fabric.breakers.reset("s", "ann", "go on", 3000)
+        budget = ledger.budget(swarm_account("s"))
+        assert budget is not None
+        assert budget.limit_micros == 3000
+        async with running(keeper):
+            await fabric.settled()
+        assert not fabric.breakers.records.of("s").open
+        assert (await fabric.coordinator.claims.claim("s", "b")).claimed
+
+
+async def test_g6_too_much_in_a_minute_opens() -> None:
+    clock = SteppedClock()
+    breaking = Breaking(max_cost_per_minute_micros=1500)
+    async with fabric_with(breaking, clock) as fabric:
+        await fabric.coordinator.register_swarm("s", frozenset({"any"}))
+        keeper = keeper_of(fabric, clock, breaking)
+        async with running(keeper):
+            for name, opened in (("a", False), ("b", True)):
+                await fabric.create(capped(name, 1000))
+                await fabric.coordinator.claims.claim("s", name)
+                await fabric.coordinator.claims.complete(
+                    "s", name, 1, result_json="{}", cost_micros=1000
+                )
+                await fabric.settled()
+                assert fabric.breakers.records.of("s").open is opened
+        breaker = fabric.breakers.records.of("s")
+        assert breaker.cause is BreakerCause.COST_RATE
+
+
+async def test_g6_a_provider_without_quota_pauses_its_pool_and_nothing_else() -> None:
+    clock = SteppedClock()
+    async with fabric_with(Breaking(max_consecutive_failures=1), clock) as fabric:
+        for swarm_id in ("s", "t"):
+            await fabric.coordinator.registration.register(
+                Joining(swarm_id, frozenset({"any"}), credential_pool="openai")
+            )
+        await fabric.coordinator.register_swarm("u", frozenset({"any"}))
+        claims = fabric.coordinator.claims
+        await fabric.create(new_task("a", retry=RetryPolicy(max_attempts=1)))
+        await claims.claim("s", "a")
+        until = clock.now() + timedelta(minutes=10)
+        await claims.fail(
+            "s",
+            "a",
+            1,
+            reason="no tokens",
+            kind=FailureKind.PROVIDER_QUOTA,
+            retry_time=until,
+        )
+        assert (fabric.task("a").state, fabric.task("a").failures) == (TaskState.AVAILABLE, 0)
+        assert not fabric.breakers.records.of("s").open
+        for swarm_id in ("s", "t"):
+            outcome = await claims.claim(swarm_id, "a")
+            assert outcome.refusal is Refusal.HOLD
+            assert "openai is paused until" in outcome.detail
+        (paused,) = fabric.breakers.paused(100)
+        assert (paused.pool.reason, paused.swarm_ids) == ("no tokens", ("s", "t"))
+        # Others have it at once.
+        assert (await claims.claim("u", "a")).claimed
+        await claims.release("u", "a", 2, "")
+        await clock.advance(600)
+        fabric.parts.timers.fire()
+        await fabric.settled()
+        assert fabric.breakers.paused(100) == []
+        assert await recorded(fabric, "pool_resumed") == 1
+        assert (await claims.claim("t", "a")).claimed
+
+
+async def test_g6_an_open_breaker_admits_nothing_on_either_replica(cluster: Cluster) -> None:
+    anna, bert = cluster["anna"], cluster["bert"]
+    link = await bert.fabric.join("s")
+    await cluster.settled()
+    # What bert sees is old: its claim must fail on what it compares.
+    bert.fall_behind()
+    await anna.fabric.create(new_task("a"))
+    bert.come_along()
+    await cluster.settled()
+    assert bert.fabric.task("a").claim is not None
+    await bert.fabric.coordinator.claims.release("s", "a", 1, "", link.epoch)
+    await anna.fabric.create(new_task("b"))
+    await cluster.settled()
+    bert.fall_behind()
+    await anna.fabric.breakers.trip("s", BreakerCause.MANUAL, "stop")
+    held = [name for name in "ab" if anna.fabric.task(name).claim is not None]
+    free = next(name for name in "ab" if name not in held)
+    outcome = await bert.behind(bert.fabric.coordinator.claims.claim("s", free, link.epoch))
+    assert outcome.refusal is Refusal.BREAKER_OPEN
+    await cluster.settled()
+    assert frames(link, Halt)
+    # The leader dies; the next one takes what is left.
+    anna.lead(leading=False)
+    bert.lead()
+    await cluster.pass_time(31)
+    for name in "ab":
+        assert bert.fabric.task(name).claim is None
+
+
+def capped(task_id: str, micros: int) -> tuple[TaskSpec, Dispatch]:
+    spec, dispatch = new_task(task_id)
+    return spec.model_copy(update={"max_cost_micros": micros}), dispatch
+
+
+def keeper_of(fabric: Fabric, clock: SteppedClock, breaking: Breaking) -> Keeper:
+    return Keeper(
+        fabric.mirror,
+        fabric.fleet,
+        fabric.ledger,
+        fabric.breakers,
+        SoleLeader(),
+        clock,
+        PolicyBook(Policy(breaker=breaking)),
+    )
+
+
+@asynccontextmanager
+async def running(keeper: Keeper) -> AsyncIterator[None]:
+    task = asyncio.create_task(keeper.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
