@@ -196,6 +196,7 @@ class Cluster:
                 Outbox(self.clock, f"{name}n", ()),
                 self.clock,
                 leadership,
+                fabric.ledger,
                 replica=name,
                 broadcasts=fabric.coordinator.records.broadcasts,
                 requests=fabric.coordinator.records.requests,

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 from infrafabric.calls import Caller
 from infrafabric.v1 import governor_budget_pb2 as pb2
-from infrafabric.v1.budget_pb2 import BUDGET_PERIOD_UNSPECIFIED, BudgetPeriod, BudgetReport
+from infrafabric.v1.budget_pb2 import BudgetReport
 
 
 class Budgets:
@@ -47,56 +47,14 @@ class Budgets:
         )
         return await self._calls.unary(lambda at: at.governor.TrackCost, request)
 
-    async def limit_swarm(
-        self,
-        swarm_id: str,
-        limit_micros: int | None,
-        *,
-        period: BudgetPeriod.ValueType = BUDGET_PERIOD_UNSPECIFIED,
-        time_zone: str = "",
-        soft_share: float = 0,
-    ) -> BudgetReport:
-        """Set what a swarm may spend; what it has spent stays.
+    async def limit(self, terms: pb2.SetBudgetRequest) -> BudgetReport:
+        """Set what an account may spend, and return how it stands then; what it spent stays.
 
         Args:
-            swarm_id: whose account.
-            limit_micros: the most in a period, in micro-US-dollars; None means unlimited.
-            period: how often it is renewed; UNSPECIFIED means never.
-            time_zone: IANA name of the zone in which periods begin; empty means UTC.
-            soft_share: share of the limit that warns, above 0, at most 1; 0 means the policy's.
+            terms: whose account, the limit in micro-US-dollars (none is unlimited), and how it
+                is renewed.
         """
-        return await self._set(
-            pb2.SetBudgetRequest(
-                swarm_id=swarm_id,
-                limit_micros=limit_micros,
-                period=period,
-                time_zone=time_zone,
-                soft_share=soft_share,
-            )
-        )
-
-    async def limit_fabric(
-        self,
-        limit_micros: int | None,
-        *,
-        period: BudgetPeriod.ValueType = BUDGET_PERIOD_UNSPECIFIED,
-        time_zone: str = "",
-        soft_share: float = 0,
-    ) -> BudgetReport:
-        """Set what all swarms may spend together; the arguments are those of `limit_swarm`."""
-        return await self._set(
-            pb2.SetBudgetRequest(
-                fabric=True,
-                limit_micros=limit_micros,
-                period=period,
-                time_zone=time_zone,
-                soft_share=soft_share,
-            )
-        )
-
-    async def limit_task(self, task_id: str, limit_micros: int | None) -> BudgetReport:
-        """Set what all attempts of a task may spend together; None means unlimited."""
-        return await self._set(pb2.SetBudgetRequest(task_id=task_id, limit_micros=limit_micros))
+        return (await self._calls.unary(lambda at: at.governor.SetBudget, terms)).budget
 
     async def of_swarm(self, swarm_id: str) -> BudgetReport:
         """Return how the account of a swarm stands."""
@@ -116,9 +74,6 @@ class Budgets:
         async for page in self._calls.pages(lambda at: at.governor.GetBudgetReport, request):
             for report in page.budgets:
                 yield report
-
-    async def _set(self, request: pb2.SetBudgetRequest) -> BudgetReport:
-        return (await self._calls.unary(lambda at: at.governor.SetBudget, request)).budget
 
     async def _one(self, request: pb2.GetBudgetReportRequest) -> BudgetReport:
         return (await self._calls.unary(lambda at: at.governor.GetBudgetReport, request)).budgets[0]

@@ -92,10 +92,10 @@ class Coordinator:
         return await self.registration.register(Joining(swarm_id, capabilities))
 
     async def introduce(
-        self, swarm_id: str, capabilities: frozenset[str] | None, first: Write
+        self, swarm_id: str, capabilities: frozenset[str] | None, first: Write, *more: Write
     ) -> bool:
         """Make a swarm known with `first`, in one transaction; False if it is known already."""
-        return await self.registration.introduce(Joining(swarm_id, capabilities), first)
+        return await self.registration.introduce(Joining(swarm_id, capabilities), first, *more)
 
     async def claim_task(self, swarm_id: str, task_id: str) -> ClaimOutcome:
         """See IFCoordinator."""

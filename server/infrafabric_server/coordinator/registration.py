@@ -107,8 +107,8 @@ class Registration:
                 return profile
         raise _contention(joining.swarm_id)
 
-    async def introduce(self, joining: Joining, first: Write) -> bool:
-        """Make a swarm known that is not, and write `first` about it, in one transaction.
+    async def introduce(self, joining: Joining, first: Write, *more: Write) -> bool:
+        """Make a swarm known that is not; write `first`, which is new, and `more` with it.
 
         Returns False, with nothing written, if it is known already. Raises LIMIT_REACHED.
         """
@@ -117,7 +117,7 @@ class Registration:
         profile = registered(None, joining, self._records.clock.now())
         result = await self._records.commit(
             [absent(swarms.key(joining.swarm_id)), absent(first.key)],
-            [swarms.put(joining.swarm_id, profile), first],
+            [swarms.put(joining.swarm_id, profile), first, *more],
             [registration_fact(profile)],
         )
         return result.succeeded

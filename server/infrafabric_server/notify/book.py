@@ -19,6 +19,7 @@ from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.fleet.models import AgentStatus, Status
 from infrafabric_server.notify import rules
+from infrafabric_server.notify.charges import Charges
 from infrafabric_server.notify.models import MAX_TOGETHER, News, Situation
 from infrafabric_server.notify.situations import Happened, Situations
 from infrafabric_server.store.mirror import Entry, Mirror, Write
@@ -43,18 +44,23 @@ class _Request:
 
     rule: Rule
     answer: asyncio.Future[AgentStatus]
+    charged: bool
     tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """The next status of one swarm, None to forget it, and what led to it."""
+    """The next status of one swarm, None to forget it, and what led to it.
+
+    `rise` is what is charged to it for the total that it reported.
+    """
 
     swarm_id: str
     entry: Entry[AgentStatus] | None
     after: AgentStatus | None
     news: list[tuple[int, News]] = field(default_factory=list)
     request: _Request | None = None
+    rise: int = 0
 
     @property
     def changes(self) -> bool:
@@ -75,6 +81,7 @@ class StatusBook:
         mirror: Mirror,
         fleet: Fleet,
         situations: Situations,
+        charges: Charges,
         clock: Clock,
         leadership: Leadership,
         replica: str,
@@ -86,6 +93,7 @@ class StatusBook:
         self._elsewhere: set[str] = set()
         self._fleet = fleet
         self._situations = situations
+        self._charges = charges
         self._clock = clock
         self._news: dict[str, list[tuple[int, News]]] = {}
         self._requests: dict[str, deque[_Request]] = {}
@@ -149,15 +157,16 @@ class StatusBook:
             self._news.setdefault(happened.swarm_id, []).append(news)
         self._touch(happened.swarm_id)
 
-    async def apply(self, swarm_id: str, rule: Rule) -> AgentStatus:
+    async def apply(self, swarm_id: str, rule: Rule, *, charged: bool = False) -> AgentStatus:
         """Change the status of a swarm by `rule`, after all that happened to it before.
 
+        If it is `charged`, what the rule adds to the swarm's costs is charged with it.
         Returns the status as it is written. Raises SWARM_NOT_FOUND, CONTENTION, DRAINING
         and the store's errors.
         """
         if self._closed:
             raise _stopping()
-        request = _Request(rule, asyncio.get_running_loop().create_future())
+        request = _Request(rule, asyncio.get_running_loop().create_future(), charged)
         self._requests.setdefault(swarm_id, deque()).append(request)
         self._touch(swarm_id)
         return await request.answer
@@ -243,11 +252,14 @@ class StatusBook:
         counted = status.counted_revision
         fresh = (item for revision, item in unseen if revision > counted)
         status = rules.fold(status, fresh, situation, now)
+        rise = 0
         if request is not None:
+            before = status.cost_spent_micros
             status = request.rule(status, situation, now)
+            rise = status.cost_spent_micros - before if request.charged else 0
         if status != (None if entry is None else entry.value) and (entry or self._mirror.shared):
             status = rules.count_settled(status, self._mirror.revision)
-        return _Step(swarm_id, entry, status, news, request)
+        return _Step(swarm_id, entry, status, news, request, rise)
 
     def _missed(self, swarm_id: str) -> list[tuple[int, News]]:
         missed = self._situations.missed(swarm_id)
@@ -277,6 +289,7 @@ class StatusBook:
             else:
                 compares.append(present(swarm))
                 writes.append(self._fleet.statuses.put(step.swarm_id, step.after))
+                writes.extend(self._charges.rise(step.swarm_id, step.rise))
         result = await self._mirror.commit(compares, writes)
         if not result.succeeded:
             await self._mirror.caught_up(result.revision)

@@ -9,6 +9,7 @@ from typing import Protocol
 from infrafabric_server.clock import Clock
 from infrafabric_server.coordinator.models import BlockerAlert, BlockerReport
 from infrafabric_server.coordinator.requests import Requests
+from infrafabric_server.coordinator.settlement import Ledger
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership, while_leading
@@ -17,6 +18,7 @@ from infrafabric_server.limits import MAX_PAGE
 from infrafabric_server.notify import rules
 from infrafabric_server.notify.book import StatusBook
 from infrafabric_server.notify.broadcasts import Broadcasts
+from infrafabric_server.notify.charges import Charges
 from infrafabric_server.notify.escalation import Escalation
 from infrafabric_server.notify.help import HelpSearch
 from infrafabric_server.notify.idle_queue import IdleQueue
@@ -89,6 +91,7 @@ class Notify:
         outbox: Outbox,
         clock: Clock,
         leadership: Leadership,
+        ledger: Ledger,
         *,
         replica: str,
         broadcasts: View[Broadcast],
@@ -100,7 +103,10 @@ class Notify:
         self._leadership = leadership
         self._coordinator = coordinator
         self._situations = Situations(fleet, coordinator.tasks, coordinator.blockers)
-        self._book = StatusBook(mirror, fleet, self._situations, clock, leadership, replica)
+        self._charges = Charges(ledger, fleet, outbox, clock)
+        self._book = StatusBook(
+            mirror, fleet, self._situations, self._charges, clock, leadership, replica
+        )
         self._queue = IdleQueue(fleet.statuses)
         self._help = HelpSearch(fleet, self._queue)
         self._clock = clock
@@ -135,6 +141,8 @@ class Notify:
         """See IFNotify."""
         # What a report changes, and what it is the end of, depends on what was said before.
         await self._mirror.catch_up()
+        if report.cost_spent_micros:
+            self._charges.check()
         for _ in range(_MAX_TRIES):
             try:
                 return await self._notify(report)
@@ -156,6 +164,7 @@ class Notify:
             status = await self._book.apply(
                 report.swarm_id,
                 lambda status, situation, now: rules.report(status, report, situation, now),
+                charged=not report.by_session,
             )
         if status.status is Status.COMPLETED:
             await self._book.apply(report.swarm_id, rules.settle)
@@ -182,7 +191,10 @@ class Notify:
         now = self._clock.now()
         status = rules.report(rules.initial(swarm_id, now), report, Situation(), now)
         first = self._fleet.statuses.put(swarm_id, status)
-        begun = await self._coordinator.introduce(swarm_id, report.capabilities or None, first)
+        rise = 0 if report.by_session else status.cost_spent_micros
+        begun = await self._coordinator.introduce(
+            swarm_id, report.capabilities or None, first, *self._charges.rise(swarm_id, rise)
+        )
         return status if begun else None
 
     async def _make_known(self, report: StatusReport) -> None:

@@ -30,9 +30,11 @@ class Coordinator(Protocol):
         ...
 
     async def introduce(
-        self, swarm_id: str, capabilities: frozenset[str] | None, first: Write
+        self, swarm_id: str, capabilities: frozenset[str] | None, first: Write, *more: Write
     ) -> bool:
-        """Make a swarm known with `first`, in one transaction; False if it is known already.
+        """Make a swarm known with `first`, which is new, and `more`, in one transaction.
+
+        False, with nothing written, if it is known already.
 
         Raises LIMIT_REACHED.
         """

@@ -94,6 +94,7 @@ class World:
             Outbox(self.clock, "notify", ()),
             self.clock,
             SoleLeader(),
+            self.fabric.ledger,
             replica="test",
             broadcasts=records.broadcasts,
             requests=records.requests,
