@@ -155,6 +155,8 @@ class Scheduler:
         """
         if task.task_id in self._in_flight:
             return None
+        # One that is placed by hand may have been given money since, which is not heard of here.
+        self._unpaid.forget_task(task.task_id)
         roster = self._roster(task)
         while True:
             passed = {*self._refused.swarms(task.task_id), *self._unpaid.swarms(task.task_id)}
