@@ -274,7 +274,9 @@ class CompleteTaskRequest(message.Message):
     attempt: builtins.int
     """Attempt of the claim, at least 1."""
     cost_micros: builtins.int
-    """What it cost, in micro-US-dollars, 0 to 10^12."""
+    """What the attempt cost altogether, in micro-US-dollars, 0 to 10^12; what TrackCost reported of it is not charged
+    again.
+    """
     @builtins.property
     def result(self) -> struct_pb2.Struct:
         """What was produced, at most 256 KiB serialized."""

@@ -38,8 +38,8 @@ class GovernorServiceStub:
     """TrackCost charges a cost to a swarm, and with a task to the reservation of its claim.
 
     A cost beyond the reservation is charged too, and opens the swarm's circuit breaker.
-    Safe to repeat with a request_id. Errors: INVALID_FIELD, SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER,
-    TASK_NOT_CLAIMED, TASK_ENDED, REQUEST_ID_REUSED.
+    Safe to repeat with the same request id. Errors: INVALID_FIELD, SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT,
+    NOT_OWNER, TASK_NOT_CLAIMED, TASK_ENDED, REQUEST_ID_REUSED.
     """
     SetBudget: aio.UnaryUnaryMultiCallable[governor_budget_pb2.SetBudgetRequest, governor_budget_pb2.SetBudgetResponse]
     """SetBudget sets what an account may spend; what was spent stays.
@@ -130,8 +130,8 @@ class GovernorServiceServicer(metaclass=abc_1.ABCMeta):
         """TrackCost charges a cost to a swarm, and with a task to the reservation of its claim.
 
         A cost beyond the reservation is charged too, and opens the swarm's circuit breaker.
-        Safe to repeat with a request_id. Errors: INVALID_FIELD, SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER,
-        TASK_NOT_CLAIMED, TASK_ENDED, REQUEST_ID_REUSED.
+        Safe to repeat with the same request id. Errors: INVALID_FIELD, SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT,
+        NOT_OWNER, TASK_NOT_CLAIMED, TASK_ENDED, REQUEST_ID_REUSED.
         """
 
     @abc_1.abstractmethod

@@ -72,7 +72,7 @@ class ClientFrame(message.Message):
     """Set it to get a `reply` with the same id; an error is answered in any case.
 
     At most 128 characters, unique within the stream. It also makes a repeat harmless, on a later
-    stream too: with `create` for 24 hours, with `progress` and `blocker` until the next one about
+    stream too: with `create` and `cost` for 24 hours, with `progress` and `blocker` until the next one about
     the task.
     """
     @builtins.property
@@ -415,7 +415,9 @@ class CompleteFrame(message.Message):
     attempt: builtins.int
     """Attempt of the claim."""
     cost_micros: builtins.int
-    """What it cost, in micro-US-dollars, 0 to 10^12."""
+    """What the attempt cost altogether, in micro-US-dollars, 0 to 10^12; what `cost` frames reported of it is not
+    charged again.
+    """
     @builtins.property
     def result(self) -> struct_pb2.Struct:
         """What was produced, at most 256 KiB serialized."""

@@ -333,7 +333,8 @@ export type CompleteTaskRequest = Message<"infrafabric.v1.CompleteTaskRequest"> 
   result?: JsonObject | undefined;
 
   /**
-   * What it cost, in micro-US-dollars, 0 to 10^12.
+   * What the attempt cost altogether, in micro-US-dollars, 0 to 10^12; what TrackCost reported of it is not charged
+   * again.
    *
    * @generated from field: int64 cost_micros = 5;
    */

@@ -28,7 +28,7 @@ export type ClientFrame = Message<"infrafabric.v1.ClientFrame"> & {
    * Set it to get a `reply` with the same id; an error is answered in any case.
    *
    * At most 128 characters, unique within the stream. It also makes a repeat harmless, on a later
-   * stream too: with `create` for 24 hours, with `progress` and `blocker` until the next one about
+   * stream too: with `create` and `cost` for 24 hours, with `progress` and `blocker` until the next one about
    * the task.
    *
    * @generated from field: string request_id = 1;
@@ -484,7 +484,8 @@ export type CompleteFrame = Message<"infrafabric.v1.CompleteFrame"> & {
   result?: JsonObject | undefined;
 
   /**
-   * What it cost, in micro-US-dollars, 0 to 10^12.
+   * What the attempt cost altogether, in micro-US-dollars, 0 to 10^12; what `cost` frames reported of it is not
+   * charged again.
    *
    * @generated from field: int64 cost_micros = 4;
    */
