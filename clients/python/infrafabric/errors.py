@@ -15,7 +15,8 @@ The tree::
         ├── NotFound
         │   ├── SwarmNotFound
         │   ├── TaskNotFound
-        │   └── BlockerNotFound
+        │   ├── BlockerNotFound
+        │   └── EscalationNotFound
         ├── AlreadyExists
         │   ├── TaskExists           another task has this id
         │   └── RequestIdReused      the request id was used with another content
@@ -129,6 +130,10 @@ class TaskNotFound(NotFound):
 
 class BlockerNotFound(NotFound):
     """The swarm has no open blocker, or none for this task."""
+
+
+class EscalationNotFound(NotFound):
+    """No escalation has that id; closed ones are kept for a day."""
 
 
 class AlreadyExists(Refused):

@@ -28,6 +28,7 @@ BY_REASON: dict[error_pb2.ErrorReason.ValueType, type[Refused]] = {
     error_pb2.ERROR_REASON_SWARM_NOT_FOUND: errors.SwarmNotFound,
     error_pb2.ERROR_REASON_TASK_NOT_FOUND: errors.TaskNotFound,
     error_pb2.ERROR_REASON_BLOCKER_NOT_FOUND: errors.BlockerNotFound,
+    error_pb2.ERROR_REASON_ESCALATION_NOT_FOUND: errors.EscalationNotFound,
     error_pb2.ERROR_REASON_TASK_EXISTS: errors.TaskExists,
     error_pb2.ERROR_REASON_REQUEST_ID_REUSED: errors.RequestIdReused,
     error_pb2.ERROR_REASON_STALE_ATTEMPT: errors.StaleAttempt,
