@@ -28,7 +28,7 @@ _SWARMS = ["a", "b"]
 _ACCOUNTS = [FABRIC, *map(swarm_account, _SWARMS)]
 # Clocks change in the days of the history.
 _ZONES = dict(zip(_ACCOUNTS, ["Australia/Lord_Howe", "Europe/Vienna", "UTC"], strict=True))
-_START = datetime.fromisoformat("2026-03-28T22:50:00+00:00")
+_START = datetime.fromisoformat("2026-03-28T22:59:30+00:00")
 # Clocks may differ by less than any period is long.
 _AGES = st.sampled_from([-59.0, 0.0, 0.5, 59.0, 61.0, 3600.0, 86_400.0, 2_000_000.0])
 _CHARGES = st.lists(
@@ -194,7 +194,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
 TestLedger = LedgerMachine.TestCase
 TestLedger.settings = settings(
-    max_examples=100,
+    max_examples=300,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
