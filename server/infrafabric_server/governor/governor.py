@@ -101,7 +101,7 @@ class Governor:
         comparison = policy.matching.comparison
         if metric is not None:
             comparison = Comparison(metric, comparison.threshold)
-        default = policy.budgets_for("", required).default_task_cost_micros
+        default = policy.budgets_for("", required).default_micros
         facts = TaskFacts(
             task_id="",
             title="",

@@ -58,7 +58,7 @@ class Counting:
         self, swarm_id: str, revision: int, begun: datetime | None, ended: datetime
     ) -> None:
         """Note an attempt that ended well, as a view shows it; one that was slow is written."""
-        settings = self._book.current.policy.breaker
+        settings = self._book.current.policy.breaker_for(swarm_id)
         span, watched = settings.window, settings.max_slow_rate is not None
         if watched and begun is not None and ended - begun >= settings.slow_after:
             return
@@ -71,7 +71,7 @@ class Counting:
         breaker = self._records.of(swarm_id)
         if breaker.open:
             return Effect()
-        outcome = self._outcome(begun, failed=1)
+        outcome = self._outcome(swarm_id, begun, failed=1)
         return self._decided(breaker, rules.failed(self._with(breaker, outcome)))
 
     def succeeded(
@@ -84,8 +84,9 @@ class Counting:
         beyond = rules.overrun(cost_micros, reserved_micros)
         if beyond:
             return self._decided(breaker, breaker, (BreakerCause.OVERRUN, beyond))
-        outcome = self._outcome(begun)
-        watched = self._book.current.policy.breaker.max_slow_rate is not None
+        outcome = self._outcome(swarm_id, begun)
+        settings = self._book.current.policy.breaker_for(swarm_id)
+        watched = settings.max_slow_rate is not None
         if not (outcome.slow and watched) and not breaker.consecutive_failures:
             return Effect()
         after = rules.succeeded(breaker)
@@ -128,7 +129,7 @@ class Counting:
             cause,
             detail,
             self._clock.now(),
-            grace=effective.policy.breaker.halt_grace,
+            grace=effective.policy.breaker_for(breaker.swarm_id).halt_grace,
             policy_hash=effective.hash,
         )
         return [self._records.put(after), *self._entry(after, effective)]
@@ -136,7 +137,7 @@ class Counting:
     def _decided(
         self, seen: Breaker, after: Breaker, why: tuple[BreakerCause, str] | None = None
     ) -> Effect:
-        why = why or rules.opening(after, self._book.current.policy.breaker)
+        why = why or rules.opening(after, self._book.current.policy.breaker_for(after.swarm_id))
         writes: Sequence[Write] = (self._records.put(after),)
         if why is not None:
             writes = self.opened(after, *why)
@@ -157,15 +158,15 @@ class Counting:
             self._outbox.draft("governor", operation, swarm_id=breaker.swarm_id, details=details)
         ]
 
-    def _outcome(self, begun: datetime, *, failed: int = 0) -> Outcome:
+    def _outcome(self, swarm_id: str, begun: datetime, *, failed: int = 0) -> Outcome:
         now = self._clock.now()
-        slow = now - begun >= self._book.current.policy.breaker.slow_after
+        slow = now - begun >= self._book.current.policy.breaker_for(swarm_id).slow_after
         return Outcome(time=now, calls=1, failed=failed, slow=int(slow))
 
     def _with(self, breaker: Breaker, outcome: Outcome) -> Breaker:
         until = self._mirror.revision
         done = self._tally.between(breaker.swarm_id, breaker.counted_revision, until)
-        span = self._book.current.policy.breaker.window
+        span = self._book.current.policy.breaker_for(breaker.swarm_id).window
         after = rules.counted(breaker, (*done, outcome), self._clock.now(), span)
         return after.model_copy(update={"counted_revision": max(until, breaker.counted_revision)})
 

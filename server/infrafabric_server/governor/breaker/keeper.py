@@ -109,7 +109,7 @@ class Keeper:
         spent = rules.exhausted(limit, self._ledger.spent(account, now))
         if spent:
             return BreakerCause.BUDGET, spent
-        most = self._book.current.policy.breaker.max_cost_per_minute_micros
+        most = self._book.current.policy.breaker_for(swarm_id).max_cost_per_minute_micros
         if most is None or (breaker.reset_time is not None and now - breaker.reset_time < _MINUTE):
             return None
         rate = self._ledger.minute(swarm_id, now)
