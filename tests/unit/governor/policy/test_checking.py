@@ -1,0 +1,118 @@
+"""G8: a policy is checked as a whole, and each problem says where it is and what would be right."""
+
+import time
+
+import pytest
+
+from infrafabric_server.governor.policy.document import MAX_BYTES
+from tests.unit.governor.policy.kit import loaded, problems, with_rule
+
+DEEP = "matching: " + "[" * 50_000
+WIDE = "overrides: [" + "1," * 30_000 + "1]"
+DEAR = "cases:\n- name: dear\n  task: {max_cost_micros: 6}\n  expect: allow"
+BOMB = "a: &a [1]\n" + "".join(f"b{n}: &b{n} [*a, *a]\n" for n in range(20))
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "line", "told"),
+    [
+        ("budgets:\n  max_task_cost_micros: 1.5", "budgets.max_task_cost_micros", 2, "integer"),
+        ("budgets:\n  max_task_cost_micros: $1.50", "budgets.max_task_cost_micros", 2, "integer"),
+        ("budgets:\n  max_task_cost_micros: true", "budgets.max_task_cost_micros", 2, "integer"),
+        ("matching:\n\n  min_match: '0.7'", "matching.min_match", 3, "number"),
+        ("matching:\n  min_match: .nan", "matching.min_match", 2, ""),
+        ("matching:\n  min_match: 0", "matching.min_match", 2, "greater than 0"),
+        ("matching: {metric: cosine}", "matching.metric", 1, "'jaccard' or 'coverage'"),
+        ("breaker:\n  slow_after: 30", "breaker.slow_after", 2, "such as 30s, 5m or 1h30m"),
+        ("breaker:\n  slow_after: 5m 30s", "breaker.slow_after", 2, "such as 30s"),
+        ("breaker:\n  slow_after: ''", "breaker.slow_after", 2, "such as 30s"),
+        ("breaker:\n  window: 31d", "breaker.window", 2, "less than or equal"),
+        ("breaker:", "breaker", 1, "dictionary"),
+        ("budget: {}", "budget", 1, "known are matching, budgets, breaker"),
+        ("budgets:\n  max: 1", "budgets.max", 2, "known are default_task_cost_micros"),
+        ("<<: {b: 1}", "<<", 1, "not known here"),
+        ("matching: {}\nbudgets: {}\nmatching: {}", "matching", 3, "is given twice"),
+        ("1: {}", "1", 1, "not known here"),
+        ("? [a]\n: 1", "", 1, "keys must be names"),
+        ("- 1", "", 1, "must be a mapping"),
+        ("matching: {}\n---\nbudgets: {}", "", 2, "not YAML"),
+        ("matching: [", "", 1, "not YAML"),
+        ("matching: \x07", "", 0, "not YAML"),
+        (b"matching: \xff", "", 0, "must be UTF-8"),
+        ("rules: !!python/name:os.system x", "rules", 1, "tags are not taken"),
+        (BOMB, "", 2, "aliases are not taken"),
+        (DEEP, "", 1, "nested at most 16 deep"),
+        (WIDE, "", 1, "at most 20000 values"),
+        (b"#" * (MAX_BYTES + 1), "", 0, f"at most {MAX_BYTES} bytes"),
+        ("overrides:\n- tasks: a\n  breaker: {}", "overrides[0]", 2, "must have budgets"),
+        ("overrides:\n- swarms: a\n  budgets: {}", "overrides[0]", 2, "must have breaker"),
+        ("overrides:\n- budgets: {}", "overrides[0]", 2, "must have tasks or capability"),
+        ("overrides:\n- tasks: a\n  swarms: a\n  budgets: {}", "overrides[0]", 2, "or else swarms"),
+        ("overrides:\n- tasks: a\n  budgets: {soft_share: 1}", "overrides[0]", 2, "soft_share"),
+        ("rules:\n- name: r\n  deny: denied", "rules[0].when", 2, "must be given"),
+        ("rules:\n- {name: r, when: 1 > 0, deny: ''}", "rules[0].deny", 2, "at least 1"),
+        ("rules:\n- {name: r, when: 1 > 0, deny: no}", "rules[0].deny", 2, "valid string"),
+        (
+            "rules:\n- {name: allow, when: 1 > 0, deny: denied}",
+            "rules[0].name",
+            2,
+            "must not be allow",
+        ),
+        (
+            "rules:\n- {name: r, when: 1 > 0, deny: a}\n- {name: r, when: 1 > 0, deny: a}",
+            "rules[1].name",
+            3,
+            "unique",
+        ),
+        ("cases:\n- name: c\n  expect: x", "cases[0].expect", 3, "the name of a rule"),
+        (
+            f"budgets: {{max_task_cost_micros: 5}}\n{DEAR}",
+            "cases[0].expect",
+            5,
+            "'dear' expects allow, and comes to max_task_cost_micros: the task may cost 6",
+        ),
+    ],
+)
+def test_g8_a_problem_has_its_place_and_says_what_is_right(
+    text: str | bytes, path: str, line: int, told: str
+) -> None:
+    begin = time.process_time()
+    found = problems(text)
+    assert time.process_time() - begin < 1
+    first = found[0]
+    if "not YAML" in told:
+        # Where the parser notices it is its own affair.
+        assert (first[0], told in first[2]) == (path, True)
+    else:
+        assert (first[0], first[1]) == (path, line)
+        assert told in first[2]
+
+
+def test_g8_all_problems_are_told_at_once() -> None:
+    text = (
+        "budgets:\n  soft_share: 2\nrules:\n- name: r\n  when: 'true'\n  deny: 1\n"
+        "breaker:\n  min_calls: 0\n"
+    )
+    assert [path for path, _, _ in problems(text)] == [
+        "budgets.soft_share",
+        "breaker.min_calls",
+        "rules[0].deny",
+    ]
+
+
+def test_g8_a_case_holds_or_is_a_problem() -> None:
+    text = with_rule('swarm.model == "m"') + (
+        "cases:\n- {name: a, swarm: {model: m}, expect: r}\n- {name: b, expect: allow}\n"
+    )
+    assert not problems(text)
+    ((path, line, told),) = problems(text.replace("expect: allow", "expect: r"))
+    assert (path, line) == ("cases[1].expect", 8)
+    assert told == "case 'b' expects r, and comes to allow"
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "budgets: {}"])
+def test_g8_what_is_not_said_has_its_default(text: str) -> None:
+    policy = loaded(text).policy
+    assert policy.breaker.max_consecutive_failures == 3
+    assert policy.matching.min_match == 0.7
+    assert policy.budgets.max_task_cost_micros is None
