@@ -1,6 +1,7 @@
 """What wants a person is listed, watched, acknowledged and closed, whatever server leads."""
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from infrafabric.v1.escalation_pb2 import (
     ESCALATION_KIND_BLOCKER,
     ESCALATION_KIND_BREAKER,
     ESCALATION_KIND_BUDGET,
+    ESCALATION_KIND_POLICY,
     ESCALATION_STATE_ACKNOWLEDGED,
     ESCALATION_STATE_CLOSED,
     ESCALATION_STATE_OPEN,
     Escalation,
 )
 from infrafabric.v1.governor_budget_pb2 import SetBudgetRequest
+from infrafabric.v1.task_pb2 import CLAIM_REFUSAL_POLICY, DISPATCH_MANUAL, Task
 from infrafabric.v1.witness_service_pb2 import QueryEntriesRequest
 from infrafabric.values import from_struct
 from infrafabric_cli.exit_codes import ExitCode
@@ -207,6 +210,37 @@ async def test_g7_a_server_does_not_start_without_the_secret_of_a_webhook(tmp_pa
     with pytest.raises(ServerFailedError, match="INFRAFABRIC_WEBHOOK_SECRET_PAGER"):
         await server.start()
     assert "pager.example" not in server.log
+
+
+async def test_g8_a_broken_rule_is_raised_as_the_policy_says(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        """
+escalation: {raise_after: 1s}
+rules:
+  - name: nights-off
+    when: task.title == "work at night"
+    deny: Nobody works at night.
+"""
+    )
+    server = ServerProcess(tmp_path, arguments=("--policy", str(policy)))
+    async with server, Client(server.grpc) as client:
+        await client.swarms.register("esc-i", [])
+        await client.tasks.create(
+            Task(task_id="esc-t", title="work at night", dispatch=DISPATCH_MANUAL)
+        )
+        refused = await client.claims.claim("esc-i", "esc-t")
+        assert refused.refusal == CLAIM_REFUSAL_POLICY
+        opened = await changed(client, lambda each: each.kind == ESCALATION_KIND_POLICY)
+        assert (opened.escalation_id, opened.task_id) == ("policy:nights-off", "esc-t")
+        assert opened.summary.endswith("such as esc-t from esc-i: Nobody works at night.")
+        raised = await changed(client, lambda each: each.level == 3)
+        assert raised.state == ESCALATION_STATE_OPEN
+        filters = QueryEntriesRequest(swarm_id="esc-i", operation="escalation_raised")
+        entries = [from_struct(each.details) async for each in client.witness.query(filters)]
+        assert [each["level"] for each in entries] == [2, 3]
+        hashed = hashlib.sha256(policy.read_bytes()).hexdigest()
+        assert {each["policy_hash"] for each in entries} == {hashed}
 
 
 async def test_g7_what_was_never_escalated_cannot_be_acknowledged(server: ServerProcess) -> None:
