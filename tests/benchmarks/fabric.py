@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from grpc import aio
@@ -19,11 +20,14 @@ from infrafabric.v1.notify_service_pb2_grpc import NotifyServiceStub
 from tests.benchmarks.controls import Echo
 from tests.benchmarks.measuring import Report, crowd
 
+# A third of the lease.
+_HEARTBEAT_SECONDS = 5.0
+
 OnFrame = Callable[["RawSession", server_pb.ServerFrame], None]
 
 
 class RawSession:
-    """One session stream. Task frames are acknowledged; `on_frame` sees every frame."""
+    """One session stream, kept alive. Task frames are acknowledged; `on_frame` sees all frames."""
 
     def __init__(self, stub: CoordinatorServiceStub, swarm_id: str, on_frame: OnFrame) -> None:
         self.swarm_id = swarm_id
@@ -69,7 +73,11 @@ class RawSession:
 
     async def _write(self) -> None:
         while True:
-            await self._wake.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_HEARTBEAT_SECONDS):
+                    await self._wake.wait()
+            if not self._waiting:
+                self._waiting.append(client_pb.ClientFrame(heartbeat=client_pb.HeartbeatFrame()))
             self._wake.clear()
             while self._waiting:
                 batch, self._waiting = self._waiting[:64], self._waiting[64:]
