@@ -22,12 +22,13 @@ from tests.unit.coordinator.money import DOLLAR, board, reserved
 T = TypeVar("T")
 
 SWARMS = ("anna", "bert")
-TASKS = tuple(f"t{n}" for n in range(5))
+TASKS = tuple(f"t{n}" for n in range(10))
 HELD = (Reason.STALE_ATTEMPT, Reason.NOT_OWNER, Reason.TASK_NOT_CLAIMED, Reason.TASK_ENDED)
 WASTE = {LossKind.DECLINED: Waste.REPEATED, LossKind.SESSION_CLOSED: Waste.REPEATED}
 
 swarms = st.sampled_from(SWARMS)
 tasks = st.sampled_from(TASKS)
+picks = st.integers(0, 1000)
 amounts = st.integers(1, 3 * DOLLAR)
 
 
@@ -57,7 +58,7 @@ class Purse(RuleBasedStateMachine):
         self.fabric = self.loop.run_until_complete(ready)
         for swarm_id in SWARMS:
             self.run(self.fabric.join(swarm_id, slots=5))
-        self.run(board(self.fabric, *[DOLLAR] * 3, 2 * DOLLAR, None))
+        self.run(board(self.fabric, *[DOLLAR] * 6, *[2 * DOLLAR] * 3, None))
 
     def teardown(self) -> None:
         """End the fabric."""
@@ -85,6 +86,12 @@ class Purse(RuleBasedStateMachine):
                 raise
             return None
 
+    def a_task(self, pick: int) -> Task:
+        """Return one of the tasks, mostly one that is held."""
+        every = [self.fabric.task(task_id) for task_id in TASKS]
+        held = [task for task in every if task.claim is not None]
+        return held[pick % len(held)] if held and pick % 8 else every[pick % len(every)]
+
     def holder(self, task: Task) -> tuple[str, str, int]:
         """Return who could speak of a task, rightly or not."""
         return task.last_owner or "anna", task.task_id, task.attempt
@@ -99,9 +106,9 @@ class Purse(RuleBasedStateMachine):
         epoch = entry.mod_revision if session and entry is not None else None
         self.run(self.fabric.coordinator.claims.claim(swarm_id, task_id, epoch))
 
-    @rule(task_id=tasks, operation=st.sampled_from(["llm", "ocr"]), micros=amounts)
-    def spend(self, task_id: str, operation: str, micros: int) -> None:
-        swarm_id, _, attempt = self.holder(self.fabric.task(task_id))
+    @rule(pick=picks, operation=st.sampled_from(["llm", "ocr"]), micros=amounts)
+    def spend(self, pick: int, operation: str, micros: int) -> None:
+        swarm_id, task_id, attempt = self.holder(self.a_task(pick))
         spent = Spent(swarm_id, operation, micros, task_id, max(1, attempt))
         request_id = f"r{len(self.answered)}"
         if self.call(self.fabric.coordinator.costs.track(spent, request_id)) is not None:
@@ -122,10 +129,10 @@ class Purse(RuleBasedStateMachine):
         again = self.fabric.coordinator.costs.track(self.answered[request_id], request_id)
         assert self.call(again) is not None
 
-    @rule(task_id=tasks, cost=st.integers(0, 3 * DOLLAR), times=st.integers(1, 2))
-    def complete(self, task_id: str, cost: int, times: int) -> None:
-        before = self.fabric.task(task_id)
-        swarm_id, _, attempt = self.holder(before)
+    @rule(pick=picks, cost=st.integers(0, 3 * DOLLAR), times=st.integers(1, 2))
+    def complete(self, pick: int, cost: int, times: int) -> None:
+        before = self.a_task(pick)
+        swarm_id, task_id, attempt = self.holder(before)
         held = before.claim is not None
         claims = self.fabric.coordinator.claims
         for _ in range(times):
@@ -135,23 +142,23 @@ class Purse(RuleBasedStateMachine):
             self.charged[swarm_id] += rest
             self.by_task[task_id] += rest
 
-    @rule(task_id=tasks, kind=st.sampled_from(FailureKind))
-    def fail(self, task_id: str, kind: FailureKind) -> None:
-        before = self.fabric.task(task_id)
+    @rule(pick=picks, kind=st.sampled_from(FailureKind))
+    def fail(self, pick: int, kind: FailureKind) -> None:
+        before = self.a_task(pick)
         self.call(
             self.fabric.coordinator.claims.fail(
                 *self.holder(before), reason="no", kind=kind, retry_time=None
             )
         )
         if before.claim is not None:
-            self.over(task_id, Waste.FAILED)
+            self.over(before.task_id, Waste.FAILED)
 
-    @rule(task_id=tasks)
-    def release(self, task_id: str) -> None:
-        before = self.fabric.task(task_id)
+    @rule(pick=picks)
+    def release(self, pick: int) -> None:
+        before = self.a_task(pick)
         self.call(self.fabric.coordinator.claims.release(*self.holder(before), "no"))
         if before.claim is not None:
-            self.over(task_id, Waste.REPEATED)
+            self.over(before.task_id, Waste.REPEATED)
 
     @rule(task_id=tasks, kind=st.sampled_from(LossKind))
     def lose(self, task_id: str, kind: LossKind) -> None:
