@@ -10,6 +10,7 @@ export {
   TaskLostError,
 } from "./errors.js";
 export * from "./gen/infrafabric/v1/blocker_pb.js";
+export * from "./gen/infrafabric/v1/breaker_pb.js";
 export * from "./gen/infrafabric/v1/budget_pb.js";
 export * from "./gen/infrafabric/v1/coordinator_claim_pb.js";
 export * from "./gen/infrafabric/v1/coordinator_service_pb.js";
@@ -17,6 +18,7 @@ export * from "./gen/infrafabric/v1/coordinator_swarm_pb.js";
 export * from "./gen/infrafabric/v1/coordinator_task_pb.js";
 export * from "./gen/infrafabric/v1/entry_pb.js";
 export * from "./gen/infrafabric/v1/error_pb.js";
+export * from "./gen/infrafabric/v1/governor_breaker_pb.js";
 export * from "./gen/infrafabric/v1/governor_budget_pb.js";
 export * from "./gen/infrafabric/v1/governor_service_pb.js";
 export * from "./gen/infrafabric/v1/match_pb.js";

@@ -14,7 +14,9 @@ from infrafabric.v1 import error_pb2, task_pb2
 from infrafabric.v1 import session_client_pb2 as client_pb2
 from infrafabric.v1 import session_server_pb2 as server_pb2
 from infrafabric.v1.blocker_pb2 import Blocker
+from infrafabric.v1.breaker_pb2 import CircuitBreaker
 from infrafabric.v1.coordinator_service_pb2 import OpenSessionRequest, OpenSessionResponse
+from infrafabric.v1.governor_breaker_pb2 import HaltFrame
 from infrafabric.v1.session_server_pb2 import REVOKE_REASON_CANCELLED, ReplyFrame, ServerFrame
 from infrafabric.v1.status_pb2 import BroadcastMessage
 from infrafabric.v1.task_pb2 import (
@@ -123,6 +125,11 @@ class FabricModel:
         """Send a text; a stream that resumes gets what it missed."""
         self.broadcasts.append(text)
         self.say(ServerFrame(broadcast=BroadcastMessage(message=text)))
+
+    def halt(self, detail: str) -> None:
+        """Have the session stop all its work."""
+        breaker = CircuitBreaker(detail=detail)
+        self.say(ServerFrame(halt=HaltFrame(breaker=breaker)))
 
     def alert(self, blocker_id: str) -> None:
         """Bring an incident before the orchestrator."""

@@ -1,0 +1,123 @@
+"""Circuit breakers over the wire: sessions halt, people reset, state survives a crash."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from infrafabric import Client, TaskHandle, errors
+from infrafabric.v1.breaker_pb2 import (
+    BREAKER_CAUSE_MANUAL,
+    BREAKER_STATE_CLOSED,
+    BREAKER_STATE_OPEN,
+)
+from infrafabric.v1.session_server_pb2 import REVOKE_REASON_HALTED
+from infrafabric.v1.task_pb2 import (
+    CLAIM_REFUSAL_BREAKER_OPEN,
+    CLAIM_REFUSAL_HOLD,
+    DISPATCH_MANUAL,
+    TASK_STATE_AVAILABLE,
+    TASK_STATE_CLAIMED,
+)
+from infrafabric_cli.exit_codes import ExitCode
+from tests.harness.server import ServerProcess
+from tests.integration.commands import Cli, document
+from tests.integration.python_sessions import create, given, worker
+
+
+async def test_g6_a_session_that_must_halt_gives_back_and_goes_on_after_the_reset(
+    server: ServerProcess, client: Client
+) -> None:
+    async with worker(server.grpc) as session:
+        task = await given(client, session)
+        working = asyncio.create_task(_work(task))
+        await asyncio.sleep(0)
+        tripped = await client.breakers.trip("w1", "it deletes files")
+        assert (tripped.state, tripped.cause) == (BREAKER_STATE_OPEN, BREAKER_CAUSE_MANUAL)
+        await working
+        assert task.lost is not None
+        assert task.lost.reason == REVOKE_REASON_HALTED
+        halt = await anext(session.halts())
+        assert halt.breaker.detail == "it deletes files"
+        assert 0 < halt.grace.seconds <= 30
+        async for event in client.tasks.watch():
+            if TASK_STATE_AVAILABLE in (event.snapshot.state, event.changed.state):
+                break
+        claim = await session.claim("t1")
+        assert (claim.task, claim.refusal) == (None, CLAIM_REFUSAL_BREAKER_OPEN)
+        with pytest.raises(errors.InvalidField, match="approver"):
+            await client.breakers.reset("w1", approver="w1", reason="I am fine")
+        closed = await client.breakers.reset("w1", approver="Ann Lee", reason="fixed")
+        assert (closed.state, closed.approver) == (BREAKER_STATE_CLOSED, "Ann Lee")
+        assert (await session.claim("t1")).task is not None
+
+
+async def test_g6_an_open_breaker_and_a_paused_pool_survive_a_crash(
+    server: ServerProcess, client: Client
+) -> None:
+    for swarm_id in ("a", "b", "c"):
+        await client.swarms.register(
+            swarm_id, ["a"], credential_pool="" if swarm_id == "a" else "p"
+        )
+    await create(client, "t1", dispatch=DISPATCH_MANUAL)
+    claimed = (await client.claims.claim("b", "t1")).task
+    until = datetime.now(UTC) + timedelta(seconds=4)
+    failed = await client.claims.fail(
+        "b", "t1", claimed.attempt, "no tokens", provider="quota", retry_time=until
+    )
+    assert (failed.state, failed.failures) == (TASK_STATE_AVAILABLE, 0)
+    await client.breakers.trip("a", "stop")
+    await server.kill()
+    await server.start()
+    async with Client(server.grpc) as again:
+        assert (await again.claims.claim("a", "t1")).refusal == CLAIM_REFUSAL_BREAKER_OPEN
+        held = await again.claims.claim("c", "t1")
+        assert held.refusal == CLAIM_REFUSAL_HOLD
+        assert "credential pool p is paused until" in held.refusal_detail
+        async with worker(server.grpc, swarm_id="c") as session:
+            # The pool resumes by itself, and its swarms are given work again.
+            await session.opened()
+            await create(again, "t2")
+            assert (await anext(session)).task_id == "t2"
+        assert datetime.now(UTC) >= until
+
+
+def test_g7_breakers_are_listed_tripped_and_reset_by_command(cli: Cli) -> None:
+    cli("swarm", "register", "brk-a")
+    opened = cli("breaker", "trip", "brk-a", "--reason", "odd answers")
+    assert opened.stdout == "open: brk-a (odd answers)\n"
+    shown = document(cli("breaker", "list", "--open", "--json"))
+    (mine,) = [each for each in shown["breakers"] if each["swarm_id"] == "brk-a"]
+    assert (mine["cause"], mine["detail"]) == ("BREAKER_CAUSE_MANUAL", "odd answers")
+    assert "brk-a\topen\tmanual" in cli("breaker", "list").stdout
+    reset = ("breaker", "reset", "brk-a", "--reason", "checked")
+    cli(*reset, "--approver", "brk-a", code=ExitCode.USAGE)
+    closed = document(cli(*reset, "--approver", "Ann", "--new-budget", "2.50", "--json"))
+    assert (closed["state"], closed["approver"]) == ("BREAKER_STATE_CLOSED", "Ann")
+    story = document(cli("witness", "query", "--swarm", "brk-a", "--json"))["entries"]
+    told = {entry["operation"]: entry for entry in story if entry["component"] == "governor"}
+    assert told["breaker_opened"]["details"]["policy_hash"]
+    assert told["breaker_reset"]["details"]["approver"] == "Ann"
+    assert told["breaker_reset"]["details"]["new_budget_micros"] == 2_500_000
+    cli("breaker", "trip", "--reason", "whose?", code=ExitCode.USAGE)
+    cli("breaker", "trip", "nobody", "--reason", "who?", code=ExitCode.REFUSED)
+
+
+async def test_g6_the_hold_stops_and_releases_the_fabric(
+    server: ServerProcess, client: Client
+) -> None:
+    async with worker(server.grpc) as session:
+        await session.opened()
+        await client.breakers.trip(None, "maintenance")
+        await anext(session.halts())
+        await create(client, "t1")
+        assert (await client.tasks.get("t1")).state == TASK_STATE_AVAILABLE
+        await client.breakers.reset(None, approver="Ann", reason="done")
+        assert (await anext(session)).task_id == "t1"
+        assert (await client.tasks.get("t1")).state == TASK_STATE_CLAIMED
+
+
+async def _work(task: TaskHandle) -> None:
+    """Work without an end; returns when the claim is lost."""
+    async with task.guard():
+        await asyncio.Event().wait()
