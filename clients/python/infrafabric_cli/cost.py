@@ -15,7 +15,7 @@ from infrafabric.money import format_usd
 from infrafabric.v1.governor_budget_pb2 import CostDimension, CostRow, GetCostReportRequest
 from infrafabric_cli.files import replace
 from infrafabric_cli.names import moment, value_of
-from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, instant
+from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, Swarm, instant, usd
 from infrafabric_cli.output import as_json, json_text, print_json, print_rows, say
 from infrafabric_cli.running import run
 
@@ -144,6 +144,38 @@ def export(
         as_csv = file.suffix.lower() == ".csv"
         replace(file, _csv(rows) if as_csv else json_text(_document(rows, total)) + "\n")
         say(f"{file}: {len(rows)} rows, {format_usd(total.cost_micros)} USD")
+
+    run(server, command)
+
+
+@app.command()
+def track(
+    operation: Annotated[str, typer.Argument(help="What for, for example llm.completion.")],
+    cost: Annotated[int, typer.Argument(parser=usd, metavar="USD", help="How much.")],
+    *,
+    swarm: Swarm,
+    task: Annotated[str, typer.Option("--task", metavar="ID", help="Task that it was for.")] = "",
+    attempt: Annotated[
+        int | None, typer.Option("--attempt", min=1, metavar="N", help="Attempt of its claim.")
+    ] = None,
+    request_id: Annotated[
+        str, typer.Option("--request-id", metavar="ID", help="A repeat with it charges nothing.")
+    ] = "",
+    server: Server = DEFAULT_SERVER,
+    json_output: Json = False,
+) -> None:
+    """Charge a cost to a swarm, and with a task to the reservation of its claim."""
+
+    async def command(client: Client) -> None:
+        tracked = await client.budgets.track(
+            swarm, operation, cost, task_id=task, attempt=attempt or 0, request_id=request_id
+        )
+        if json_output:
+            print_json(as_json(tracked))
+            return
+        say(f"{swarm}: {format_usd(tracked.budget.spent_micros)} USD spent")
+        if tracked.breaker_open:
+            say(f"{swarm}: its circuit breaker is open, stop")
 
     run(server, command)
 
