@@ -63,6 +63,22 @@ def test_streams_print_lines_as_things_happen(cli: Cli, shared_server: ServerPro
     assert codes == [ExitCode.INTERRUPTED] * 3
 
 
+def test_g7_a_watch_of_escalations_prints_a_line_for_each_change(
+    cli: Cli, shared_server: ServerProcess
+) -> None:
+    cli("swarm", "register", "nineteen-w")
+    with started(shared_server, "escalations", "--watch", "--json") as watch:
+        assert watch.stdout is not None
+        while "snapshot_end" not in json.loads(watch.stdout.readline()):
+            pass
+        cli("breaker", "trip", "nineteen-w", "--reason", "it loops")
+        event = json.loads(watch.stdout.readline())
+        assert event["changed"]["escalation_id"] == "breaker:nineteen-w"
+        assert event["cursor"]
+        cli("escalations", "ack", "breaker:nineteen-w", "--by", "mary")
+        assert json.loads(watch.stdout.readline())["changed"]["acknowledged_by"] == "mary"
+
+
 def test_u3_output_that_nobody_takes_ends_the_command_without_a_traceback(
     cli: Cli, shared_server: ServerProcess
 ) -> None:

@@ -66,7 +66,7 @@ def escalations(
             print_json({"escalations": [as_json(each) for each in found]})
             return
         now = datetime.now(UTC)
-        print_rows(_HEADERS, (_row(each, now) for each in found))
+        print_rows(_HEADERS, (row(each, now) for each in found))
 
     run(server, command)
 
@@ -87,7 +87,7 @@ def ack(
         if json_output:
             print_json(as_json(acknowledged))
         else:
-            say(_line(acknowledged))
+            say(line(acknowledged))
 
     run(server, command)
 
@@ -97,14 +97,15 @@ async def _watch(client: Client, *, as_lines: bool) -> None:
         for event in response.events:
             if as_lines:
                 print_json({**as_json(event), "cursor": response.cursor})
-            elif text := _told(event):
+            elif text := told(event):
                 say(text)
 
 
-def _told(event: EscalationEvent) -> str:
+def told(event: EscalationEvent) -> str:
+    """Return an event as a line for people; empty when it says nothing to them."""
     match event.WhichOneof("event"):
         case "changed":
-            return _line(event.changed)
+            return line(event.changed)
         case "removed_id":
             return f"{event.removed_id}: kept no more"
         case "gap":
@@ -112,7 +113,8 @@ def _told(event: EscalationEvent) -> str:
     return ""
 
 
-def _line(escalation: Escalation) -> str:
+def line(escalation: Escalation) -> str:
+    """Return an escalation on one line."""
     state = short(EscalationState.DESCRIPTOR, escalation.state)
     by = f" by {escalation.acknowledged_by}" if escalation.acknowledged_by else ""
     missed = f" (not delivered: {', '.join(escalation.dead_letters)})"
@@ -122,7 +124,8 @@ def _line(escalation: Escalation) -> str:
     )
 
 
-def _row(escalation: Escalation, now: datetime) -> tuple[str, ...]:
+def row(escalation: Escalation, now: datetime) -> tuple[str, ...]:
+    """Return the cells of one escalation, in the order of the headers."""
     return (
         escalation.escalation_id,
         short(EscalationState.DESCRIPTOR, escalation.state),

@@ -11,11 +11,11 @@ import pytest
 from infrafabric_server.clock import SystemClock
 from infrafabric_server.governor.escalation.models import Escalation
 from infrafabric_server.governor.escalation.sender import Retrying
-from infrafabric_server.governor.escalation.webhook import Webhook, signature
+from infrafabric_server.governor.escalation.webhook import Webhook
 from infrafabric_server.store.memory import MemoryData
 from tests.harness.ports import free_port
 from tests.harness.replicas import ChosenLeader
-from tests.harness.webhook import TAKEN, Answer, endless, raw, receiving, silence
+from tests.harness.webhook import TAKEN, Answer, Receiver, endless, raw, receiving, silence
 from tests.unit.governor.escalation.world import World, world
 
 QUICK = Retrying(tries=3, first=0.01, limit=0.3)
@@ -68,12 +68,6 @@ async def test_g7_a_webhook_is_told_what_happened_signed_and_in_order() -> None:
     assert (told["escalation"]["level"], told["escalation"]["updates"]) == (1, 1)
 
 
-def test_g7_the_example_of_the_documentation_is_signed_as_it_says() -> None:
-    assert signature("s3cret", 1767225600, b"{}") == (
-        "t=1767225600,v1=" + hmac.new(b"s3cret", b"1767225600.{}", hashlib.sha256).hexdigest()
-    )
-
-
 async def test_g7_slack_gets_one_text_in_which_nothing_is_markup() -> None:
     async with (
         receiving(raw(TAKEN)) as receiver,
@@ -88,10 +82,10 @@ async def test_g7_slack_gets_one_text_in_which_nothing_is_markup() -> None:
     assert "infrafabric-signature" not in headers
 
 
-async def test_g7_what_failed_is_sent_again_with_the_same_id_and_body() -> None:
-    failing = raw(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+async def taken(*answers: Answer) -> Receiver:
+    """Have a webhook that answers so take one delivery, and return it."""
     async with (
-        receiving(failing, raw(b""), raw(TAKEN)) as receiver,
+        receiving(*answers) as receiver,
         world(clock=SystemClock(), hooks=[hook(receiver.url)], retrying=QUICK) as it,
     ):
         await it.opened("one")
@@ -99,9 +93,33 @@ async def test_g7_what_failed_is_sent_again_with_the_same_id_and_body() -> None:
         found = it.get("one")
     assert found is not None
     assert found.dead_letters == ()
+    return receiver
+
+
+async def test_g7_what_failed_is_sent_again_with_the_same_id_and_body() -> None:
+    failing = raw(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+    receiver = await taken(failing, raw(b""), raw(TAKEN))
     assert len(receiver.requests) == 3
     assert len({body for _, body in receiver.requests}) == 1
     assert len({headers["infrafabric-delivery"] for headers, _ in receiver.requests}) == 1
+
+
+async def test_g7_of_an_endless_answer_nothing_is_read_but_its_status() -> None:
+    receiver = await taken(endless(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65536))
+    assert len(receiver.requests) == 1
+
+
+async def test_g7_a_redirect_is_a_failure_and_is_not_followed() -> None:
+    async with receiving(raw(TAKEN)) as elsewhere:
+        location = f"Location: {elsewhere.url}\r\nContent-Length: 0\r\n\r\n".encode()
+        async with (
+            receiving(raw(b"HTTP/1.1 307 There\r\n" + location)) as receiver,
+            world(clock=SystemClock(), hooks=[hook(receiver.url)], retrying=QUICK) as it,
+        ):
+            await it.opened("one")
+            await dead(it, "one")
+        assert len(receiver.requests) == QUICK.tries
+        assert elsewhere.requests == []
 
 
 @pytest.mark.parametrize(
@@ -111,12 +129,6 @@ async def test_g7_what_failed_is_sent_again_with_the_same_id_and_body() -> None:
         pytest.param(raw(b""), id="closing"),
         pytest.param(raw(b"hello\r\n\r\n"), id="no HTTP"),
         pytest.param(raw(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"), id="failing"),
-        pytest.param(
-            raw(
-                b"HTTP/1.1 307 There\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"
-            ),
-            id="redirecting",
-        ),
         pytest.param(endless(b"HTTP/1.1 200 OK\r\n", b"A: b\r\n"), id="endless headers"),
         pytest.param(endless(b"", b"HTTP/1.1 102 Processing\r\n\r\n"), id="never coming to it"),
     ],
@@ -140,20 +152,6 @@ async def test_g7_a_webhook_that_fails_is_a_dead_letter_and_the_others_are_told(
         assert ("escalation_undelivered", "policy:one") in await it.recorded()
     assert len(bad.requests) == QUICK.tries
     assert good.events == ["escalation_opened"]
-
-
-async def test_g7_of_an_endless_answer_nothing_is_read_but_its_status() -> None:
-    answer = endless(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65536)
-    async with (
-        receiving(answer) as receiver,
-        world(clock=SystemClock(), hooks=[hook(receiver.url)], retrying=QUICK) as it,
-    ):
-        await it.opened("one")
-        await delivered(it)
-        found = it.get("one")
-    assert found is not None
-    assert found.dead_letters == ()
-    assert len(receiver.requests) == 1
 
 
 async def test_g7_a_silent_webhook_holds_up_no_acknowledgement() -> None:
