@@ -18,7 +18,7 @@ from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.store.protocol import StoreClosed, StoreError
 
 # Wait before what was not written is tried again, in seconds.
-_RETRY_SECONDS = 1.0
+RETRY_SECONDS = 1.0
 _GATHER_SECONDS = 0.02
 # When one that found no room is tried again.
 _FULL = timedelta(minutes=1)
@@ -44,8 +44,11 @@ class Desk:
         sources: Sequence[Source],
         policies: PolicyBook,
         leadership: Leadership,
+        *,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         """Follow the sources; the views have not started."""
+        self._retry_seconds = retry_seconds
         self.records = records
         self._sources = sorted(sources, key=lambda source: len(source.prefix), reverse=True)
         self._policies = policies
@@ -74,7 +77,7 @@ class Desk:
                     raise
                 except (FabricError, StoreError) as error:
                     _log.warning("escalation_not_written", error=str(error))
-                    await asyncio.sleep(_RETRY_SECONDS)
+                    await asyncio.sleep(self._retry_seconds)
                     continue
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait):

@@ -16,6 +16,7 @@ from infrafabric_server.errors import FabricError
 from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.governor.escalation import rules
 from infrafabric_server.governor.escalation.agenda import Agenda
+from infrafabric_server.governor.escalation.desk import RETRY_SECONDS
 from infrafabric_server.governor.escalation.models import Delivery
 from infrafabric_server.governor.escalation.records import EscalationRecords
 from infrafabric_server.governor.escalation.webhook import Webhook
@@ -25,8 +26,6 @@ from infrafabric_server.store.protocol import StoreClosed, StoreError, unchanged
 # What waits longer than this is given up: of a webhook that no leader knows, above all.
 _KEPT = timedelta(days=1)
 _SWEEP_SECONDS = 600.0
-# Wait before what the store refused is tried again, in seconds.
-_RETRY_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -63,6 +62,7 @@ class Sender:
         retrying: Retrying | None = None,
         random: Callable[[], float] = randomness.random,
         transport: Callable[[], httpx.AsyncBaseTransport] | None = None,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         """Follow what waits; the views have not started.
 
@@ -73,9 +73,11 @@ class Sender:
             retrying: how often to try; None for the defaults.
             random: returns a number in [0, 1).
             transport: opens what requests are sent by; None for one over TCP and TLS.
+            retry_seconds: wait before what the store refused is tried again.
         """
         self._records = records
         self._leadership = leadership
+        self._retry_seconds = retry_seconds
         self._retrying = retrying or Retrying()
         self._random = random
         self._transport = transport
@@ -160,7 +162,7 @@ class Sender:
             raise
         except (FabricError, StoreError) as error:
             _log.warning("webhook_not_noted", delivery_id=entry.id, error=str(error))
-            again = self._records.clock.now() + timedelta(seconds=_RETRY_SECONDS)
+            again = self._records.clock.now() + timedelta(seconds=self._retry_seconds)
             queue.agenda.set(entry.id, again)
 
     async def _put_off(self, entry: Entry[Delivery], failure: str) -> None:

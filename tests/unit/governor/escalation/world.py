@@ -126,8 +126,15 @@ async def world(
             most_waiting=most_waiting,
         )
         source = ViewSource("policy:", alarms, lambda alarm: alarm.cause)
-        desk = Desk(records, [source], PolicyBook(), leadership)
-        sender = Sender(records, hooks, leadership, retrying=retrying, random=lambda: 0.0)
+        desk = Desk(records, [source], PolicyBook(), leadership, retry_seconds=0.001)
+        sender = Sender(
+            records,
+            hooks,
+            leadership,
+            retrying=retrying,
+            random=lambda: 0.0,
+            retry_seconds=0.001,
+        )
         await mirror.start()
         group = await stack.enter_async_context(asyncio.TaskGroup())
         for run in (
