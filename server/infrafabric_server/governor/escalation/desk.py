@@ -11,7 +11,7 @@ from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.governor.escalation import rules
 from infrafabric_server.governor.escalation.agenda import Agenda
-from infrafabric_server.governor.escalation.models import Cause, Escalation, State
+from infrafabric_server.governor.escalation.models import Cause, Escalation, Operation, State
 from infrafabric_server.governor.escalation.records import EscalationRecords
 from infrafabric_server.governor.escalation.sources import Source
 from infrafabric_server.governor.policy.book import PolicyBook
@@ -170,6 +170,7 @@ class Desk:
         return max(0.0, (first[0] - self.records.clock.now()).total_seconds())
 
     async def _bring_up_to_date(self, escalation_id: str) -> None:
+        looked = False
         for _ in range(_MAX_TRIES):
             entry = self.records.escalations.entry(escalation_id)
             cause = self._cause(escalation_id)
@@ -179,6 +180,11 @@ class Desk:
             if step is None:
                 self._agenda.set(escalation_id, self._next_time(known, cause, now))
                 return
+            if not looked and step.operation in (Operation.OPENED, Operation.CLOSED):
+                # News may show an escalation here before its cause: neither is decided on that.
+                looked = True
+                if await self.records.mirror.catch_up():
+                    continue
             fence = self._leadership.fence()
             if entry is None and not await self.records.make_room(fence):
                 _log.error("escalations_full", escalation_id=escalation_id)

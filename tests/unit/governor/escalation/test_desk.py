@@ -8,7 +8,8 @@ import pytest
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.governor.escalation.models import State
 from infrafabric_server.governor.escalation.rules import KEPT
-from infrafabric_server.store.memory import MemoryData
+from infrafabric_server.store.memory import MemoryData, MemoryStore
+from tests.harness.lines import Line
 from tests.harness.replicas import ChosenLeader
 from tests.unit.governor.escalation.world import world
 from tests.unit.notify.world import ManualClock
@@ -86,3 +87,28 @@ async def test_g7_there_is_a_bound_and_closed_ones_make_room() -> None:
         it.pass_time(timedelta(minutes=1))
         await it.until(lambda: it.get("d") is not None)
         assert (it.get("b"), len(it.desk.records.escalations)) == (None, 3)
+
+
+async def test_g7_an_escalation_that_is_heard_of_before_its_cause_is_not_closed() -> None:
+    clock, nobody = ManualClock(), ChosenLeader()
+    async with world(clock=clock) as one:
+        assert isinstance(one.store, MemoryStore)
+        line = Line(one.store)
+        async with world(clock=clock, leadership=nobody, line=line) as other:
+            line.hold_back()
+            opened = await one.opened("one")
+            entry = one.desk.records.escalations.entry("policy:one")
+            assert entry is not None
+            # As the news of a commit, which may overtake the watch of the store.
+            put = other.desk.records.escalations.put(entry.id, opened)
+            other.mirror.hear(entry.mod_revision, [put])
+            assert (other.get("one"), other.alarms.get("one")) == (opened, None)
+            nobody.set(leading=True)
+            for _ in range(50):
+                await asyncio.sleep(0)
+            line.let_go()
+            taken = await other.desk.acknowledge("policy:one", "mary", "")
+            assert taken.state is State.ACKNOWLEDGED
+            await one.until(lambda: one.get("one") == taken)
+            recorded = sorted(operation for operation, _ in await one.recorded())
+            assert recorded == ["escalation_acknowledged", "escalation_opened"]

@@ -23,6 +23,7 @@ from infrafabric_server.store.mirror import Mirror, View
 from infrafabric_server.store.protocol import Store
 from infrafabric_server.witness.models import Draft
 from infrafabric_server.witness.outbox import Outbox
+from tests.harness.lines import Line
 from tests.unit.notify.world import PATIENCE, ManualClock
 
 
@@ -106,16 +107,21 @@ async def world(
     retrying: Retrying | None = None,
     leadership: Leadership | None = None,
     wrap: Callable[[Store], Store] = lambda store: store,
+    line: Line | None = None,
     limit: int = MAX_KEPT,
     most_waiting: int = MAX_WAITING,
 ) -> AsyncIterator[World]:
-    """Run a desk and its webhooks until the block ends."""
+    """Run a desk and its webhooks until the block ends; on a `line`, as one of several."""
     clock = clock or ManualClock()
     leadership = leadership or SoleLeader()
     async with AsyncExitStack() as stack:
-        store = wrap(await MemoryStore.open(data or MemoryData(), clock=clock))
-        stack.push_async_callback(store.close)
-        mirror = Mirror(store)
+        store: Store
+        if line is not None:
+            store = line
+        else:
+            store = wrap(await MemoryStore.open(data or MemoryData(), clock=clock))
+            stack.push_async_callback(store.close)
+        mirror = Mirror(store, shared=line is not None)
         alarms = mirror.view("alarms/", Alarm)
         records = EscalationRecords(
             mirror,
