@@ -35,7 +35,7 @@ def _monitor(text: str) -> str:
     return text
 
 
-@with_settings(PLACES)
+@with_settings((*PLACES, "policy"))
 def doctor(
     flags: Flags,
     config: Annotated[

@@ -41,7 +41,7 @@ ALL = tuple(_OPTIONS)
 # What is given several times.
 _REPEATED = frozenset({"webhook"})
 # What tells where a fabric is, and what is shown there.
-PLACES = tuple(name for name in ALL if name not in {"grpc", "http", "webhook"})
+PLACES = tuple(name for name in ALL if name not in {"grpc", "http", "policy", "webhook"})
 
 Flags = dict[str, object]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from infrafabric_server.bus.address import BusRefusedError
 from infrafabric_server.clock import Clock
 from infrafabric_server.config import Settings
-from infrafabric_server.doctor import certificates, etcd, folder, nats
+from infrafabric_server.doctor import certificates, etcd, folder, nats, policy
 from infrafabric_server.doctor.findings import Finding, Subject
 from infrafabric_server.store.protocol import StoreRefused
 
@@ -18,7 +18,7 @@ _FILES = ("etcd_ca", "etcd_cert", "nats_ca", "nats_cert")
 async def examine(
     settings: Settings, environ: Mapping[str, str], clock: Clock, monitors: Sequence[str] = ()
 ) -> list[Finding]:
-    """Return what was found, in the order: the folder, our own certificates, etcd, NATS.
+    """Return what was found, in the order: folder, policy, our own certificates, etcd, NATS.
 
     Args:
         settings: of the server.
@@ -27,6 +27,8 @@ async def examine(
         monitors: URLs of the monitoring pages of NATS servers.
     """
     found = await asyncio.to_thread(folder.examine, settings.data)
+    if settings.policy is not None:
+        found += await asyncio.to_thread(policy.examine, settings.policy)
     if not settings.shared:
         return [*found, await asyncio.to_thread(folder.fabric, settings.data)]
     for name in _FILES:

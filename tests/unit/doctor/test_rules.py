@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from infrafabric_server.bus.address import NatsAccess
 from infrafabric_server.clock import SystemClock
-from infrafabric_server.doctor import clocks, etcd_rules, folder, latency, nats, versions
+from infrafabric_server.doctor import clocks, etcd_rules, folder, latency, nats, policy, versions
 from infrafabric_server.doctor.findings import Finding, Level, Subject, worst
 from infrafabric_server.store.etcd.upkeep import begun
 from infrafabric_server.store.etcd.wire import etcd_pb2 as pb
@@ -200,6 +200,18 @@ def test_a_data_directory(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
     (tmp_path / "file").touch()
     assert worst(folder.examine(tmp_path / "file")) is Level.PROBLEM
+
+
+def test_g8_a_policy_that_a_server_would_not_take(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    (missing,) = policy.examine(file)
+    assert (missing.level, "cannot be read" in missing.text) == (Level.PROBLEM, True)
+    file.write_text("budgets:\n  soft_share: 2\n")
+    (bad,) = policy.examine(file)
+    assert (bad.level, f"{file}:2: budgets.soft_share" in bad.text) == (Level.PROBLEM, True)
+    file.write_text("budgets: {soft_share: 0.5}\n")
+    (good,) = policy.examine(file)
+    assert (good.level, "0 cases, hash " in good.text) == (Level.OK, True)
 
 
 def _changes(directory: Path) -> dict[str, int]:
