@@ -74,11 +74,11 @@ def set_budget(
     task: OfTask = "",
     fabric: OfFabric = False,
     period: Annotated[
-        int,
+        int | None,
         typer.Option(
             parser=_period, metavar="PERIOD", help="Renewed each hour, day, week or month."
         ),
-    ] = 0,
+    ] = None,
     time_zone: Annotated[
         str, typer.Option(metavar="ZONE", help="In which periods begin, such as Europe/Vienna.")
     ] = "",
@@ -92,7 +92,7 @@ def set_budget(
     _one(swarm, task, fabric=fabric)
     terms = SetBudgetRequest(
         limit_micros=None if limit < 0 else limit,
-        period=BudgetPeriod.ValueType(period),
+        period=BudgetPeriod.ValueType(period or 0),
         time_zone=time_zone,
         soft_share=soft_share,
     )

@@ -1,0 +1,31 @@
+"""What docs/budgets.md shows is run, in its order, and must print what it says."""
+
+from pathlib import Path
+
+import pytest
+
+from infrafabric_server.governor.policy.models import Budgets
+from tests.harness.documents import ROOT, blocks, dead_links, shell, steps
+from tests.harness.server import ServerProcess
+
+GUIDE = (ROOT / "docs" / "budgets.md").read_text()
+
+
+@pytest.mark.embedded
+async def test_g4_the_commands_of_the_guide_print_what_it_says(tmp_path: Path) -> None:
+    async with ServerProcess(tmp_path) as server:
+        for transcript in blocks(GUIDE, "console"):
+            for command, expected in steps(transcript):
+                output = await shell(command, server)
+                for line in filter(None, expected):
+                    assert line in output, f"{command} printed\n{output}"
+
+
+@pytest.mark.embedded
+def test_g4_the_guide_names_the_default_of_the_policy() -> None:
+    assert f"soft_share` of the limit ({Budgets().soft_share}," in GUIDE
+
+
+@pytest.mark.embedded
+def test_g4_every_link_of_the_guide_leads_somewhere() -> None:
+    assert dead_links(GUIDE, ROOT / "docs") == []
