@@ -79,6 +79,8 @@ async def _serve(settings: Settings) -> int:
     registry = CollectorRegistry()
     async with opened(settings, registry) as adapters:
         replica = await Replica.build(settings, adapters, registry)
-        loop.add_signal_handler(signal.SIGHUP, replica.components.policy.ask)
+        if settings.policy is not None:
+            # Otherwise it is what it always was: the terminal is gone.
+            loop.add_signal_handler(signal.SIGHUP, replica.components.policy.ask)
         await replica.run(stop)
     return _DRAINED if stop.refusal is None else _REFUSED
