@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 FOLDER = Path(__file__).parent
 BOARD_FILE = FOLDER / "board.yaml"
 FLEET_FILE = FOLDER / "fleet.yaml"
+TRIAL_FILE = FOLDER / "trial.yaml"
 
 MILESTONES = (25, 50, 75, 100)
 

@@ -47,7 +47,7 @@ def break_chain(export: Path) -> None:
     """Change one letter in the middle of the log."""
     entries = list(read_lines(export))
     middle = entries[len(entries) // 2]
-    middle["body"] = middle["body"].replace("coordinator", "coordinatox", 1)
+    middle["body"] = middle["body"].replace("component", "componenx", 1)
     _write(export, entries)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from demo import programs
-from demo.check.evidence import ORCHESTRATOR, SUPERVISOR
+from demo.check.evidence import APPRENTICE, ORCHESTRATOR, SUPERVISOR
 from demo.fabric import Fabric
 from demo.journal import Journal, journal_path
 from demo.member import Member
@@ -18,6 +18,7 @@ from demo.picture import News, Picture
 from demo.plan import BOARD_FILE, FLEET_FILE, Does, Fleet, Runs, SessionPlan
 from demo.plants import FORGERIES, Plant
 from demo.processes import Process, Processes
+from demo.trial import Trial
 from demo.view import View
 from infrafabric import Client
 from infrafabric.v1.task_pb2 import TASK_STATE_COMPLETED, Task
@@ -97,6 +98,7 @@ class Supervisor:
                 await self._kill_and_restart(group)
             self.stage = "waiting for the last tasks"
             await self._until(lambda: self._picture.finished)
+            await self._try_the_apprentice()
             await self._stop_fleet()
             for watch in watches:
                 watch.cancel()
@@ -165,6 +167,12 @@ class Supervisor:
         self._view.tell(News(f"the board is loaded: {BOARD_FILE.name}"))
         if self._plant is Plant.DOUBLE_CLAIM:
             await self._processes.run(ROGUE, programs.module("rogue", self._member(ROGUE)))
+
+    async def _try_the_apprentice(self) -> None:
+        self.stage = f"trying {APPRENTICE}"
+        member = self._member(APPRENTICE)
+        trial = Trial(self._infrafabric, self._processes, member, self._journal, self._view)
+        await trial.run()
 
     async def _infrafabric(self, group: str, command: str, *words: str) -> str:
         """Run a command of the product and return what it printed."""

@@ -12,6 +12,7 @@ from demo.plan import Board, Fleet
 
 SUPERVISOR = "supervisor"
 ORCHESTRATOR = "orchestrator"
+APPRENTICE = "apprentice"
 
 # The TypeScript command line tells its events under names of its own.
 _FOREIGN_EVENTS = {"connected": "opened", "task": "received"}

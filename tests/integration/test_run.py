@@ -97,9 +97,18 @@ async def run(
 
 FAST = ("--second-per-hour", "0.1")
 
+# An agent fails three times and is stopped, a person lets it go on, and its money runs out.
+TRIAL = (
+    "apprentice is refused T.4: the circuit breaker of apprentice is open (failures)",
+    "$ infrafabric breaker reset apprentice --approver Ada",
+    "Ada is told: closed: apprentice",
+    "T.4 done by apprentice",
+    "apprentice is refused T.5: the claim asks for 2000000 micro-US-dollars",
+)
+
 
 async def test_a_fleet_does_the_board_under_faults(tmp_path: Path) -> None:
-    """U6, C1, C9, C10, W1: one process, no server to install; every promise holds."""
+    """U6, C1, C9, C10, G4, G6, G7, W1: one process, no server to install; all promises hold."""
     async with run(tmp_path, *FAST, "--keep") as demo:
         line = await demo.line_with("stays up")
         for told in (
@@ -108,6 +117,7 @@ async def test_a_fleet_does_the_board_under_faults(tmp_path: Path) -> None:
             "session-7-ifbus is blocked in",
             "session-3-h323 asks for help",
             "37 of 37, each exactly once",
+            *TRIAL,
             f"OK: all {len(INVARIANTS)} invariants hold",
         ):
             assert told in demo.printed
@@ -132,6 +142,7 @@ async def test_u6_a_fleet_does_the_board_on_three_servers_of_which_one_is_killed
             "leads the fabric now",
             "session-4-sip was killed (SIGKILL)",
             "37 of 37, each exactly once",
+            *TRIAL,
             f"OK: all {len(INVARIANTS)} invariants hold",
         ):
             assert told in demo.printed

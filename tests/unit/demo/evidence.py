@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from demo.check.evidence import ORCHESTRATOR, SUPERVISOR, Evidence, read
+from demo.check.evidence import APPRENTICE, ORCHESTRATOR, SUPERVISOR, Evidence, read
 from demo.check.ledger import GENESIS, link_hash
 from demo.journal import journal_path
 
@@ -114,7 +114,22 @@ def good_case() -> Case:
                 record("help", "taken", 2, helpers=["busy"]),
                 {"event": "completed", "task_id": "taken", "attempt": "2", "reason": ""},
             ],
-            SUPERVISOR: [record("killed", "taken", 1, victim="victim", pid=17)],
+            SUPERVISOR: [
+                record("killed", "taken", 1, victim="victim", pid=17),
+                record("approved", approver="Ada", reason="it learned"),
+            ],
+            APPRENTICE: [
+                record("received", "trial", 1),
+                record("failed", "trial", 1, cost_micros=3_000_000),
+                record("turned_away", "again", refusal="CLAIM_REFUSAL_BREAKER_OPEN"),
+                record("received", "again", 1),
+                record("completed", "again", 1, cost_micros=2_000_000),
+                record(
+                    *("turned_away", "more"),
+                    refusal="CLAIM_REFUSAL_BUDGET",
+                    max_cost_micros=2_000_000,
+                ),
+            ],
             ORCHESTRATOR: [record("opened"), record("alerted", "own", 1)],
         },
         log=[
@@ -130,6 +145,19 @@ def good_case() -> Case:
             entry("claim_won", "heir", "taken", 2),
             entry("message_fenced", "victim", "taken") | {"details": {"count": 2}},
             entry("task_completed", "heir", "taken", 2) | {"details": {"cost_micros": 2_000_000}},
+            entry("claim_won", APPRENTICE, "trial", 1),
+            entry("task_failed", APPRENTICE, "trial", 1),
+            entry("breaker_opened", APPRENTICE) | {"details": {"cause": "failures"}},
+            entry("breaker_reset", APPRENTICE)
+            | {
+                "details": {
+                    "approver": "Ada",
+                    "reason": "it learned",
+                    "new_budget_micros": 6_000_000,
+                }
+            },
+            entry("claim_won", APPRENTICE, "again", 1),
+            entry("task_completed", APPRENTICE, "again", 1),
         ],
     )
 

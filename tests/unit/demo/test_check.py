@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.check.evidence import ORCHESTRATOR, SUPERVISOR, EvidenceError, read
+from demo.check.evidence import APPRENTICE, ORCHESTRATOR, SUPERVISOR, EvidenceError, read
 from demo.check.invariants import INVARIANTS, judge
 from demo.check.summary import latency, lines, summarize
 from demo.plants import break_chain, lose_completion
@@ -68,7 +68,7 @@ def begun_too_early(case: Case) -> None:
 
 
 def nobody_killed(case: Case) -> None:
-    case.journals[SUPERVISOR] = []
+    case.journals[SUPERVISOR] = without(case.journals[SUPERVISOR], event="killed")
 
 
 def claim_never_lost(case: Case) -> None:
@@ -76,7 +76,7 @@ def claim_never_lost(case: Case) -> None:
 
 
 def taken_over_by_itself(case: Case) -> None:
-    case.log[-1]["swarm_id"] = "victim"
+    case.log[11]["swarm_id"] = "victim"
 
 
 def late_word_not_sent(case: Case) -> None:
@@ -127,6 +127,58 @@ def nobody_named(case: Case) -> None:
     case.journals["heir"][3]["helpers"] = []
 
 
+def breaker_stayed_closed(case: Case) -> None:
+    case.log = without(case.log, operation="breaker_opened")
+
+
+def breaker_opened_without_a_failure(case: Case) -> None:
+    case.log = without(case.log, operation="task_failed")
+
+
+def open_breaker_refused_nothing(case: Case) -> None:
+    case.journals[APPRENTICE] = without(case.journals[APPRENTICE], task_id="again")
+
+
+def given_out_under_an_open_breaker(case: Case) -> None:
+    case.log[15], case.log[16] = case.log[16], case.log[15]
+
+
+def nobody_closed_the_breaker(case: Case) -> None:
+    case.log = without(case.log, operation="breaker_reset")
+
+
+def closed_without_a_person(case: Case) -> None:
+    case.journals[SUPERVISOR] = without(case.journals[SUPERVISOR], event="approved")
+
+
+def closed_in_another_name(case: Case) -> None:
+    case.log[15]["details"]["approver"] = "heir"
+
+
+def nothing_done_after_the_reset(case: Case) -> None:
+    case.log = without(case.log, operation="task_completed", task_id="again")
+
+
+def no_budget(case: Case) -> None:
+    case.log[15]["details"]["new_budget_micros"] = None
+
+
+def spent_too_much(case: Case) -> None:
+    case.journals[APPRENTICE][4]["cost_micros"] = 3_000_001
+
+
+def nothing_refused_for_the_budget(case: Case) -> None:
+    case.journals[APPRENTICE] = without(case.journals[APPRENTICE], task_id="more")
+
+
+def refused_though_it_was_covered(case: Case) -> None:
+    case.journals[APPRENTICE][5]["max_cost_micros"] = 1_000_000
+
+
+def refused_and_given_out(case: Case) -> None:
+    case.log.append(entry("claim_won", APPRENTICE, "more", 1))
+
+
 @pytest.mark.parametrize(
     ("damage", "invariant"),
     [
@@ -155,6 +207,19 @@ def nobody_named(case: Case) -> None:
         (blocker_not_closed, "blocker-reached-the-orchestrator"),
         (nobody_asked, "help-was-answered"),
         (nobody_named, "help-was-answered"),
+        (breaker_stayed_closed, "failures-opened-the-breaker"),
+        (breaker_opened_without_a_failure, "failures-opened-the-breaker"),
+        (open_breaker_refused_nothing, "failures-opened-the-breaker"),
+        (given_out_under_an_open_breaker, "failures-opened-the-breaker"),
+        (nobody_closed_the_breaker, "a-person-closed-the-breaker"),
+        (closed_without_a_person, "a-person-closed-the-breaker"),
+        (closed_in_another_name, "a-person-closed-the-breaker"),
+        (nothing_done_after_the_reset, "a-person-closed-the-breaker"),
+        (no_budget, "the-budget-held"),
+        (spent_too_much, "the-budget-held"),
+        (nothing_refused_for_the_budget, "the-budget-held"),
+        (refused_though_it_was_covered, "the-budget-held"),
+        (refused_and_given_out, "the-budget-held"),
     ],
 )
 def test_damage_is_found_by_the_invariant_that_it_breaks(
@@ -234,9 +299,8 @@ def test_a_forged_log_is_a_whole_chain_and_shows_by_what_it_lost(tmp_path: Path)
     found = {finding.name: finding.violations for finding in judge(evidence) if finding.violations}
     assert set(found) == {
         "witness-chain",
-        "every-task-done",
         "acknowledged-completion-is-in-the-witness-log",
-        "killed-task-was-taken-over",
+        "a-person-closed-the-breaker",
     }
     assert "forged" in found["witness-chain"][0]
 
@@ -245,8 +309,8 @@ def test_the_summary_is_computed_from_journals_and_log(tmp_path: Path) -> None:
     evidence = good_case().evidence(tmp_path)
     summary = summarize(evidence)
     assert (summary.tasks, summary.completions) == (3, {1: 3})
-    assert summary.attempts == {"own": 1, "extra": 1, "taken": 2}
-    assert (summary.fenced, summary.cost_micros, summary.entries) == (2, 2_000_000, 12)
+    assert summary.attempts == {"own": 1, "extra": 1, "taken": 2, "trial": 1, "again": 1}
+    assert (summary.fenced, summary.cost_micros, summary.entries) == (2, 2_000_000, 18)
     # The three assignments that Python agents received, 5 ms after the log's time of decision.
     assert summary.push.count == 3
     assert summary.push.p99 == pytest.approx(5, abs=0.01)
