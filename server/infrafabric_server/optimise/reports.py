@@ -1,5 +1,6 @@
 """What was spent on what, and what of it was in vain."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -7,11 +8,14 @@ from enum import StrEnum
 from infrafabric_server.optimise.models import Row
 from infrafabric_server.optimise.rollup_store import Rollups
 from infrafabric_server.optimise.rollups import Key, Sums
+from infrafabric_server.store.protocol import Compacted, StoreUnavailable
 
 MAX_DIMENSIONS = 3
 _HOUR = timedelta(hours=1)
 # More than a fabric can have spent: so many micro-US-dollars less a cost sort the dearest first.
 _MOST = 10**24
+# All costs are read as they were at one moment, which may be forgotten meanwhile.
+_TRIES = 3
 
 
 class Dimension(StrEnum):
@@ -72,8 +76,14 @@ class CostReports:
     async def report(self, question: Question) -> Report:
         """Return what was spent.
 
-        Raises the store's errors, Compacted among them when the store is that slow.
+        Raises the store's errors; StoreUnavailable also when it forgets faster than it is read.
         """
+        for _ in range(_TRIES):
+            with suppress(Compacted):
+                return await self._report(question)
+        raise StoreUnavailable("the history of the store is compacted faster than costs are read")
+
+    async def _report(self, question: Question) -> Report:
         after = None if question.after is None else _hour(question.after)
         before = question.before
         if before is not None and before != _hour(before):

@@ -90,17 +90,17 @@ class Roller:
         hours = self._batch()
         if not hours:
             return False
+        docs = {name: self._known.get(name) or await self._rollups.get(name) for name in hours}
+        # From here on nothing waits, so that what is compared is as new as it can be.
         compares, writes = self._moved([entry for group in hours.values() for entry in group])
-        rolled: list[tuple[str, Rollup]] = []
+        rolled: dict[str, Rollup] = {}
         for name, group in hours.items():
-            stored = self._known.get(name) or await self._rollups.get(name)
             costs = (row_of(entry.value) for entry in group)
-            rollup = put_together([*stored.rollup.rows, *costs])
-            compares.append(stored.same())
-            writes.append(stored.put(rollup))
-            rolled.append((name, rollup))
+            rolled[name] = put_together([*docs[name].rollup.rows, *costs])
+            compares.append(docs[name].same())
+            writes.append(docs[name].put(rolled[name]))
         revision = await self._commit(compares, writes)
-        self._known = {name: Stored(name, rollup, revision) for name, rollup in rolled}
+        self._known = {name: Stored(name, rollup, revision) for name, rollup in rolled.items()}
         return bool(len(self._ledger.costs))
 
     async def tidy(self) -> None:

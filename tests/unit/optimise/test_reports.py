@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from infrafabric_server.optimise.models import Cost, Waste
 from infrafabric_server.optimise.reports import Dimension, Question
-from tests.unit.optimise.kit import START, books, cost
+from infrafabric_server.store.memory import MemoryStore
+from infrafabric_server.store.protocol import Compacted, RangeResult, StoreUnavailable
+from tests.unit.optimise.kit import START, Books, MovedClock, books, cost
+from tests.unit.store.kit import running
 
 _FIELDS = {
     Dimension.SWARM: "swarm_id",
@@ -104,3 +107,30 @@ async def test_g5_a_report_has_all_costs_that_were_not_added_up_yet(many: int) -
     async with books() as opened:
         await opened.charge([cost("a", 1) for _ in range(many)])
         assert (await opened.reports.report(Question())).total.count == many
+
+
+class Forgetful(MemoryStore):
+    """A store that compacts its history while it is read."""
+
+    times = 0
+
+    async def range(
+        self, prefix: str, *, limit: int = 1000, after: str = "", revision: int = 0
+    ) -> RangeResult:
+        if revision and self.times:
+            self.times -= 1
+            raise Compacted(revision + 1)
+        return await super().range(prefix, limit=limit, after=after, revision=revision)
+
+
+async def test_g5_a_report_begins_anew_when_the_store_forgot_what_it_read() -> None:
+    store = await Forgetful.open()
+    opened = Books.over(store, MovedClock())
+    async with running(opened.mirror):
+        await opened.charge([cost("a", 5)])
+        store.times = 2
+        assert (await opened.reports.report(Question())).total.micros == 5
+        store.times = 3
+        with pytest.raises(StoreUnavailable, match="compacted faster"):
+            await opened.reports.report(Question())
+    await store.close()
