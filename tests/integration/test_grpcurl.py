@@ -28,6 +28,7 @@ SERVICES = {
     for service in module.DESCRIPTOR.services_by_name.values()
 }
 COORDINATOR = "infrafabric.v1.CoordinatorService"
+GOVERNOR = "infrafabric.v1.GovernorService"
 
 
 async def grpcurl(
@@ -77,7 +78,18 @@ async def test_u1_every_service_reports_its_health(shared_server: ServerProcess,
     ("method", "request_", "answer"),
     [
         (f"{COORDINATOR}/RegisterSwarm", {"swarm_id": "curl"}, '"swarm_id": "curl"'),
-        ("infrafabric.v1.GovernorService/FindQualifiedSwarm", {"explain": True}, '"candidates"'),
+        (f"{GOVERNOR}/FindQualifiedSwarm", {"explain": True}, '"candidates"'),
+        (
+            f"{GOVERNOR}/TrackCost",
+            {"swarm_id": "first", "operation": "llm.completion", "cost_micros": 250},
+            '"total_micros"',
+        ),
+        (
+            f"{GOVERNOR}/SetBudget",
+            {"swarm_id": "first", "limit_micros": 10**9, "period": "BUDGET_PERIOD_DAY"},
+            '"renew_time"',
+        ),
+        (f"{GOVERNOR}/GetBudgetReport", {"fabric": True}, '"BUDGET_STATE_UNLIMITED"'),
         (
             "infrafabric.v1.NotifyService/Notify",
             {"swarm_id": "curl", "status": "STATUS_IDLE"},
