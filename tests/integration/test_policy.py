@@ -194,6 +194,8 @@ async def test_g8_a_bad_file_is_shown_and_changes_nothing(
         assert [each.path for each in found.problems] == ["budgets.soft_share"]
         good_one = RULE.format(1) + "cases:\n- {name: c, task: {priority: 1}, expect: not-1}\n"
         assert (await client.policy.check(good_one)).cases == 1
+        with pytest.raises(InvalidField, match="at most 262144 bytes"):
+            await client.policy.check("#" * 262_145)
 
 
 @pytest.mark.embedded

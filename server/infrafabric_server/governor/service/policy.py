@@ -6,8 +6,9 @@ from infrafabric.v1 import governor_policy_pb2 as pb
 from infrafabric.v1.governor_service_pb2_grpc import GovernorServiceServicer
 from infrafabric_server.edge.calls import Context
 from infrafabric_server.edge.times import to_timestamp
+from infrafabric_server.errors import FieldViolation, InvalidField
 from infrafabric_server.governor.policy.checking import check
-from infrafabric_server.governor.policy.document import Problem
+from infrafabric_server.governor.policy.document import MAX_BYTES, Problem
 from infrafabric_server.governor.policy.file import PolicyFile, spelled_out
 
 
@@ -33,8 +34,12 @@ class PolicyCalls(GovernorServiceServicer):
         self, request: pb.CheckPolicyRequest, context: Context
     ) -> pb.CheckPolicyResponse:
         """Check a policy; nothing changes."""
+        text = request.policy_yaml.encode()
+        if len(text) > MAX_BYTES:
+            rule = f"must be at most {MAX_BYTES} bytes"
+            raise InvalidField(FieldViolation("policy_yaml", rule))
         # A large one takes a while, which is not for the event loop.
-        checked = await asyncio.to_thread(check, request.policy_yaml.encode())
+        checked = await asyncio.to_thread(check, text)
         return pb.CheckPolicyResponse(
             problems=map(_problem, checked.problems),
             policy_hash=checked.hash,
