@@ -1,6 +1,6 @@
 """Opening and closing breakers by hand or by what the accounts say, and resuming pools."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -87,27 +87,31 @@ class Breakers:
         Raises:
             FabricError: SWARM_NOT_FOUND, CONTENTION, OUTBOX_FULL.
         """
+        return await self._repeated(
+            lambda: self._trip_circuit_breaker(scope, cause, detail, compares)
+        )
 
-        async def attempt() -> Breaker | None:
-            breaker = self.records.of(scope)
-            if breaker.open:
-                return breaker
-            if scope and scope not in self._fleet.swarms:
-                raise _unknown(scope)
-            there = [present(self._fleet.swarms.key(scope))] if scope else []
-            self._outbox.check()
-            result = await self._mirror.commit(
-                [self.records.same(scope), *there, *compares],
-                self.counting.opened(breaker, cause, detail),
-            )
-            if result.succeeded:
-                return self.records.of(scope)
-            await self._mirror.caught_up(result.revision)
-            # Without a change of the breaker or the swarm, it is one of `compares` that failed.
-            same = self.records.of(scope) == breaker and bool(compares)
-            return breaker if same else None
-
-        return await self._repeated(attempt)
+    async def _trip_circuit_breaker(
+        self, scope: str, cause: BreakerCause, detail: str, compares: Sequence[Compare]
+    ) -> Breaker | None:
+        """Open a breaker in one transaction; None when what it saw has changed."""
+        breaker = self.records.of(scope)
+        if breaker.open:
+            return breaker
+        if scope and scope not in self._fleet.swarms:
+            raise _unknown(scope)
+        there = [present(self._fleet.swarms.key(scope))] if scope else []
+        self._outbox.check()
+        result = await self._mirror.commit(
+            [self.records.same(scope), *there, *compares],
+            self.counting.opened(breaker, cause, detail),
+        )
+        if result.succeeded:
+            return self.records.of(scope)
+        await self._mirror.caught_up(result.revision)
+        # Without a change of the breaker or the swarm, it is one of `compares` that failed.
+        same = self.records.of(scope) == breaker and bool(compares)
+        return breaker if same else None
 
     async def reset(
         self, scope: str, approver: str, reason: str, new_budget_micros: int | None = None
