@@ -1,6 +1,8 @@
 """G4 on several replicas: what one of them admits, no other one admits once more."""
 
 import asyncio
+import re
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +46,18 @@ async def complete(fabric: Fabric, swarm_id: str, task_id: str, cost: int) -> No
     await fabric.coordinator.claims.complete(
         swarm_id, task_id, attempt, result_json="{}", cost_micros=cost
     )
+
+
+async def roll(cluster: Cluster) -> None:
+    """Have anna, who leads, add up what was spent."""
+    anna, leader = cluster["anna"].fabric, cluster["anna"].leader
+    shares = anna.parts.shares
+    assert shares is not None
+    assert leader is not None
+    rollups = Rollups(anna.store, anna.ledger.costs)
+    roller = Roller(anna.mirror, anna.ledger, rollups, leader, anna.clock, settle=shares.settle)
+    assert not await roller.roll()
+    await cluster.settled()
 
 
 async def allotments(fabric: Fabric) -> Allotments:
@@ -120,18 +134,7 @@ async def test_g4_a_share_shrinks_by_what_was_spent_when_that_is_counted(cluster
         assert (await claim(cluster, "anna", "s0", task_id)).claimed
     for task_id in ("t0", "t1"):
         await complete(anna, "s0", task_id, DOLLAR // 2)
-    shares = anna.parts.shares
-    assert shares is not None
-    roller = Roller(
-        anna.mirror,
-        anna.ledger,
-        Rollups(anna.store, anna.ledger.costs),
-        cluster["anna"].leader,  # type: ignore[arg-type]  # it is set in this cluster
-        anna.clock,
-        settle=shares.settle,
-    )
-    assert not await roller.roll()
-    await cluster.settled()
+    await roll(cluster)
     assert (await allotments(anna)).shares == {"anna": DOLLAR}
     assert await spent(cluster.store) == DOLLAR
     assert (await claim(cluster, "bert", "s1", "t2")).claimed
@@ -169,3 +172,38 @@ async def test_g4_boards_are_assigned_within_the_limit(cluster: Cluster) -> None
     await board(anna, *[DOLLAR] * 6, dispatch=Dispatch.AUTO)
     await cluster.settled()
     assert await reserved(cluster.store) == 3 * DOLLAR
+
+
+GUIDE = Path(__file__).parents[3] / "docs" / "budgets.md"
+ROW = re.compile(
+    r"^\| (?:anna|bert) [^|]+\| ([\d.]+) \| ([\d.]+) \| ([\d.]*) ?\| ([\d.]+) \|$", re.MULTILINE
+)
+
+
+async def test_g4_the_shares_of_the_guide_are_what_replicas_have(cluster: Cluster) -> None:
+    anna = await prepare(cluster, 6, account=FABRIC, dollars=5)
+    found: list[tuple[str, ...]] = []
+
+    async def note() -> None:
+        await cluster.settled()
+        shares = (await allotments(anna)).shares
+        total = await spent(cluster.store)
+        free = 5 * DOLLAR - total - sum(shares.values())
+        amounts = [total, shares["anna"], shares.get("bert"), free]
+        found.append(tuple("" if each is None else f"{each / DOLLAR:.2f}" for each in amounts))
+
+    for name, numbers in (("anna", range(3)), ("bert", range(3, 5))):
+        won = await asyncio.gather(*(claim(cluster, name, f"s{n}", f"t{n}") for n in numbers))
+        assert all(outcome.claimed for outcome in won)
+        await note()
+    for n in range(3):
+        await complete(anna, f"s{n}", f"t{n}", DOLLAR // 2)
+    await roll(cluster)
+    await note()
+    assert (await claim(cluster, "bert", "s0", "t5")).claimed
+    await note()
+    written = [
+        tuple(f"{float(each):.2f}" if each else "" for each in row)
+        for row in ROW.findall(GUIDE.read_text())
+    ]
+    assert found == written
