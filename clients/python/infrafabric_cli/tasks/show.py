@@ -57,6 +57,8 @@ def details(task: Task) -> list[tuple[str, str]]:
         ("hours", hours(task.estimated_duration)),
         ("max cost USD", format_usd(task.max_cost_micros) if limited else ""),
         ("cost USD", format_usd(task.cost_micros) if task.cost_micros else ""),
+        ("spent USD", format_usd(task.spent_micros) if task.spent_micros else ""),
+        ("reserved USD", format_usd(task.reserved_micros) if task.reserved_micros else ""),
         ("milestone", f"{task.milestone_percent} %" if task.milestone_percent else ""),
         ("note", task.milestone_note),
         ("waits for", ", ".join(task.blocked_on)),
