@@ -17,7 +17,7 @@ from infrafabric_server.store.memory import MemoryData
 from infrafabric_server.store.mirror import Change
 from infrafabric_server.store.protocol import StoreUnavailable
 from tests.unit.optimise.kit import Books, MovedClock, cost
-from tests.unit.store.kit import HeldStore
+from tests.unit.store.kit import HeldStore, end
 
 # Hundreds of histories: more than the limit for one test on a machine that is busy.
 pytestmark = pytest.mark.timeout(300)
@@ -146,13 +146,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.wrong == []
 
     def teardown(self) -> None:
-        left = asyncio.all_tasks(self.loop)
-        for task in left:
-            task.cancel()
-        if left:
-            self.run(asyncio.wait(left))
-        self.run(self.loop.shutdown_asyncgens())
-        self.loop.close()
+        end(self.loop)
 
     def _check(self, number: int) -> None:
         books = self.books[number]

@@ -59,3 +59,14 @@ async def keys(store: Store, prefix: str) -> dict[str, tuple[str, int, int]]:
         kv.key.removeprefix(prefix): (kv.value, kv.mod_revision, kv.create_revision)
         for kv in page.kvs
     }
+
+
+def end(loop: asyncio.AbstractEventLoop) -> None:
+    """Close a loop with what still runs in it, for the sake of the next history."""
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.wait(left))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()

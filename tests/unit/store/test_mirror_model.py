@@ -13,7 +13,7 @@ from infrafabric_server.store.feed import Changes, Feed, Gap, Snapshot
 from infrafabric_server.store.memory import MemoryData
 from infrafabric_server.store.mirror import Change, Mirror, View
 from infrafabric_server.store.protocol import Delete, Op, Put, unchanged
-from tests.unit.store.kit import HeldStore, Item
+from tests.unit.store.kit import HeldStore, Item, end
 
 # Hundreds of histories: more than the limit for one test on a machine that is busy.
 pytestmark = pytest.mark.timeout(300)
@@ -170,14 +170,7 @@ class ViewMachine(RuleBasedStateMachine):
             if hasattr(self, "followers"):
                 self.run(self._end())
         finally:
-            # After a failure, for the sake of the next history.
-            left = asyncio.all_tasks(self.loop)
-            for task in left:
-                task.cancel()
-            if left:
-                self.run(asyncio.wait(left))
-            self.run(self.loop.shutdown_asyncgens())
-            self.loop.close()
+            end(self.loop)
 
     async def _end(self) -> None:
         newest = await self.store.revision()
