@@ -335,3 +335,26 @@ def test_a_prefix_is_one_group_of_keys(prefix: str, mirror: Mirror) -> None:
     mirror.view("taken/", Item)
     with pytest.raises(ValueError, match="group of keys"):
         mirror.view(prefix, Item)
+
+
+async def test_counters_have_all_of_a_revision_before_anybody_hears_of_it(
+    store: HeldStore, mirror: Mirror, items: View[Item]
+) -> None:
+    sums = {"items": 0, "others": 0}
+    other = mirror.view("others/", Item)
+
+    def count(name: str, old: Item | None, new: Item | None) -> None:
+        sums[name] += (new.n if new else 0) - (old.n if old else 0)
+
+    items.count(lambda old, new: count("items", old, new))
+    other.count(lambda old, new: count("others", old, new))
+    heard: list[tuple[int, int]] = []
+    for view in (items, other):
+        view.subscribe(lambda _change: heard.append((sums["items"], sums["others"])))
+    async with running(mirror):
+        await mirror.commit([], [items.put("a", Item(n=3))])
+        await mirror.commit([], [items.delete("a"), other.put("a", Item(n=3))])
+        result = await store.txn([], [items.put("a", Item(n=3)), other.delete("a")])
+        store.release(result.revision)
+        await mirror.caught_up(result.revision)
+    assert heard == [(3, 0), (0, 3), (0, 3), (3, 0), (3, 0)]
