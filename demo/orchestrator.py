@@ -6,6 +6,8 @@ from contextlib import AsyncExitStack
 from demo.journal import Journal
 from demo.member import Member, run
 from infrafabric import Client, Session
+from infrafabric.errors import BlockerNotFound, StoreUnavailable, Unreachable
+from infrafabric.v1.blocker_pb2 import Blocker
 from infrafabric.v1.session_client_pb2 import SESSION_ROLE_ORCHESTRATOR
 
 # Hours of simulated work that an answer takes.
@@ -30,10 +32,26 @@ async def main(member: Member, journal: Journal) -> None:
             about = (blocker.task_id, blocker.attempt)
             journal.write("alerted", *about, blocked=blocker.swarm_id, why=blocker.description)
             await member.work(ANSWER_HOURS)
+            await _resolve(client, blocker)
+            journal.write("resolved", *about, blocked=blocker.swarm_id)
+
+
+async def _resolve(client: Client, blocker: Blocker) -> None:
+    """Resolve a blocker; said to a server that is being killed, it is said again to the next."""
+    perhaps = False
+    while True:
+        try:
             await client.claims.resolve_blocker(
                 blocker.swarm_id, task_id=blocker.task_id, resolution="here is what was missing"
             )
-            journal.write("resolved", *about, blocked=blocker.swarm_id)
+        except (Unreachable, StoreUnavailable):
+            perhaps = True
+        except BlockerNotFound:
+            if not perhaps:
+                raise
+            return
+        else:
+            return
 
 
 if __name__ == "__main__":
