@@ -25,7 +25,7 @@ from infrafabric_server.fleet.leadership import SoleLeader
 from infrafabric_server.governor.breaker.keeper import Keeper
 from infrafabric_server.governor.breaker.models import BreakerCause, BreakerState
 from infrafabric_server.governor.policy.book import PolicyBook
-from infrafabric_server.governor.policy.models import Breaking, Policy
+from infrafabric_server.governor.policy.models import Breaking, Override, Policy
 from infrafabric_server.optimise.models import Budget, swarm_account
 from infrafabric_server.store.memory import MemoryStore
 from tests.contract.clock import SteppedClock
@@ -214,6 +214,41 @@ async def test_g6_the_hold_of_the_fabric_refuses_everybody() -> None:
         await fabric.breakers.reset("", "ann", "go on")
         await fabric.settled()
         assert fabric.task("a").state is TaskState.CLAIMED
+
+
+async def test_g6_breakers_are_listed_by_swarm_and_the_hold_first() -> None:
+    async with fabric_with(Breaking(), SteppedClock()) as fabric:
+        for swarm_id in "abc":
+            await fabric.coordinator.register_swarm(swarm_id, frozenset({"any"}))
+        for scope in ("c", "", "a"):
+            await fabric.breakers.trip(scope, BreakerCause.MANUAL, "why")
+        await fabric.breakers.reset("c", "ann", "safe")
+        breakers = fabric.breakers
+
+        def listed(state: BreakerState | None, after: str, limit: int) -> list[str]:
+            return [each.swarm_id for each in breakers.page(state, after, limit)]
+
+        assert listed(None, "", 10) == ["", "a", "c"]
+        assert listed(None, "", 1) == [""]
+        assert listed(None, " ", 1) == ["a"]
+        assert listed(None, "a", 10) == ["c"]
+        assert listed(BreakerState.OPEN, "", 10) == ["", "a"]
+        assert listed(BreakerState.CLOSED, "", 1) == ["c"]
+
+
+async def test_g8_a_swarm_may_have_settings_of_its_own() -> None:
+    clock = SteppedClock()
+    store = await MemoryStore.open(clock=clock)
+    override = Override(swarms="r*", breaker=Breaking(max_consecutive_failures=1))
+    policies = PolicyBook(Policy(overrides=(override,)))
+    async with running_fabric(store, clock=clock, policies=policies) as fabric:
+        for swarm_id in ("rogue", "s"):
+            await fabric.coordinator.register_swarm(swarm_id, frozenset({"any"}))
+            await fabric.create(new_task(swarm_id, retry=OFTEN))
+            await fails(fabric, swarm_id, swarm_id)
+        assert fabric.breakers.records.of("rogue").open
+        assert not fabric.breakers.records.of("s").open
+    await store.close()
 
 
 async def test_g7_only_a_person_resets() -> None:

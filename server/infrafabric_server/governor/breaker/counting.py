@@ -124,12 +124,14 @@ class Counting:
     def opened(self, breaker: Breaker, cause: BreakerCause, detail: str) -> list[Write]:
         """Return the writes that open a breaker, with its witness entry."""
         effective = self._book.current
+        policy, scope = effective.policy, breaker.swarm_id
+        settings = policy.breaker_for(scope) if scope else policy.breaker
         after = rules.tripped(
             breaker,
             cause,
             detail,
             self._clock.now(),
-            grace=effective.policy.breaker_for(breaker.swarm_id).halt_grace,
+            grace=settings.halt_grace,
             policy_hash=effective.hash,
         )
         return [self._records.put(after), *self._entry(after, effective)]
