@@ -78,7 +78,15 @@ def leaders(rows: Rows, merits: Iterable[Merit]) -> Rows:
 
 
 def ties(rows: Rows, merits: Sequence[Merit]) -> Iterator[Rows]:
-    """Yield all the rows, best first, those together that no merit tells apart."""
+    """Yield all the rows, best first, those together that no merit tells apart.
+
+    The best are found without an order of the others, which most questions never ask for.
+    """
+    if not len(rows):
+        return
+    best = leaders(rows, merits)
+    yield best
+    rows = np.setdiff1d(rows, best, assume_unique=True)
     if not len(rows):
         return
     values = np.stack([merit(rows).astype(np.float64) for merit in merits])
