@@ -175,14 +175,7 @@ class Accepted:
 
 
 Answer = (
-    Exception
-    | StatusAnswer
-    | Created
-    | ClaimOutcome
-    | Task
-    | BlockerAlert
-    | CostTracked
-    | Accepted
+    Exception | StatusAnswer | Created | ClaimOutcome | Task | BlockerAlert | CostTracked | Accepted
 )
 
 
