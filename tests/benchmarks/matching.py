@@ -2,7 +2,8 @@
 
 A decision about a swarm that became free: find its task among 100,000 waiting ones, take it
 out, enter a new one. A decision about a new task: find the best of 10,000 swarms, mark it
-busy, mark another one free. Both must stay under a millisecond of CPU, whatever the sets.
+busy, mark another one free. A question about what is registered: name the best of 10,000
+swarms. All must stay under a millisecond of CPU, whatever the sets.
 
 The median is held to that. The tail is printed beside it: on a machine that is shared, it
 shows how often a neighbour emptied the cache.
@@ -147,6 +148,21 @@ def roster_decisions(sets: Sets, swarms: int, variant: str) -> Iterator[None]:
         yield
 
 
+def registered_decisions(sets: Sets, swarms: int, variant: str) -> Iterator[None]:
+    """Fill a roster, then name the best of all registered swarms for one requirement a step."""
+    rng = random.Random(1)
+    roster = Roster()
+    known = [sets(rng, number) for number in range(swarms)]
+    for number, capabilities in enumerate(known):
+        roster.put(f"swarm-{number}", capabilities, 10**6 + number, "model")
+    comparison = COMPARISONS.get(variant, DEFAULT)
+    number = 0
+    while True:
+        next(roster.in_order(known[number * 104_729 % swarms], comparison=comparison))
+        number += 1
+        yield
+
+
 Decisions = Callable[[Sets, int, str], Iterator[None]]
 
 CASES: dict[str, tuple[Decisions, tuple[str, ...]]] = {
@@ -160,6 +176,7 @@ CASES: dict[str, tuple[Decisions, tuple[str, ...]]] = {
             "none fits",
         ),
     ),
+    "registry": (registered_decisions, ("plain", "plain, by coverage")),
     "roster": (
         roster_decisions,
         (
@@ -183,7 +200,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=300, help="decisions to time per shape")
     parser.add_argument("--only", default="", help="only shapes whose name contains this")
     options = parser.parse_args(arguments)
-    sizes = {"backlog": options.tasks, "roster": options.swarms}
+    sizes = {"backlog": options.tasks, "registry": options.swarms, "roster": options.swarms}
     over = 0
     print(f"CPU microseconds per decision: {options.tasks} tasks, {options.swarms} swarms")
     print(f"{'':76}{'p50':>8}{'p99':>8}{'max':>8}")
