@@ -58,7 +58,8 @@ class _Loop:
 
     async def control(self, number: int, due: float) -> None:
         """Make an echo or a bare compare-and-swap happen."""
-        await (self.echo.call() if number % 2 else self.bare.swap(1))
+        # A key for each: one swap may overtake another.
+        await (self.echo.call() if number % 2 else self.bare.swap(number + 1))
         self.seconds["echo" if number % 2 else "swap"].append(time.perf_counter() - due)
 
     async def _claim(self, number: int, due: float) -> None:
