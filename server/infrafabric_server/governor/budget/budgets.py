@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from heapq import nsmallest
+from typing import Any
 
 from infrafabric_server.clock import Clock
 from infrafabric_server.errors import FabricError, FieldViolation, InvalidField, Reason
@@ -16,7 +17,7 @@ from infrafabric_server.optimise.ledger import Ledger, zone_of
 from infrafabric_server.optimise.models import FABRIC, Budget, Period, swarm_account
 from infrafabric_server.optimise.periods import period_at, zone
 from infrafabric_server.store.mirror import Mirror, View
-from infrafabric_server.store.protocol import Compare, present, unchanged
+from infrafabric_server.store.protocol import present, unchanged
 from infrafabric_server.witness.outbox import Outbox
 
 # A budget that was changed so often while it was set is changed without end.
@@ -118,30 +119,21 @@ class Budgets:
         """
         _check_zone(terms.time_zone)
         view = self._ledger.budgets
+        swarm_id = "" if account == FABRIC else account.removeprefix(_SWARMS)
+        # What looks like a repeat may have been changed by another replica just now.
+        await self._mirror.catch_up()
         for _ in range(_MAX_TRIES):
-            compares: list[Compare] = []
-            swarm_id = account.removeprefix(_SWARMS) if account != FABRIC else ""
-            if swarm_id:
-                if swarm_id not in self._swarms:
-                    raise _unknown(swarm_id)
-                compares.append(present(self._swarms.key(swarm_id)))
+            if swarm_id and swarm_id not in self._swarms:
+                raise _unknown(swarm_id)
             entry = view.entry(account)
-            budget = Budget(
-                limit_micros=terms.limit_micros,
-                period=terms.period,
-                time_zone=terms.time_zone or "UTC",
-                soft_share=terms.soft_share,
-                update_time=self._clock.now(),
-            )
-            seen = 0 if entry is None else entry.mod_revision
-            compares.append(unchanged(view.key(account), seen))
-            said = {"update_time"}
-            if entry is not None and entry.value.model_dump(exclude=said) == budget.model_dump(
-                exclude=said
-            ):
+            budget = self._budget(terms)
+            if entry is not None and _terms_of(entry.value) == _terms_of(budget):
                 return self.account(account)
+            compares = [unchanged(view.key(account), 0 if entry is None else entry.mod_revision)]
+            if swarm_id:
+                compares.append(present(self._swarms.key(swarm_id)))
             self._outbox.check()
-            details = budget.model_dump(mode="json", exclude=said) | {"account": account}
+            details = _terms_of(budget) | {"account": account}
             fact = self._outbox.draft("governor", "budget_set", swarm_id=swarm_id, details=details)
             result = await self._mirror.commit(compares, [view.put(account, budget), fact])
             if result.succeeded:
@@ -197,6 +189,15 @@ class Budgets:
             end,
         )
 
+    def _budget(self, terms: Terms) -> Budget:
+        return Budget(
+            limit_micros=terms.limit_micros,
+            period=terms.period,
+            time_zone=terms.time_zone or "UTC",
+            soft_share=terms.soft_share,
+            update_time=self._clock.now(),
+        )
+
     def _of_task(self, task: TaskAccount) -> BudgetReport:
         facts = BudgetFacts(
             f"task/{task.task_id}", task.limit_micros, task.spent_micros, task.reserved_micros
@@ -208,6 +209,10 @@ class Budgets:
         if budget is not None and budget.soft_share is not None:
             return budget.soft_share
         return self._policy.current.policy.budgets.soft_share
+
+
+def _terms_of(budget: Budget) -> dict[str, Any]:
+    return budget.model_dump(mode="json", exclude={"update_time"})
 
 
 def _check_zone(name: str) -> None:
