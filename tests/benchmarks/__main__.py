@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.benchmarks import etcd, matching, replicated, sizing
+from tests.benchmarks import budgets, etcd, matching, replicated, sizing
 from tests.benchmarks.controls import Disk, Echo
 from tests.benchmarks.measuring import Report, timed
 from tests.benchmarks.run import Run
@@ -28,6 +28,7 @@ EMBEDDED: dict[str, Callable[[Run], Awaitable[None]]] = {
     "rate": Run.rate,
     "notify": Run.notifications,
     "blockers": Run.blockers,
+    "budgets": budgets.budgets,
     "open100": lambda run: run.open_loop(100),
     "open1000": lambda run: run.open_loop(1000),
 }

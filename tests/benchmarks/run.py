@@ -43,10 +43,10 @@ class Run:
         self.disk = disk
         self.report = report
         self.scale = scale
-        self._channel = aio.insecure_channel(server.grpc)
-        self.stub = CoordinatorServiceStub(self._channel)
-        self.notify = NotifyServiceStub(self._channel)
-        self.witness = WitnessServiceStub(self._channel)
+        self.channel = aio.insecure_channel(server.grpc)
+        self.stub = CoordinatorServiceStub(self.channel)
+        self.notify = NotifyServiceStub(self.channel)
+        self.witness = WitnessServiceStub(self.channel)
         self.bench = Bench(self.stub)
 
     def times(self, count: int) -> int:

@@ -54,8 +54,8 @@ class BreakerRecords:
 
     def in_force(self, swarm_id: str) -> Breaker | None:
         """Return what keeps a swarm from working now: the hold, its own breaker, or None."""
-        for each in (self.of(""), self.of(swarm_id)):
-            if each.open:
+        for each in (self.holds.get(FABRIC), self.breakers.get(swarm_id)):
+            if each is not None and each.open:
                 return each
         return None
 
@@ -91,18 +91,17 @@ class BreakerGate:
 
     def closed(self, swarm_id: str) -> Closed | None:
         """See Gate."""
-        hold = self._records.of("")
-        if hold.open:
-            return Closed(Barrier.HOLD, f"the fabric is on hold: {hold.detail}")
+        found = self._records.in_force(swarm_id)
+        if found is not None and not found.swarm_id:
+            return Closed(Barrier.HOLD, f"the fabric is on hold: {found.detail}")
         pool = self._records.pools.get(self._records.pool_id(swarm_id))
         if pool is not None and pool.paused_until > self._clock.now():
             until = pool.paused_until.isoformat(timespec="seconds")
             return Closed(Barrier.HOLD, f"credential pool {pool.pool_id} is paused until {until}")
-        breaker = self._records.of(swarm_id)
-        if breaker.open:
+        if found is not None:
             return Closed(
                 Barrier.BREAKER_OPEN,
-                f"the circuit breaker of {swarm_id} is open ({breaker.cause}): {breaker.detail};"
+                f"the circuit breaker of {swarm_id} is open ({found.cause}): {found.detail};"
                 " only a reset closes it",
             )
         return None
