@@ -21,12 +21,14 @@ from infrafabric_server.store.memory import MemoryStore
 from infrafabric_server.store.protocol import Compare, Op, StoreUnavailable, TxnResult
 from tests.contract.clock import SteppedClock
 from tests.harness.fabric import Fabric, running_fabric
+from tests.harness.replicas import Cluster
 from tests.unit.coordinator.money import (
     DOLLAR,
     board,
     limit,
     limit_swarm,
     most_reserved,
+    priced,
     reserved,
 )
 
@@ -315,3 +317,14 @@ async def test_g4_a_swarm_is_given_work_again_when_its_period_is_renewed() -> No
         await fabric.settled()
         assert fabric.task("t1").claim is not None
     await store.close()
+
+
+async def test_g4_a_whole_board_finds_a_swarm_for_each_task_within_a_transaction(
+    cluster: Cluster,
+) -> None:
+    anna = cluster["anna"].fabric
+    for n in range(1000):
+        await anna.join(f"s{n}")
+    await anna.create(*[(priced(f"t{n}", 1), Dispatch.AUTO) for n in range(1000)])
+    await cluster.settled()
+    assert await reserved(cluster.store) == 1000
