@@ -90,6 +90,11 @@ class Admission:
             for fact in facts
         ]
 
+    def affordable(self, task: Task) -> bool:
+        """Tell whether the task's own account covers a claim; otherwise no swarm is admitted."""
+        account = BudgetFacts(task.task_id, task.budget_limit_micros, task.spent_micros, 0)
+        return account.covers(self.amount(task))
+
     def shut(self, swarm_id: str) -> bool:
         """Tell whether a swarm would be refused every task, so that none need be tried."""
         if self._gate.closed(swarm_id) is not None:

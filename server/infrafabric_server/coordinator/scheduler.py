@@ -153,7 +153,7 @@ class Scheduler:
 
         The caller settles first, so that no free swarm has an older task to take.
         """
-        if task.task_id in self._in_flight:
+        if task.task_id in self._in_flight or not self._admission.affordable(task):
             return None
         # One that is placed by hand may have been given money since, which is not heard of here.
         self._unpaid.forget_task(task.task_id)
