@@ -16,13 +16,15 @@ _REVIVAL = 90.0
 _PAUSE = 0.5
 _LOOK = 0.1
 
-# Short, so that a run of seconds sees leases, claims and acknowledgements run out.
+# Short, so that a run of seconds sees leases, claims and acknowledgements run out. Breakers stay
+# closed, as nobody is there to reset them.
 TIMES = {
     "INFRAFABRIC_LEASE_SECONDS": "3",
     "INFRAFABRIC_CLAIM_TTL_SECONDS": "4",
     "INFRAFABRIC_ACK_SECONDS": "1.5",
     "INFRAFABRIC_ESCALATE_SECONDS": "2",
     "INFRAFABRIC_DRAIN_SECONDS": "2",
+    "INFRAFABRIC_POLICY": str(Path(__file__).with_name("policy.yaml")),
 }
 
 
