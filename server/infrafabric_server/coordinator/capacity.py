@@ -154,6 +154,10 @@ class Capacity:
             return Availability.ANY
         return Availability.FILLERS if status.status is Status.BLOCKED else Availability.NONE
 
+    def admits(self, swarm_id: str, task: Task) -> bool:
+        """Tell whether a claim of the task by the swarm would be admitted now."""
+        return self._admission.refusal(task, swarm_id) is None
+
     def _reachable(self, swarm_id: str) -> bool:
         link = self._links.get(swarm_id)
         if link is None:

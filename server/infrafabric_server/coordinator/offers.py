@@ -90,7 +90,11 @@ class Offers:
         if task.task_id in link.declined or len(link.offered) >= MAX_OFFERS:
             return False
         available = self._capacity.availability(link.swarm_id)
-        return available.allows(task) and self.qualifies(link.swarm_id, task)
+        return (
+            available.allows(task)
+            and self.qualifies(link.swarm_id, task)
+            and self._capacity.admits(link.swarm_id, task)
+        )
 
     def qualifies(self, swarm_id: str, task: Task) -> bool:
         """Tell whether a swarm has what a task requires at a price that it may cost."""
@@ -118,15 +122,19 @@ class Offers:
         profile = self._records.fleet.swarms.get(link.swarm_id)
         if profile is None:
             return
+        refused: set[str] = set()
         for waiting in (self._regular, self._fillers):
-            while len(waiting) and len(link.offered) < MAX_OFFERS:
+            while len(waiting) and len(link.offered) < MAX_OFFERS and len(refused) < MAX_OFFERS:
                 task_id = waiting.best_for(
                     profile.capabilities,
                     profile.cost_per_hour_micros,
                     comparison=self._policies.current.policy.matching.comparison,
-                    excluding=link.offered.keys() | link.declined,
+                    excluding=link.offered.keys() | link.declined | refused,
                 )
                 found = None if task_id is None else self._records.tasks.get(task_id)
+                if found is not None and not self._capacity.admits(link.swarm_id, found):
+                    refused.add(found.task_id)
+                    continue
                 if found is None or not self.sees(link, found):
                     break
                 self._show(link, found)

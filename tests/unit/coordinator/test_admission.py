@@ -328,3 +328,14 @@ async def test_g4_a_whole_board_finds_a_swarm_for_each_task_within_a_transaction
     await anna.create(*[(priced(f"t{n}", 1), Dispatch.AUTO) for n in range(1000)])
     await cluster.settled()
     assert await reserved(cluster.store) == 1000
+
+
+async def test_g4_a_session_is_shown_only_what_it_could_pay_for(swarm: Fabric) -> None:
+    await limit_swarm(swarm, "s", DOLLAR)
+    await board(swarm, 2 * DOLLAR, DOLLAR, dispatch=Dispatch.BROADCAST)
+    link = swarm.parts.links.get("s")
+    assert link is not None
+    assert set(link.offered) == {"t1"}
+    await limit_swarm(swarm, "s", 2 * DOLLAR)
+    await swarm.settled()
+    assert set(link.offered) == {"t0", "t1"}

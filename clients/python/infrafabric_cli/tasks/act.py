@@ -183,4 +183,5 @@ def _outcome(task: str, answer: ClaimTaskResponse) -> str:
         return f"{task}: claimed, attempt {answer.task.attempt}"
     refusal = short(ClaimRefusal.DESCRIPTOR, answer.refusal).replace("_", " ")
     owner = f" (held by {answer.owner_swarm_id})" if answer.owner_swarm_id else ""
-    return f"{task}: not claimed, {refusal}{owner}"
+    why = f": {answer.refusal_detail}" if answer.refusal_detail else ""
+    return f"{task}: not claimed, {refusal}{owner}{why}"
