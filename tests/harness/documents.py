@@ -60,3 +60,12 @@ async def shell(script: str, server: ServerProcess) -> str:
     )
     output, _ = await process.communicate()
     return output.decode()
+
+
+async def follow(document: str, server: ServerProcess) -> None:
+    """Run every console block of a document, in its order; each must print the lines it shows."""
+    for transcript in blocks(document, "console"):
+        for command, expected in steps(transcript):
+            output = await shell(command, server)
+            for line in filter(None, expected):
+                assert line in output, f"{command} printed\n{output}"

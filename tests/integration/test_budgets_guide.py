@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from infrafabric_server.governor.policy.models import Budgets
-from tests.harness.documents import ROOT, blocks, dead_links, shell, steps
+from tests.harness.documents import ROOT, dead_links, follow
 from tests.harness.server import ServerProcess
 
 GUIDE = (ROOT / "docs" / "budgets.md").read_text()
@@ -14,11 +14,7 @@ GUIDE = (ROOT / "docs" / "budgets.md").read_text()
 @pytest.mark.embedded
 async def test_g4_the_commands_of_the_guide_print_what_it_says(tmp_path: Path) -> None:
     async with ServerProcess(tmp_path) as server:
-        for transcript in blocks(GUIDE, "console"):
-            for command, expected in steps(transcript):
-                output = await shell(command, server)
-                for line in filter(None, expected):
-                    assert line in output, f"{command} printed\n{output}"
+        await follow(GUIDE, server)
 
 
 @pytest.mark.embedded

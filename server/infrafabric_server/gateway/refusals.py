@@ -24,6 +24,7 @@ STATUSES: Mapping[Reason, HTTPStatus] = MappingProxyType(
         Reason.DEPENDENCY_UNKNOWN: HTTPStatus.UNPROCESSABLE_ENTITY,
         Reason.SWARM_NOT_FOUND: HTTPStatus.NOT_FOUND,
         Reason.TASK_NOT_FOUND: HTTPStatus.NOT_FOUND,
+        Reason.ESCALATION_NOT_FOUND: HTTPStatus.NOT_FOUND,
         Reason.BLOCKER_NOT_FOUND: HTTPStatus.NOT_FOUND,
         Reason.TASK_EXISTS: HTTPStatus.CONFLICT,
         Reason.REQUEST_ID_REUSED: HTTPStatus.CONFLICT,

@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from infrafabric_server.coordinator.build import Limits
 from infrafabric_server.coordinator.models import Dispatch, FailureKind, Refusal
 from infrafabric_server.errors import FabricError
 from infrafabric_server.governor.budget.ports import Spent
@@ -27,9 +26,10 @@ from infrafabric_server.store.protocol import (
     TxnResult,
 )
 from infrafabric_server.store.view import Write
-from tests.harness.fabric import Fabric, running_fabric
+from tests.harness.fabric import Fabric
 from tests.harness.lines import GroupingStore
 from tests.harness.replicas import Cluster, running_cluster
+from tests.unit.coordinator.machines import serve
 from tests.unit.coordinator.money import limit, priced, reserved, spent
 
 T = TypeVar("T")
@@ -267,14 +267,7 @@ class OneServer(Money):
         ready: asyncio.Future[Fabric] = self.loop.create_future()
         self.stop = asyncio.Event()
 
-        async def serve() -> None:
-            store = await MemoryStore.open(self.data)
-            async with running_fabric(store, limits=Limits(lease=3600, ack=3600)) as fabric:
-                ready.set_result(fabric)
-                await self.stop.wait()
-            await store.close()
-
-        self.serving = self.loop.create_task(serve())
+        self.serving = self.loop.create_task(serve(self.data, ready, self.stop))
         self.fabrics = [self.loop.run_until_complete(ready)]
 
     async def quiet(self) -> None:

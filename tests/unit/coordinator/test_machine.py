@@ -1,15 +1,13 @@
 """Random lives of boards against a model that knows only what was acknowledged."""
 
-import asyncio
 from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
-from infrafabric_server.coordinator.build import Limits
 from infrafabric_server.coordinator.link import SessionLink
 from infrafabric_server.coordinator.models import (
     BlockerReport,
@@ -20,8 +18,8 @@ from infrafabric_server.coordinator.models import (
     TaskState,
 )
 from infrafabric_server.errors import FabricError, Reason
-from infrafabric_server.store.memory import MemoryData, MemoryStore
-from tests.harness.fabric import Fabric, new_task, running_fabric
+from tests.harness.fabric import new_task
+from tests.unit.coordinator.machines import FabricMachine
 
 T = TypeVar("T")
 
@@ -34,52 +32,22 @@ swarms = st.sampled_from(SWARMS)
 picks = st.integers(0, 30)
 
 
-class Board(RuleBasedStateMachine):
+class Board(FabricMachine):
     """Swarms come, go, claim, finish, fail and lie; the board must stay consistent."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
-        self.data = MemoryData()
         self.links: dict[str, SessionLink] = {}
         self.attempts: dict[str, int] = {}
         self.completed: dict[str, tuple[str, int]] = {}
         self.names: list[str] = []
         self.start()
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` and everything that follows from it."""
-
-        async def settled() -> T:
-            try:
-                return await work
-            finally:
-                await self.fabric.settled()
-
-        return self.loop.run_until_complete(asyncio.wait_for(settled(), 20))
-
     def start(self) -> None:
         """Start a fabric over what the last one left."""
-        ready: asyncio.Future[Fabric] = self.loop.create_future()
-        self.stop = asyncio.Event()
-
-        async def serve() -> None:
-            store = await MemoryStore.open(self.data)
-            async with running_fabric(store, limits=Limits(lease=3600, ack=3600)) as fabric:
-                ready.set_result(fabric)
-                await self.stop.wait()
-            await store.close()
-
-        self.serving = self.loop.create_task(serve())
-        self.fabric = self.loop.run_until_complete(ready)
+        self.serve()
         for swarm_id in SWARMS:
             self.run(self.fabric.coordinator.register_swarm(swarm_id, frozenset(SKILLS[swarm_id])))
-
-    def teardown(self) -> None:
-        """End the fabric."""
-        self.stop.set()
-        self.loop.run_until_complete(self.serving)
-        self.loop.close()
 
     def a_task(self, pick: int) -> Task:
         """Return one of the tasks."""
@@ -214,8 +182,7 @@ class Board(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         """Stop the server and start another one: sessions come back as strangers."""
-        self.stop.set()
-        self.loop.run_until_complete(self.serving)
+        self.end()
         before = dict(self.attempts)
         self.start()
         for name, attempt in before.items():

@@ -1,22 +1,19 @@
 """G3, G4: any history of claims and costs against a model that adds up what was reported."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
-from infrafabric_server.coordinator.build import Limits
 from infrafabric_server.coordinator.models import FailureKind, LossKind, Task
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.governor.breaker.models import BreakerState
 from infrafabric_server.governor.budget.ports import Spent
 from infrafabric_server.optimise.models import FABRIC, Waste, swarm_account
-from infrafabric_server.store.memory import MemoryData, MemoryStore
-from tests.harness.fabric import Fabric, running_fabric
+from tests.unit.coordinator.machines import FabricMachine
 from tests.unit.coordinator.money import DOLLAR, board, reserved
 
 T = TypeVar("T")
@@ -32,50 +29,20 @@ picks = st.integers(0, 1000)
 amounts = st.integers(1, 3 * DOLLAR)
 
 
-class Purse(RuleBasedStateMachine):
+class Purse(FabricMachine):
     """Swarms claim, spend, finish, fail, lose and lie; every micro-dollar must be found again."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
         self.charged: Counter[str] = Counter()
         self.wasted: Counter[Waste] = Counter()
         self.by_task: Counter[str] = Counter()
         self.drawn: Counter[str] = Counter()
         self.answered: dict[str, Spent] = {}
-        self.data = MemoryData()
-        ready: asyncio.Future[Fabric] = self.loop.create_future()
-        self.stop = asyncio.Event()
-
-        async def serve() -> None:
-            store = await MemoryStore.open(self.data)
-            async with running_fabric(store, limits=Limits(lease=3600, ack=3600)) as fabric:
-                ready.set_result(fabric)
-                await self.stop.wait()
-            await store.close()
-
-        self.serving = self.loop.create_task(serve())
-        self.fabric = self.loop.run_until_complete(ready)
+        self.serve()
         for swarm_id in SWARMS:
             self.run(self.fabric.join(swarm_id, slots=5))
         self.run(board(self.fabric, *[DOLLAR] * 6, *[2 * DOLLAR] * 3, None))
-
-    def teardown(self) -> None:
-        """End the fabric."""
-        self.stop.set()
-        self.loop.run_until_complete(self.serving)
-        self.loop.close()
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` and everything that follows from it."""
-
-        async def settled() -> T:
-            try:
-                return await work
-            finally:
-                await self.fabric.settled()
-
-        return self.loop.run_until_complete(asyncio.wait_for(settled(), 20))
 
     def call(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Return what a call answers; None if it is refused for want of the claim."""

@@ -1,7 +1,6 @@
 """Generated histories of accounts: no sum is ever wrong, whoever asks, and whatever moves."""
 
 import asyncio
-from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -9,15 +8,14 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 
 from infrafabric_server.optimise.models import FABRIC, Budget, Cost, Period, swarm_account
 from infrafabric_server.optimise.periods import period_at, zone
-from infrafabric_server.store.memory import MemoryData
 from infrafabric_server.store.mirror import Change
 from infrafabric_server.store.protocol import StoreUnavailable
 from tests.unit.optimise.kit import Books, MovedClock, cost
-from tests.unit.store.kit import HeldStore, end
+from tests.unit.store.kit import HeldMachine, end
 
 # Hundreds of histories: more than the limit for one test on a machine that is busy.
 pytestmark = pytest.mark.timeout(300)
@@ -45,25 +43,18 @@ class Charge:
     by: int
 
 
-class LedgerMachine(RuleBasedStateMachine):
+class LedgerMachine(HeldMachine):
     """Two processes charge and roll; what watches bring is held back, and history forgotten."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
         self.charges: list[Charge] = []
         self.wrong: list[str] = []
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return self.loop.run_until_complete(coroutine)
-
     @initialize()
     def open(self) -> None:
-        async def opened() -> HeldStore:
-            return await HeldStore.open(MemoryData())
-
         self.clock = MovedClock(_START)
-        self.store = self.run(opened())
+        self.open_store()
         self.run(self._set_zones())
         self.books = [Books.over(self.store, self.clock, replica=str(n)) for n in range(2)]
         self.following = []
@@ -113,16 +104,6 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(minutes=st.sampled_from([0.5, 10, 60, 600, 1440, 20_000]))
     def pass_time(self, minutes: float) -> None:
         self.clock.time_of_day += timedelta(minutes=minutes)
-
-    @rule(share=st.floats(0, 1))
-    def release(self, share: float) -> None:
-        newest = self.run(self.store.revision())
-        self.store.release(self.store.limit + round(share * (newest - self.store.limit)))
-        self.run(self._caught_up(self.store.limit))
-
-    @rule(share=st.floats(0, 1))
-    def compact(self, share: float) -> None:
-        self.run(self.store.compact(round(share * self.run(self.store.revision()))))
 
     @rule()
     def start_another(self) -> None:
@@ -180,7 +161,7 @@ class LedgerMachine(RuleBasedStateMachine):
         now = self.clock.now()
         return Budget(limit_micros=9, period=period, time_zone=_ZONES[account], update_time=now)
 
-    async def _caught_up(self, revision: int) -> None:
+    async def caught_up(self, revision: int) -> None:
         async with asyncio.timeout(10):
             for books in self.books:
                 await books.mirror.caught_up(revision)

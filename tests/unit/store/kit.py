@@ -1,14 +1,19 @@
 """What the tests of views and feeds share: a model, a running mirror, watches to hold back."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing, asynccontextmanager
+from typing import Any, TypeVar
 
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
 from pydantic import BaseModel, ConfigDict
 
-from infrafabric_server.store.memory import MemoryStore
+from infrafabric_server.store.memory import MemoryData, MemoryStore
 from infrafabric_server.store.mirror import Mirror
 from infrafabric_server.store.protocol import Store, WatchBatch
+
+T = TypeVar("T")
 
 
 class Item(BaseModel):
@@ -70,3 +75,38 @@ def end(loop: asyncio.AbstractEventLoop) -> None:
         loop.run_until_complete(asyncio.wait(left))
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
+
+
+class HeldMachine(RuleBasedStateMachine):
+    """A machine over a HeldStore, whose news are released and whose history is forgotten."""
+
+    store: HeldStore
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(coroutine)
+
+    def open_store(self) -> None:
+        """Open the store, empty."""
+
+        async def opened() -> HeldStore:
+            return await HeldStore.open(MemoryData())
+
+        self.store = self.run(opened())
+
+    @rule(share=st.floats(0, 1))
+    def release(self, share: float) -> None:
+        newest = self.run(self.store.revision())
+        self.store.release(self.store.limit + round(share * (newest - self.store.limit)))
+        self.run(self.caught_up(self.store.limit))
+
+    @rule(share=st.floats(0, 1))
+    def compact(self, share: float) -> None:
+        self.run(self.store.compact(round(share * self.run(self.store.revision()))))
+
+    async def caught_up(self, revision: int) -> None:
+        """Return when all that follows the store is at `revision`."""
+        raise NotImplementedError

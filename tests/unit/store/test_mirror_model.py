@@ -1,19 +1,17 @@
 """Generated histories of views and feeds: at all times they agree with the store."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 
 from infrafabric_server.store.feed import Changes, Feed, Gap, Snapshot
-from infrafabric_server.store.memory import MemoryData
 from infrafabric_server.store.mirror import Change, Mirror, View
 from infrafabric_server.store.protocol import Delete, Op, Put, unchanged
-from tests.unit.store.kit import HeldStore, Item, end
+from tests.unit.store.kit import HeldMachine, Item, end
 
 # Hundreds of histories: more than the limit for one test on a machine that is busy.
 pytestmark = pytest.mark.timeout(300)
@@ -75,24 +73,17 @@ class Follower:
                 self.state[update.id] = update.value
 
 
-class ViewMachine(RuleBasedStateMachine):
+class ViewMachine(HeldMachine):
     """Own commits, others' changes, held watches, compaction, cut followers."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
         self.heard: State = {}
         self.states: dict[int, State] = {0: {}}
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return self.loop.run_until_complete(coroutine)
-
     @initialize()
     def open(self) -> None:
-        async def opened() -> HeldStore:
-            return await HeldStore.open(MemoryData())
-
-        self.store = self.run(opened())
+        self.open_store()
         self.mirror = Mirror(self.store)
         self.items: View[Item] = self.mirror.view("items/", Item)
         self.items.subscribe(self._hear)
@@ -133,16 +124,6 @@ class ViewMachine(RuleBasedStateMachine):
         self.run(self.store.txn([], [*ops, Put("noise", "x")]))
         self._note()
 
-    @rule(share=st.floats(0, 1))
-    def release(self, share: float) -> None:
-        newest = self.run(self.store.revision())
-        self.store.release(self.store.limit + round(share * (newest - self.store.limit)))
-        self.run(self._caught_up(self.store.limit))
-
-    @rule(share=st.floats(0, 1))
-    def compact(self, share: float) -> None:
-        self.run(self.store.compact(round(share * self.run(self.store.revision()))))
-
     @rule(index=st.integers(0, 1), count=st.integers(1, 6))
     def read(self, index: int, count: int) -> None:
         self.run(self.followers[index].read(count))
@@ -175,7 +156,7 @@ class ViewMachine(RuleBasedStateMachine):
     async def _end(self) -> None:
         newest = await self.store.revision()
         self.store.release(newest)
-        await self._caught_up(newest)
+        await self.caught_up(newest)
         present = self.states[newest]
         assert dict(self.items.items()) == present
         for id_, item in present.items():
@@ -196,7 +177,7 @@ class ViewMachine(RuleBasedStateMachine):
         await self.following
         await self.store.close()
 
-    async def _caught_up(self, revision: int) -> None:
+    async def caught_up(self, revision: int) -> None:
         async with asyncio.timeout(10):
             await self.mirror.caught_up(revision)
 
