@@ -12,7 +12,7 @@ from infrafabric_server.errors import FieldViolation, InvalidField
 from infrafabric_server.fleet.models import SwarmProfile
 from infrafabric_server.governor.gate import TaskFacts
 from infrafabric_server.governor.matching import Comparison, Metric
-from infrafabric_server.governor.models import Qualification
+from infrafabric_server.governor.models import Page, Qualification
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.governor.qualifying import Qualifying, Question
 from infrafabric_server.governor.roster import Roster
@@ -31,9 +31,7 @@ class IFGovernor(Protocol):
         *,
         max_task_cost: int | None = None,
         metric: Metric | None = None,
-        explain: bool = False,
-        after: str = "",
-        limit: int = 20,
+        explain: Page | None = None,
     ) -> Qualification:
         """Return the best registered swarm for a set of capabilities, with a session or not.
 
@@ -44,10 +42,8 @@ class IFGovernor(Protocol):
             max_cost: Most that an hour of it may cost, in micro-US-dollars; None: no limit.
             max_task_cost: What the task may cost in total; None: the policy's default.
             metric: How capabilities are compared; None: as the policy says.
-            explain: Whether to add the 20 best candidates, the swarms that were left out
-                and how many each rule left out.
-            after: The id after which the exclusions begin; "" for the first page.
-            limit: Most exclusions in the answer.
+            explain: Which of the swarms that were left out the answer lists; with them come
+                the 20 best candidates, and how many swarms each rule left out.
 
         Returns:
             The answer; its `best` is None when no swarm qualifies.
@@ -88,9 +84,7 @@ class Governor:
         *,
         max_task_cost: int | None = None,
         metric: Metric | None = None,
-        explain: bool = False,
-        after: str = "",
-        limit: int = 20,
+        explain: Page | None = None,
     ) -> Qualification:
         """Return the best registered swarm; see IFGovernor."""
         required = frozenset(required_caps)
@@ -117,9 +111,9 @@ class Governor:
             failures=0,
         )
         question = Question(required, max_cost, comparison, self._screening.of(facts))
-        if explain:
-            return await self._qualifying.explain(question, after=after, limit=limit)
-        return await self._qualifying.best(question)
+        if explain is None:
+            return await self._qualifying.best(question)
+        return await self._qualifying.explain(question, explain)
 
     def _changed(self, change: Change[SwarmProfile]) -> None:
         if change.new is None:

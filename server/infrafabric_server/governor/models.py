@@ -63,6 +63,15 @@ class Exclusion(BaseModel):
     detail: str
 
 
+class Page(BaseModel):
+    """Which exclusions an explanation lists: at most `limit`, after the id `after`."""
+
+    model_config = _FROZEN
+
+    after: str = ""
+    limit: Annotated[int, Field(ge=1)] = 20
+
+
 class Qualification(BaseModel):
     """The answer to "who is right for this?": the best swarm, and why not the others.
 

@@ -8,7 +8,7 @@ from heapq import merge
 from itertools import islice
 
 from infrafabric_server.governor.matching import Comparison
-from infrafabric_server.governor.models import Exclusion, ExclusionRule, Qualification
+from infrafabric_server.governor.models import Exclusion, ExclusionRule, Page, Qualification
 from infrafabric_server.governor.roster import Roster
 from infrafabric_server.governor.screening import Refusal, Screened
 
@@ -54,17 +54,17 @@ class Qualifying:
                 return found
         return Qualification(best=None)
 
-    async def explain(self, question: Question, *, after: str = "", limit: int) -> Qualification:
+    async def explain(self, question: Question, page: Page) -> Qualification:
         """Return the best candidates, and who was left out and why; see IFGovernor."""
         candidates, refused = await self._screen_all(question)
         ranked = self._roster.describe(candidates, question.required, question.comparison)
-        excluded = self._excluded(question, refused, after, limit + 1)
+        excluded = self._excluded(question, refused, page.after, page.limit + 1)
         return Qualification(
             best=ranked[0] if ranked else None,
             candidates=tuple(ranked),
-            excluded=tuple(excluded[:limit]),
+            excluded=tuple(excluded[: page.limit]),
             exclusion_counts=self._counts(question, refused),
-            next_after=excluded[limit - 1].swarm_id if len(excluded) > limit else "",
+            next_after=excluded[page.limit - 1].swarm_id if len(excluded) > page.limit else "",
         )
 
     async def counts(self, question: Question) -> dict[ExclusionRule, int]:

@@ -3,7 +3,7 @@
 import pytest
 
 from infrafabric_server.governor.breaker.models import BreakerCause
-from infrafabric_server.governor.models import Exclusion, ExclusionRule
+from infrafabric_server.governor.models import Exclusion, ExclusionRule, Page
 from infrafabric_server.governor.qualifying import MAX_CANDIDATES
 from tests.unit.governor.test_governor import World, running
 
@@ -47,7 +47,7 @@ async def test_g2_each_rule_leaves_a_swarm_out_with_its_numbers(rule: ExclusionR
         assert await world.best("ab", max_task_cost=5_000_000) == "best"
         await bring_about(world, rule, "best")
         assert await world.best("ab", max_task_cost=5_000_000) == "next", "also unexplained"
-        found = await ask("ab", max_task_cost=5_000_000, explain=True)
+        found = await ask("ab", max_task_cost=5_000_000, explain=Page())
         assert [each.swarm_id for each in found.candidates] == ["next"]
         (left_out,) = found.excluded
         assert (left_out.swarm_id, left_out.rule, left_out.match) == ("best", rule, 1.0)
@@ -64,7 +64,7 @@ async def test_g2_the_first_rule_is_the_one_that_is_named() -> None:
 
         async def named(required: str, cap: int) -> ExclusionRule | None:
             found = await world.governor.find_qualified_swarm(
-                required, cap, max_task_cost=5_000_000, explain=True
+                required, cap, max_task_cost=5_000_000, explain=Page()
             )
             return found.excluded[0].rule if found.excluded else None
 
@@ -96,11 +96,11 @@ async def test_g2_a_hold_and_the_budget_of_the_fabric_leave_everybody_out() -> N
         for number in range(3):
             await world.register(f"swarm-{number}", "ab")
         await world.limit("fabric", 0)
-        found = await world.governor.find_qualified_swarm("ab", max_task_cost=0, explain=True)
+        found = await world.governor.find_qualified_swarm("ab", max_task_cost=0, explain=Page())
         assert (found.best, found.exclusion_counts) == (None, {ExclusionRule.BUDGET: 3})
         assert "account fabric has 0 available" in found.excluded[0].detail
         await world.breakers.trip("", BreakerCause.MANUAL, "the building is on fire")
-        found = await world.governor.find_qualified_swarm("ab", explain=True)
+        found = await world.governor.find_qualified_swarm("ab", explain=Page())
         assert found.exclusion_counts == {ExclusionRule.BREAKER: 3}
         assert "the building is on fire" in found.excluded[0].detail
 
@@ -129,7 +129,7 @@ async def test_g2_pages_mix_all_rules_by_id_and_every_swarm_is_in_one_place() ->
         after = ""
         while True:
             found = await world.governor.find_qualified_swarm(
-                "ab", explain=True, after=after, limit=7
+                "ab", explain=Page(after=after, limit=7)
             )
             assert len(found.candidates) == MAX_CANDIDATES
             assert all(expected[each.swarm_id] is None for each in found.candidates)

@@ -16,7 +16,7 @@ from infrafabric_server.governor.breaker.breakers import Breakers
 from infrafabric_server.governor.budget.accounts import Accounts
 from infrafabric_server.governor.governor import Governor
 from infrafabric_server.governor.matching import Metric
-from infrafabric_server.governor.models import ExclusionRule
+from infrafabric_server.governor.models import ExclusionRule, Page
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.governor.policy.models import Policy
 from infrafabric_server.governor.policy.verdicts import effective
@@ -178,7 +178,7 @@ async def test_g2_every_swarm_is_a_candidate_or_left_out_by_a_rule() -> None:
         after = ""
         while True:
             found = await world.governor.find_qualified_swarm(
-                ["a", "b", "c", "d"], 999, explain=True, after=after, limit=20
+                ["a", "b", "c", "d"], 999, explain=Page(after=after)
             )
             assert [c.swarm_id for c in found.candidates] == [f"fit-{n:02}" for n in range(20)]
             assert [c.rank for c in found.candidates] == list(range(1, 21))
@@ -206,7 +206,7 @@ async def test_g2_the_last_page_that_is_full_has_no_next_one() -> None:
     async with running() as world:
         for number in range(4):
             await world.register(f"unable-{number}", "z")
-        found = await world.governor.find_qualified_swarm("a", explain=True, limit=4)
+        found = await world.governor.find_qualified_swarm("a", explain=Page(limit=4))
         assert (len(found.excluded), found.next_after) == (4, "")
 
 

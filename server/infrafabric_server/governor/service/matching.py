@@ -12,7 +12,7 @@ from infrafabric_server.edge import paging, validate
 from infrafabric_server.errors import FieldViolation, InvalidField
 from infrafabric_server.governor.governor import IFGovernor
 from infrafabric_server.governor.matching import Metric
-from infrafabric_server.governor.models import CapabilityMatch, ExclusionRule, Qualification
+from infrafabric_server.governor.models import CapabilityMatch, ExclusionRule, Page, Qualification
 
 RULES = {
     ExclusionRule.CAPABILITY: match_pb2.EXCLUSION_RULE_CAPABILITY,
@@ -46,14 +46,16 @@ class MatchingCalls(GovernorServiceServicer):
         """Name the best swarm for a set of capabilities."""
         if request.metric not in METRICS:
             raise InvalidField(FieldViolation("metric", "must be a known MatchMetric"))
+        page = Page(
+            after=paging.page_position(request),
+            limit=validate.page_size(request.page_size, default=_EXCLUSIONS),
+        )
         found = await self.governor.find_qualified_swarm(
             validate.require_capabilities("required_capabilities", request.required_capabilities),
             _money(request, "max_cost_per_hour_micros"),
             max_task_cost=_money(request, "max_task_cost_micros"),
             metric=METRICS[request.metric],
-            explain=request.explain,
-            after=paging.page_position(request),
-            limit=validate.page_size(request.page_size, default=_EXCLUSIONS),
+            explain=page if request.explain else None,
         )
         return _response(found, paging.next_page_token(request, found.next_after))
 
