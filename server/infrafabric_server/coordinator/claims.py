@@ -172,7 +172,7 @@ class Claims:
                 swarm_id,
                 held.claim_time,
                 cost_micros=done.cost_micros,
-                reserved_micros=held.reserved_micros,
+                reserved_micros=self._settlement.bound(done, held),
             )
 
         return await self._end(swarm_id, task_id, attempt, epoch, EndKind.COMPLETED, rule, counted)

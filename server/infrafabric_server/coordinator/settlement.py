@@ -8,7 +8,7 @@ from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.governor.roster import Roster
 from infrafabric_server.optimise.cheapest import cheapest
-from infrafabric_server.optimise.models import Cost, Waste
+from infrafabric_server.optimise.models import FABRIC, Budget, Cost, Waste, swarm_account
 from infrafabric_server.store.mirror import Write
 
 COMPLETION = "task"
@@ -23,6 +23,10 @@ class Ledger(Protocol):
 
     def entry(self, cost: Cost) -> Write:
         """Return the write that enters a cost, for the transaction of what it paid for."""
+        ...
+
+    def budget(self, account: str) -> Budget | None:
+        """Return the limit of an account, or None."""
         ...
 
 
@@ -48,6 +52,17 @@ class Settlement:
     ) -> Write:
         """Return the entry of new money that was spent; `held` is the claim that it is out of."""
         return self._ledger.entry(self._cost(swarm_id, operation, micros, task_id, held))
+
+    def bound(self, task: Task, held: TaskClaim) -> int | None:
+        """Return what an attempt may spend altogether; None where nobody has set any limit.
+
+        Then what it reserved is only the policy's guess.
+        """
+        if task.spec.max_cost_micros is not None or task.budget_limit_micros is not None:
+            return held.reserved_micros
+        budgets = map(self._ledger.budget, (swarm_account(held.swarm_id), FABRIC))
+        limited = any(each is not None and each.limit_micros is not None for each in budgets)
+        return held.reserved_micros if limited else None
 
     def ended(self, held: TaskClaim, after: Task, kind: EndKind) -> list[Write]:
         """Return the entries of a claim that its holder ended; `after` is the task then."""

@@ -2,81 +2,34 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
 
-from infrafabric_server.coordinator.build import Limits
 from infrafabric_server.coordinator.frames import Halt, Revoked, RevokeReason
-from infrafabric_server.coordinator.link import SessionLink
 from infrafabric_server.coordinator.models import (
-    Dispatch,
     FailureKind,
     LossKind,
     Refusal,
     RetryPolicy,
-    TaskSpec,
     TaskState,
 )
 from infrafabric_server.coordinator.registration import Joining
 from infrafabric_server.errors import FabricError, InvalidField, Reason
-from infrafabric_server.fleet.leadership import SoleLeader
-from infrafabric_server.governor.breaker.keeper import Keeper
 from infrafabric_server.governor.breaker.models import BreakerCause, BreakerState
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.governor.policy.models import Breaking, Override, Policy
-from infrafabric_server.optimise.models import Budget, swarm_account
 from infrafabric_server.store.memory import MemoryStore
 from tests.contract.clock import SteppedClock
-from tests.harness.fabric import Fabric, new_task, running_fabric
+from tests.harness.fabric import new_task, running_fabric
 from tests.harness.replicas import Cluster, running_cluster
-
-OFTEN = RetryPolicy(max_attempts=100, initial_backoff=timedelta(0))
-
-
-@asynccontextmanager
-async def fabric_with(
-    breaking: Breaking, clock: SteppedClock, store: MemoryStore | None = None
-) -> AsyncIterator[Fabric]:
-    policies = PolicyBook(Policy(breaker=breaking))
-    own = store or await MemoryStore.open(clock=clock)
-    limits = Limits(lease=3600.0, ack=3600.0)
-    async with running_fabric(own, clock=clock, policies=policies, limits=limits) as fabric:
-        yield fabric
-    if store is None:
-        await own.close()
+from tests.unit.breaker.kit import OFTEN, fabric_with, fails, frames, recorded
 
 
 @pytest.fixture
 async def cluster() -> AsyncIterator[Cluster]:
     async with running_cluster("anna", "bert") as running:
         yield running
-
-
-async def fails(fabric: Fabric, task_id: str, swarm_id: str = "s") -> None:
-    """Have a swarm claim a task and fail."""
-    outcome = await fabric.coordinator.claims.claim(swarm_id, task_id)
-    assert outcome.task is not None, outcome
-    await fabric.coordinator.claims.fail(
-        swarm_id,
-        task_id,
-        outcome.task.attempt,
-        reason="broken",
-        kind=FailureKind.RETRYABLE,
-        retry_time=None,
-    )
-    await fabric.settled()
-
-
-def frames(link: SessionLink, kind: type) -> list[object]:
-    return [each for each in link._waiting if isinstance(each, kind)]  # noqa: SLF001
-
-
-async def recorded(fabric: Fabric, operation: str) -> int:
-    """Return how many entries of an operation wait for the witness log."""
-    page = await fabric.store.range("outbox/", limit=1000)
-    return sum(f'"{operation}"' in kv.value for kv in page.kvs)
 
 
 async def test_g6_failures_in_a_row_open_and_the_state_survives_a_restart() -> None:
@@ -279,61 +232,6 @@ async def test_g7_only_a_person_resets() -> None:
         assert await recorded(fabric, "breaker_reset") == 1
 
 
-async def test_g6_a_spent_budget_opens_and_only_a_new_one_lets_it_be_reset() -> None:
-    clock = SteppedClock()
-    async with fabric_with(Breaking(), clock) as fabric:
-        await fabric.coordinator.register_swarm("s", frozenset({"any"}))
-        ledger, mirror = fabric.ledger, fabric.mirror
-        await mirror.commit(
-            [],
-            [
-                ledger.budgets.put(
-                    swarm_account("s"), Budget(limit_micros=1000, update_time=clock.now())
-                )
-            ],
-        )
-        keeper = keeper_of(fabric, clock, Breaking())
-        await fabric.create(*(capped(name, 1000) for name in "ab"))
-        await fabric.coordinator.claims.claim("s", "a")
-        await fabric.coordinator.claims.complete("s", "a", 1, result_json="{}", cost_micros=1000)
-        async with running(keeper):
-            await fabric.settled()
-        breaker = fabric.breakers.records.of("s")
-        assert (breaker.cause, breaker.detail) == (
-            BreakerCause.BUDGET,
-            "0.001 USD of 0.001 USD are spent",
-        )
-        with pytest.raises(InvalidField, match="opens again at once"):
-            await fabric.breakers.reset("s", "ann", "go on")
-        await fabric.breakers.reset("s", "ann", "go on", 3000)
-        budget = ledger.budget(swarm_account("s"))
-        assert budget is not None
-        assert budget.limit_micros == 3000
-        async with running(keeper):
-            await fabric.settled()
-        assert not fabric.breakers.records.of("s").open
-        assert (await fabric.coordinator.claims.claim("s", "b")).claimed
-
-
-async def test_g6_too_much_in_a_minute_opens() -> None:
-    clock = SteppedClock()
-    breaking = Breaking(max_cost_per_minute_micros=1500)
-    async with fabric_with(breaking, clock) as fabric:
-        await fabric.coordinator.register_swarm("s", frozenset({"any"}))
-        keeper = keeper_of(fabric, clock, breaking)
-        async with running(keeper):
-            for name, opened in (("a", False), ("b", True)):
-                await fabric.create(capped(name, 1000))
-                await fabric.coordinator.claims.claim("s", name)
-                await fabric.coordinator.claims.complete(
-                    "s", name, 1, result_json="{}", cost_micros=1000
-                )
-                await fabric.settled()
-                assert fabric.breakers.records.of("s").open is opened
-        breaker = fabric.breakers.records.of("s")
-        assert breaker.cause is BreakerCause.COST_RATE
-
-
 async def test_g6_a_provider_without_quota_pauses_its_pool_and_nothing_else() -> None:
     clock = SteppedClock()
     async with fabric_with(Breaking(max_consecutive_failures=1), clock) as fabric:
@@ -400,30 +298,3 @@ async def test_g6_an_open_breaker_admits_nothing_on_either_replica(cluster: Clus
     await cluster.pass_time(31)
     for name in "ab":
         assert bert.fabric.task(name).claim is None
-
-
-def capped(task_id: str, micros: int) -> tuple[TaskSpec, Dispatch]:
-    spec, dispatch = new_task(task_id)
-    return spec.model_copy(update={"max_cost_micros": micros}), dispatch
-
-
-def keeper_of(fabric: Fabric, clock: SteppedClock, breaking: Breaking) -> Keeper:
-    return Keeper(
-        fabric.mirror,
-        fabric.fleet,
-        fabric.ledger,
-        fabric.breakers,
-        SoleLeader(),
-        clock,
-        PolicyBook(Policy(breaker=breaking)),
-    )
-
-
-@asynccontextmanager
-async def running(keeper: Keeper) -> AsyncIterator[None]:
-    task = asyncio.create_task(keeper.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait((task,))

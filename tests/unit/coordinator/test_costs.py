@@ -14,7 +14,7 @@ from infrafabric_server.limits import MAX_MONEY_MICROS
 from infrafabric_server.optimise.models import FABRIC, Cost, Waste, swarm_account
 from tests.harness.fabric import Fabric
 from tests.harness.replicas import Cluster
-from tests.unit.coordinator.money import DOLLAR, board
+from tests.unit.coordinator.money import DOLLAR, board, limit
 
 
 async def held(fabric: Fabric, *, session: bool = False) -> None:
@@ -117,6 +117,20 @@ async def test_g4_a_cost_beyond_the_reservation_counts_and_opens_the_breaker(
         await complete("s", "t0", 1, result_json="", cost_micros=3 * DOLLAR)
     assert fabric.ledger.total(FABRIC) == 3 * DOLLAR
     assert fabric.breakers.records.of("s").cause is BreakerCause.OVERRUN
+
+
+@pytest.mark.parametrize("account", [None, FABRIC, swarm_account("s")])
+async def test_g4_the_default_reservation_binds_only_where_somebody_set_a_limit(
+    fabric: Fabric, account: str | None
+) -> None:
+    await fabric.join("s")
+    await board(fabric, None)
+    if account is not None:
+        await limit(fabric, account, 100 * DOLLAR)
+    await fabric.coordinator.claim_task("s", "t0")
+    await fabric.coordinator.claims.complete("s", "t0", 1, result_json="", cost_micros=5 * DOLLAR)
+    assert fabric.ledger.total(FABRIC) == 5 * DOLLAR
+    assert fabric.breakers.records.of("s").open is (account is not None)
 
 
 async def test_g3_no_attempt_costs_more_than_an_amount_may_be(fabric: Fabric) -> None:

@@ -75,7 +75,7 @@ class Counting:
         return self._decided(breaker, rules.failed(self._with(breaker, outcome)))
 
     def succeeded(
-        self, swarm_id: str, begun: datetime, *, cost_micros: int, reserved_micros: int
+        self, swarm_id: str, begun: datetime, *, cost_micros: int, reserved_micros: int | None
     ) -> Effect:
         """Return what a success of an attempt that began at a time changes, if anything."""
         breaker = self._records.of(swarm_id)
@@ -94,7 +94,7 @@ class Counting:
             after = self._with(after, outcome)
         return self._decided(breaker, after)
 
-    def drawn(self, swarm_id: str, *, cost_micros: int, reserved_micros: int) -> Effect:
+    def drawn(self, swarm_id: str, *, cost_micros: int, reserved_micros: int | None) -> Effect:
         """Return what a cost that is reported while an attempt runs changes, if anything."""
         breaker = self._records.of(swarm_id)
         beyond = rules.overrun(cost_micros, reserved_micros)

@@ -139,9 +139,12 @@ def exhausted(limit_micros: int | None, spent_micros: int) -> str:
     return f"{usd(spent_micros)} of {usd(limit_micros)} are spent"
 
 
-def overrun(cost_micros: int, reserved_micros: int) -> str:
-    """Return what to say of an attempt that cost more than was reserved; "" if it did not."""
-    if cost_micros <= reserved_micros:
+def overrun(cost_micros: int, reserved_micros: int | None) -> str:
+    """Return what to say of an attempt that cost more than was reserved; "" if it did not.
+
+    `reserved_micros` is None for one that nobody has set a limit for.
+    """
+    if reserved_micros is None or cost_micros <= reserved_micros:
         return ""
     return f"an attempt cost {usd(cost_micros)}, {usd(reserved_micros)} were reserved"
 
