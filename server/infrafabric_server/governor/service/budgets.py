@@ -27,7 +27,8 @@ _PERIODS = {
     Period.MONTH: budget_pb2.BUDGET_PERIOD_MONTH,
 }
 _BY_NUMBER = {number: period for period, number in _PERIODS.items()}
-_NO_ACCOUNT = "must name an account: swarm_id, task_id, or fabric as true"
+_NO_ACCOUNT = "must be given, or task_id, or fabric as true"
+_NOT_FABRIC = "must be true, or left out"
 
 
 class BudgetCalls(GovernorServiceServicer):
@@ -64,8 +65,10 @@ class BudgetCalls(GovernorServiceServicer):
                 report = await self.budgets.limit_task(task_id, terms.limit_micros)
             case "fabric" if request.fabric:
                 report = await self.budgets.set_limit(FABRIC, terms)
+            case "fabric":
+                raise InvalidField(FieldViolation("fabric", _NOT_FABRIC))
             case _:
-                raise InvalidField(FieldViolation("account", _NO_ACCOUNT))
+                raise InvalidField(FieldViolation("swarm_id", _NO_ACCOUNT))
         return pb.SetBudgetResponse(budget=_report(report))
 
     async def GetBudgetReport(
@@ -79,10 +82,10 @@ class BudgetCalls(GovernorServiceServicer):
                 one = self.budgets.swarm(validate.require_id("swarm_id", request.swarm_id))
             case "task_id":
                 one = await self.budgets.task(validate.require_id("task_id", request.task_id))
-            case "fabric":
-                if not request.fabric:
-                    raise InvalidField(FieldViolation("account", _NO_ACCOUNT))
+            case "fabric" if request.fabric:
                 one = self.budgets.account(FABRIC)
+            case "fabric":
+                raise InvalidField(FieldViolation("fabric", _NOT_FABRIC))
             case _:
                 found = self.budgets.page(position, size + 1)
                 last = found[size - 1].facts.account if len(found) > size else ""
