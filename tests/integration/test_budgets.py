@@ -151,8 +151,8 @@ async def test_g3_an_old_client_is_charged_the_rise_of_its_total(shared: Client)
 @pytest.mark.parametrize(
     ("request_", "field"),
     [
-        (SetBudgetRequest(limit_micros=1), "account"),
-        (SetBudgetRequest(fabric=False, limit_micros=1), "account"),
+        (SetBudgetRequest(limit_micros=1), "swarm_id"),
+        (SetBudgetRequest(fabric=False, limit_micros=1), "fabric"),
         (SetBudgetRequest(fabric=True, limit_micros=-1), "limit_micros"),
         (SetBudgetRequest(fabric=True, time_zone="Atlantis"), "time_zone"),
         (SetBudgetRequest(fabric=True, soft_share=1.5), "soft_share"),
