@@ -47,7 +47,7 @@ class Subject:
     async def open(self, _command: Command) -> None:
         await self._session.__aenter__()
         await self._session.opened()
-        listening = (self._work(), self._hear(), self._watch())
+        listening = (self._work(), self._hear(), self._watch(), self._heed())
         self._listeners = [asyncio.create_task(each) for each in listening]
 
     async def _work(self) -> None:
@@ -73,6 +73,10 @@ class Subject:
             resolved = blocker.HasField("resolve_time")
             say(session=self._name, event="alert", task_id=blocker.task_id, resolved=resolved)
 
+    async def _heed(self) -> None:
+        async for halt in self._session.halts():
+            say(session=self._name, event="halt", detail=halt.breaker.detail)
+
     async def status(self, command: Command) -> None:
         status = Status.Value(f"STATUS_{command['status'].upper()}")
         await self._session.status(status, message=command["message"])
@@ -92,6 +96,9 @@ class Subject:
 
     async def progress(self, command: Command) -> None:
         await self._tasks[command["task_id"]].progress(command["percent"], "on the way")
+
+    async def cost(self, command: Command) -> None:
+        await self._tasks[command["task_id"]].cost(command["operation"], command["micros"])
 
     async def complete(self, command: Command) -> None:
         await self._tasks[command["task_id"]].complete({"answer": 42})

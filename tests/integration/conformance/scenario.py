@@ -6,7 +6,13 @@ from dataclasses import dataclass, field
 
 from infrafabric import Client
 from infrafabric.v1.status_pb2 import STATUS_IDLE, AgentStatus
-from infrafabric.v1.task_pb2 import DISPATCH_BROADCAST, DISPATCH_MANUAL, Task, TaskState
+from infrafabric.v1.task_pb2 import (
+    DISPATCH_BROADCAST,
+    DISPATCH_MANUAL,
+    TASK_STATE_AVAILABLE,
+    Task,
+    TaskState,
+)
 from infrafabric.v1.witness_service_pb2 import QueryEntriesRequest
 from tests.integration.conformance.proxy import Course, Cut
 from tests.integration.conformance.subject import Subject
@@ -43,21 +49,26 @@ EXPECTED = Outcome(
         "unwanted": ("CANCELLED", 0, "", ("task_created", "task_cancelled")),
         "blocked": ("COMPLETED", 1, "w", _UNBLOCKED),
         "cancelled": ("CANCELLED", 1, "w", _given("task_cancelled")),
+        "paid": ("COMPLETED", 1, "w", _given("cost_tracked", "task_completed")),
+        "halted": ("CANCELLED", 1, "w", _given("task_released", "task_cancelled")),
         "late": ("COMPLETED", 1, "w", _given("task_completed")),
     },
     registered=1,
     told=[
         ("broadcast", ""),
         ("lost", "cancelled"),
+        ("lost", "halted"),
         ("task", "blocked"),
         ("task", "cancelled"),
         ("task", "claimed"),
+        ("task", "halted"),
         ("task", "late"),
         ("task", "made-1"),
         ("task", "made-2"),
+        ("task", "paid"),
         ("task", "released"),
     ],
-    completed=4,
+    completed=5,
 )
 """What each run comes to."""
 
@@ -99,6 +110,8 @@ class Scenario:
         await self._decline()
         await self._block()
         await self._lose()
+        await self._spend()
+        await self._halt()
         await self._hear()
         await self._say()
         await restart()
@@ -185,6 +198,25 @@ class Scenario:
         await self.client.tasks.cancel(self._id("cancelled"))
         await self._told("lost", "cancelled")
 
+    async def _spend(self) -> None:
+        await self._work_on("paid")
+        await self._do("cost", task_id=self._id("paid"), operation="llm", micros=5)
+        await self._do("complete", task_id=self._id("paid"))
+        task = await self.client.tasks.get(self._id("paid"))
+        assert task.spent_micros == 5, f"{task.spent_micros} were charged for 5"
+
+    async def _halt(self) -> None:
+        await self._work_on("halted")
+        await self.client.breakers.trip(self.worker, "a trial")
+        await self.subject.event(self.worker, event="halt", detail="a trial")
+        await self._told("lost", "halted")
+        async for event in self.client.tasks.watch():
+            for task in (event.snapshot, event.changed):
+                if task.task_id == self._id("halted") and task.state == TASK_STATE_AVAILABLE:
+                    await self.client.tasks.cancel(self._id("halted"))
+                    await self.client.breakers.reset(self.worker, approver="ada", reason="over")
+                    return
+
     async def _hear(self) -> None:
         await self.client.statuses.broadcast(self.name)
         for session in (self.worker, self.orchestrator):
@@ -214,8 +246,8 @@ class Scenario:
         told = [
             (event["event"], event.get("task_id", "").removesuffix(f".{self.name}"))
             for event in self.subject.events[self.worker]
-            # The other runs' texts come too.
-            if event.get("message", self.name) == self.name
+            # The other runs' texts come too, and each stream is told of the halt while it lasts.
+            if event.get("message", self.name) == self.name and event["event"] != "halt"
         ]
         # Once it has them all: the status follows the task.
         agent = await self._agent(

@@ -27,6 +27,7 @@ class Subject {
       onBroadcast: ({ message }) => say({ session, event: "broadcast", message }),
       onAlert: ({ taskId, resolveTime }) =>
         say({ session, event: "alert", task_id: taskId, resolved: resolveTime !== undefined }),
+      onHalt: ({ breaker }) => say({ session, event: "halt", detail: breaker.detail }),
     });
     void this.#work(session);
   }
@@ -59,6 +60,10 @@ class Subject {
 
   async progress({ task_id, percent }) {
     await this.#tasks.get(task_id).progress(percent, "on the way");
+  }
+
+  async cost({ task_id, operation, micros }) {
+    await this.#tasks.get(task_id).cost(operation, micros);
   }
 
   async complete({ task_id }) {
