@@ -171,7 +171,7 @@ async def test_a_limit_that_makes_no_sense_names_its_field(
 def test_g5_budgets_are_set_shown_and_charged_by_command(cli: Cli) -> None:
     cli("swarm", "register", "cli-b")
     cli("budget", "set", "2.50", "--swarm", "cli-b", "--period", "day")
-    said = cli("budget", "track", "cli-b", "llm", "0.75", "--request-id", "cli-b-1").stdout
+    said = cli("cost", "track", "llm", "0.75", "--swarm", "cli-b", "--request-id", "cli-b-1").stdout
     assert said == "cli-b: 0.75 USD for llm\n"
     (report,) = document(cli("budget", "show", "--swarm", "cli-b", "--json"))["budgets"]
     assert (report["limit_micros"], report["available_micros"]) == (2_500_000, 1_750_000)

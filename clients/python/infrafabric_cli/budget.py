@@ -10,7 +10,7 @@ from infrafabric.v1.budget_pb2 import BudgetPeriod, BudgetReport, BudgetState
 from infrafabric.v1.governor_budget_pb2 import SetBudgetRequest
 from infrafabric_cli.names import moment, short, value_of
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, usd
-from infrafabric_cli.output import as_json, print_json, print_rows, say
+from infrafabric_cli.output import as_json, print_json, print_rows
 from infrafabric_cli.running import run
 
 app = typer.Typer(no_args_is_help=True)
@@ -105,41 +105,6 @@ def set_budget(
 
     async def command(client: Client) -> None:
         _print([await client.budgets.limit(terms)], json_output=json_output)
-
-    run(server, command)
-
-
-@app.command()
-def track(
-    swarm: Annotated[str, typer.Argument(metavar="SWARM", help="Who spent it.")],
-    operation: Annotated[
-        str, typer.Argument(metavar="OPERATION", help="What for, such as llm.completion.")
-    ],
-    cost: Annotated[int, typer.Argument(parser=usd, metavar="USD", help="How much.")],
-    *,
-    task: Annotated[str, typer.Option("--task", metavar="ID", help="Task that it was for.")] = "",
-    attempt: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Attempt of the claim, with a task.")
-    ] = 0,
-    request_id: Annotated[
-        str, typer.Option(metavar="ID", help="A repeat with it charges nothing.")
-    ] = "",
-    server: Server = DEFAULT_SERVER,
-    json_output: Json = False,
-) -> None:
-    """Charge a cost to a swarm, and with a task to the reservation of its claim."""
-
-    async def command(client: Client) -> None:
-        answer = await client.budgets.track(
-            swarm, operation, cost, task_id=task, attempt=attempt, request_id=request_id
-        )
-        if json_output:
-            print_json(as_json(answer))
-            return
-        left = f"; {format_usd(answer.reservation_left_micros)} USD left for the attempt"
-        say(f"{swarm}: {format_usd(cost)} USD for {operation}{left if task else ''}")
-        if answer.breaker_open:
-            say(f"{swarm}: the circuit breaker is open: stop")
 
     run(server, command)
 

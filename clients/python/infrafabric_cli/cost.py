@@ -173,7 +173,8 @@ def track(
         if json_output:
             print_json(as_json(tracked))
             return
-        say(f"{swarm}: {format_usd(tracked.budget.spent_micros)} USD spent")
+        left = f"; {format_usd(tracked.reservation_left_micros)} USD left for the attempt"
+        say(f"{swarm}: {format_usd(cost)} USD for {operation}{left if task else ''}")
         if tracked.breaker_open:
             say(f"{swarm}: its circuit breaker is open, stop")
 
