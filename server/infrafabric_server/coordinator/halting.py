@@ -104,6 +104,9 @@ class Halting:
         if scope:
             for task_id in self._offers.on_offer_to(scope):
                 self._unoffer(task_id, scope)
+        self._set_fencing(scope, breaker)
+
+    def _set_fencing(self, scope: str, breaker: Breaker) -> None:
         if breaker.fence_time is not None:
             left = (breaker.fence_time - self._records.clock.now()).total_seconds()
             self._timers.set(f"fence:{scope}", left, lambda: self._fence(scope))
@@ -138,7 +141,11 @@ class Halting:
             self._refresh(swarm_id)
 
     def _fence(self, scope: str) -> None:
-        if self._leadership.leading:
+        breaker = self._breakers.records.of(scope)
+        if breaker.fence_time is not None and breaker.fence_time > self._records.clock.now():
+            # The time of day was set back meanwhile.
+            self._set_fencing(scope, breaker)
+        elif self._leadership.leading:
             self._background.spawn(f"fence:{scope}", partial(self._take_all, scope))
 
     async def _take_all(self, scope: str) -> None:
