@@ -58,7 +58,7 @@ async def _fail(client: Client, member: Member, journal: Journal, task: Task) ->
         attempt=attempt,
         request_id=f"{name}-{attempt}",
     )
-    await client.claims.fail(who, name, attempt, "it came to nothing", permanent=True)
+    await client.claims.fail(who, name, attempt, "it came to nothing")
     journal.write("failed", name, attempt, cost_micros=WASTED_MICROS)
 
 

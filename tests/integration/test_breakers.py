@@ -82,6 +82,11 @@ async def test_g6_an_open_breaker_and_a_paused_pool_survive_a_crash(
         assert datetime.now(UTC) >= until
 
 
+async def test_g6_no_swarm_shares_the_own_pool_of_another(client: Client) -> None:
+    with pytest.raises(errors.InvalidField, match="credential_pool: must not begin with swarm:"):
+        await client.swarms.register("leech", ["a"], credential_pool="swarm:host")
+
+
 def test_g7_breakers_are_listed_tripped_and_reset_by_command(cli: Cli) -> None:
     cli("swarm", "register", "brk-a")
     opened = cli("breaker", "trip", "brk-a", "--reason", "odd answers")

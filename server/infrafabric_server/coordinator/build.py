@@ -137,7 +137,7 @@ def build_coordinator(
         slots=Slots(records, capacity, admission, accounts, doubts.note, replica, shares),
         scheduler=scheduler,
         unassigned=Unassigned(capacity, scheduler, admission, screening, policies),
-        settlement=Settlement(ledger, fleet, roster, policies, clock),
+        settlement=Settlement(ledger, accounts, fleet, roster, policies, clock),
         accounts=accounts,
         policies=policies,
         breakers=governing.breakers,

@@ -172,7 +172,7 @@ class Claims:
                 swarm_id,
                 held.claim_time,
                 cost_micros=done.cost_micros,
-                reserved_micros=self._settlement.bound(done, held),
+                bound_micros=self._settlement.bound(done, held),
             )
 
         return await self._end(swarm_id, task_id, attempt, epoch, EndKind.COMPLETED, rule, counted)
@@ -202,7 +202,10 @@ class Claims:
         def counted(held: TaskClaim, _failed: Task) -> Effect:
             if kind.providers:
                 return self._counting.provider_refused(swarm_id, reason, retry_time)
-            return self._counting.failed(swarm_id, held.claim_time)
+            if kind is FailureKind.PERMANENT:
+                # The task is to blame, which no swarm could do.
+                return Effect()
+            return self._counting.failed(swarm_id, task_id, held.claim_time)
 
         async with self._counting.turn(swarm_id):
             return await self._end(swarm_id, task_id, attempt, epoch, EndKind.FAILED, rule, counted)

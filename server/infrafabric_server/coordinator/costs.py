@@ -132,7 +132,7 @@ class Costs:
             breaker = self._counting.drawn(
                 spent.swarm_id,
                 cost_micros=held.drawn_micros + spent.micros,
-                reserved_micros=self._settlement.bound(task, held),
+                bound_micros=self._settlement.bound(task, held),
             )
             return Decision(
                 drawn,

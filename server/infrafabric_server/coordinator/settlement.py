@@ -5,10 +5,11 @@ from typing import Protocol
 from infrafabric_server.clock import Clock
 from infrafabric_server.coordinator.models import EndKind, LossKind, Task, TaskClaim
 from infrafabric_server.fleet.fleet import Fleet
+from infrafabric_server.governor.budget.accounts import Accounts
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.governor.roster import Roster
 from infrafabric_server.optimise.cheapest import cheapest
-from infrafabric_server.optimise.models import FABRIC, Budget, Cost, Waste, swarm_account
+from infrafabric_server.optimise.models import FABRIC, Cost, Waste, swarm_account
 from infrafabric_server.store.mirror import Write
 
 COMPLETION = "task"
@@ -25,18 +26,21 @@ class Ledger(Protocol):
         """Return the write that enters a cost, for the transaction of what it paid for."""
         ...
 
-    def budget(self, account: str) -> Budget | None:
-        """Return the limit of an account, or None."""
-        ...
-
 
 class Settlement:
     """Makes the ledger's entries about claims, for the transactions that change them."""
 
     def __init__(
-        self, ledger: Ledger, fleet: Fleet, roster: Roster, policies: PolicyBook, clock: Clock
+        self,
+        ledger: Ledger,
+        accounts: Accounts,
+        fleet: Fleet,
+        roster: Roster,
+        policies: PolicyBook,
+        clock: Clock,
     ) -> None:
         self._ledger = ledger
+        self._accounts = accounts
         self._fleet = fleet
         self._roster = roster
         self._policies = policies
@@ -56,13 +60,17 @@ class Settlement:
     def bound(self, task: Task, held: TaskClaim) -> int | None:
         """Return what an attempt may spend altogether; None where nobody has set any limit.
 
-        Then what it reserved is only the policy's guess.
+        Where the task has a limit, that is what it reserved. Else the reservation is the policy's
+        guess, and it may spend beyond it what its swarm's and the fabric's accounts have available.
         """
         if task.spec.max_cost_micros is not None or task.budget_limit_micros is not None:
             return held.reserved_micros
-        budgets = map(self._ledger.budget, (swarm_account(held.swarm_id), FABRIC))
-        limited = any(each is not None and each.limit_micros is not None for each in budgets)
-        return held.reserved_micros if limited else None
+        accounts = map(self._accounts.facts, (swarm_account(held.swarm_id), FABRIC))
+        left = [facts.available_micros for facts in accounts if facts.available_micros is not None]
+        if not left:
+            return None
+        # What it has spent beyond its reservation is missing from what is available already.
+        return max(held.reserved_micros, held.drawn_micros) + max(0, min(left))
 
     def ended(self, held: TaskClaim, after: Task, kind: EndKind) -> list[Write]:
         """Return the entries of a claim that its holder ended; `after` is the task then."""

@@ -32,7 +32,12 @@ async def fabric_with(
         await own.close()
 
 
-async def fails(fabric: Fabric, task_id: str, swarm_id: str = "s") -> None:
+async def fails(
+    fabric: Fabric,
+    task_id: str,
+    swarm_id: str = "s",
+    kind: FailureKind = FailureKind.RETRYABLE,
+) -> None:
     """Have a swarm claim a task and fail."""
     outcome = await fabric.coordinator.claims.claim(swarm_id, task_id)
     assert outcome.task is not None, outcome
@@ -41,7 +46,7 @@ async def fails(fabric: Fabric, task_id: str, swarm_id: str = "s") -> None:
         task_id,
         outcome.task.attempt,
         reason="broken",
-        kind=FailureKind.RETRYABLE,
+        kind=kind,
         retry_time=None,
     )
     await fabric.settled()

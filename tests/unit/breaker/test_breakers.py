@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from infrafabric.v1.session_client_pb2 import SESSION_ROLE_WORKER, OpenFrame
 from infrafabric_server.coordinator.frames import Halt, Revoked, RevokeReason
 from infrafabric_server.coordinator.models import (
     FailureKind,
@@ -15,6 +16,7 @@ from infrafabric_server.coordinator.models import (
     TaskState,
 )
 from infrafabric_server.coordinator.registration import Joining
+from infrafabric_server.coordinator.service import parse
 from infrafabric_server.errors import FabricError, InvalidField, Reason
 from infrafabric_server.governor.breaker.models import BreakerCause, BreakerState
 from infrafabric_server.governor.policy.book import PolicyBook
@@ -24,6 +26,7 @@ from tests.contract.clock import SteppedClock
 from tests.harness.fabric import new_task, running_fabric
 from tests.harness.replicas import Cluster, running_cluster
 from tests.unit.breaker.kit import OFTEN, fabric_with, fails, frames, recorded
+from tests.unit.optimise.kit import MovedClock
 
 
 @pytest.fixture
@@ -64,6 +67,21 @@ async def test_g6_lost_claims_and_releases_do_not_count() -> None:
         assert not fabric.breakers.records.of("s").open
         await fails(fabric, "a")
         assert fabric.breakers.records.of("s").open
+
+
+async def test_g6_a_task_that_nobody_can_do_stops_no_swarm() -> None:
+    async with fabric_with(Breaking(), SteppedClock()) as fabric:
+        await fabric.coordinator.register_swarm("s", frozenset({"any"}))
+        await fabric.create(new_task("poison", retry=OFTEN))
+        for _ in range(5):
+            await fails(fabric, "poison")
+        assert fabric.breakers.records.of("s").consecutive_failures == 1
+        # The input of a task is to blame for a permanent failure.
+        for number in range(12):
+            await fabric.create(new_task(f"t{number}", retry=OFTEN))
+            await fails(fabric, f"t{number}", kind=FailureKind.PERMANENT)
+        assert not fabric.breakers.records.of("s").open
+        assert fabric.breakers.records.of("s").consecutive_failures == 1
 
 
 async def test_g6_failures_of_one_moment_are_all_counted() -> None:
@@ -148,6 +166,20 @@ async def test_g6_open_halts_the_session_then_fences_what_is_left() -> None:
         assert [fabric.task(name).state for name in "ab"].count(TaskState.CLAIMED) == 1
 
 
+async def test_g6_a_time_of_day_that_is_set_back_does_not_keep_the_fence_away() -> None:
+    clock = MovedClock()
+    async with fabric_with(Breaking(halt_grace=timedelta(seconds=30)), clock) as fabric:
+        await fabric.join("s")
+        await fabric.create(new_task("a"))
+        await fabric.breakers.trip("s", BreakerCause.MANUAL, "it burns")
+        clock.time_of_day -= timedelta(milliseconds=500)
+        for seconds, held in ((30, True), (1, False)):
+            await clock.advance(seconds)
+            fabric.parts.timers.fire()
+            await fabric.settled()
+            assert (fabric.task("a").claim is not None) is held
+
+
 async def test_g6_the_hold_of_the_fabric_refuses_everybody() -> None:
     async with fabric_with(Breaking(), SteppedClock()) as fabric:
         await fabric.join("s")
@@ -230,6 +262,41 @@ async def test_g7_only_a_person_resets() -> None:
         assert await recorded(fabric, "breaker_reset") == 1
         assert await fabric.breakers.reset("s", "bob", "safe") == closed
         assert await recorded(fabric, "breaker_reset") == 1
+
+
+async def test_g7_a_swarm_that_left_is_not_a_person() -> None:
+    async with fabric_with(Breaking(), SteppedClock()) as fabric:
+        for swarm_id in "st":
+            await fabric.coordinator.register_swarm(swarm_id, frozenset({"any"}))
+            await fabric.breakers.trip(swarm_id, BreakerCause.MANUAL, "why")
+            await fabric.coordinator.registration.deregister(swarm_id)
+        await fabric.settled()
+        for scope, approver in (("s", "s"), ("s", "t"), ("", "t")):
+            with pytest.raises(InvalidField, match="a swarm with a circuit breaker"):
+                await fabric.breakers.reset(scope, approver, "safe")
+        assert fabric.breakers.records.of("s").open
+
+
+def test_g6_no_session_shares_the_own_pool_of_another_swarm() -> None:
+    frame = OpenFrame(role=SESSION_ROLE_WORKER, swarm_id="s", credential_pool="swarm:t")
+    with pytest.raises(InvalidField) as refused:
+        parse.opening(frame)
+    assert refused.value.fields[0].field == "open.credential_pool"
+    frame.credential_pool = "swarms"
+    assert parse.opening(frame).joining.credential_pool == "swarms"
+
+
+async def test_g6_a_provider_pauses_its_pool_for_a_day_at_most() -> None:
+    clock = SteppedClock()
+    async with fabric_with(Breaking(), clock) as fabric:
+        await fabric.coordinator.register_swarm("s", frozenset({"any"}))
+        await fabric.create(new_task("a"))
+        claims = fabric.coordinator.claims
+        await claims.claim("s", "a")
+        kind, until = FailureKind.PROVIDER_QUOTA, clock.now() + timedelta(days=40)
+        await claims.fail("s", "a", 1, reason="no tokens", kind=kind, retry_time=until)
+        (paused,) = fabric.breakers.paused(100)
+        assert paused.pool.paused_until == clock.now() + timedelta(days=1)
 
 
 async def test_g6_a_provider_without_quota_pauses_its_pool_and_nothing_else() -> None:

@@ -32,10 +32,10 @@ def calls(number: int, *, failed: int = 0, slow: int = 0, ago: timedelta = HOUR 
 def test_g6_the_failure_that_is_one_too_many_in_a_row_opens() -> None:
     settings = Breaking(max_consecutive_failures=3)
     breaker = Breaker(swarm_id="s")
-    for _ in range(2):
-        breaker = rules.failed(breaker)
+    for task_id in "ab":
+        breaker = rules.failed(breaker, task_id)
         assert rules.opening(breaker, settings) is None
-    breaker = rules.failed(breaker)
+    breaker = rules.failed(breaker, "c")
     assert rules.opening(breaker, settings) == (
         BreakerCause.FAILURES,
         "3 failures in a row, 3 open it",
@@ -43,8 +43,23 @@ def test_g6_the_failure_that_is_one_too_many_in_a_row_opens() -> None:
 
 
 def test_g6_a_success_ends_the_row() -> None:
-    breaker = rules.failed(rules.succeeded(rules.failed(rules.failed(Breaker(swarm_id="s")))))
+    breaker = Breaker(swarm_id="s")
+    for task_id in "ab":
+        breaker = rules.failed(breaker, task_id)
+    breaker = rules.failed(rules.succeeded(breaker), "b")
     assert breaker.consecutive_failures == 1
+
+
+def test_g6_a_task_that_fails_again_counts_once_in_the_row() -> None:
+    breaker = Breaker(swarm_id="s")
+    for task_id, row in (("a", 1), ("a", 1), ("b", 2), ("b", 2), ("a", 3)):
+        breaker = rules.failed(breaker, task_id)
+        assert breaker.consecutive_failures == row
+
+
+def test_g6_no_row_of_failures_opens_where_the_policy_says_never() -> None:
+    breaker = Breaker(swarm_id="s", consecutive_failures=1000)
+    assert rules.opening(breaker, Breaking(max_consecutive_failures=None)) is None
 
 
 @pytest.mark.parametrize(
@@ -114,7 +129,7 @@ def test_g7_only_somebody_for_a_reason_closes() -> None:
 
 
 events = st.one_of(
-    st.just(rules.failed),
+    st.builds(lambda name: lambda each: rules.failed(each, name), st.sampled_from("abc")),
     st.just(rules.succeeded),
     st.builds(
         lambda number, bad: lambda each: after([calls(number, failed=min(number, bad))], each),

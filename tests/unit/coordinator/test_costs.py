@@ -119,18 +119,37 @@ async def test_g4_a_cost_beyond_the_reservation_counts_and_opens_the_breaker(
     assert fabric.breakers.records.of("s").cause is BreakerCause.OVERRUN
 
 
+@pytest.mark.parametrize("tracked", [0, 1, 3])
 @pytest.mark.parametrize("account", [None, FABRIC, swarm_account("s")])
-async def test_g4_the_default_reservation_binds_only_where_somebody_set_a_limit(
-    fabric: Fabric, account: str | None
+@pytest.mark.parametrize("dollars", [4, 5, 100])
+async def test_g4_the_default_reservation_binds_only_where_the_accounts_have_no_more(
+    fabric: Fabric, account: str | None, dollars: int, tracked: int
 ) -> None:
     await fabric.join("s")
     await board(fabric, None)
     if account is not None:
-        await limit(fabric, account, 100 * DOLLAR)
+        await limit(fabric, account, dollars * DOLLAR)
     await fabric.coordinator.claim_task("s", "t0")
+    if tracked:
+        await fabric.coordinator.costs.track(on("t0", tracked * DOLLAR))
+    assert not fabric.breakers.records.of("s").open
     await fabric.coordinator.claims.complete("s", "t0", 1, result_json="", cost_micros=5 * DOLLAR)
     assert fabric.ledger.total(FABRIC) == 5 * DOLLAR
-    assert fabric.breakers.records.of("s").open is (account is not None)
+    breaker = fabric.breakers.records.of("s")
+    assert breaker.open is (account is not None and dollars < 5)
+    assert breaker.cause in (None, BreakerCause.OVERRUN)
+
+
+async def test_g4_what_other_claims_reserve_is_not_there_for_a_dear_attempt(fabric: Fabric) -> None:
+    await fabric.join("s", slots=2)
+    await board(fabric, None, None)
+    await limit(fabric, FABRIC, 5 * DOLLAR)
+    for task_id in ("t0", "t1"):
+        await fabric.coordinator.claim_task("s", task_id)
+    await fabric.coordinator.costs.track(on("t0", 4 * DOLLAR))
+    assert not fabric.breakers.records.of("s").open
+    await fabric.coordinator.costs.track(on("t0", 1))
+    assert fabric.breakers.records.of("s").cause is BreakerCause.OVERRUN
 
 
 async def test_g3_no_attempt_costs_more_than_an_amount_may_be(fabric: Fabric) -> None:

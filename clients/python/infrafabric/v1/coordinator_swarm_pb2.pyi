@@ -40,7 +40,9 @@ class RegisterSwarmRequest(message.Message):
     max_concurrent_tasks: builtins.int
     """Tasks that it works on at the same time, 1 to 64; 0 means 1."""
     credential_pool: builtins.str
-    """Account at a provider that it shares with others, like an id; empty means one of its own."""
+    """Account at a provider that it shares with others, like an id that does not begin with `swarm:`; empty
+    means one of its own.
+    """
     @builtins.property
     def capabilities(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """What it can do, at most 64; each like an id, with `/` allowed too."""

@@ -131,8 +131,8 @@ class GovernorServiceServicer:
     def TrackCost(self, request, context):
         """TrackCost charges a cost to a swarm, and with a task to the reservation of its claim.
 
-        A cost beyond the reservation is charged too, and opens the swarm's circuit breaker where the task, the
-        swarm or the fabric has a limit.
+        A cost beyond the reservation is charged too. It opens the swarm's circuit breaker where the task has a
+        limit, or where the account of the swarm or the fabric has less available.
         Safe to repeat with the same request id. Errors: INVALID_FIELD, SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT,
         NOT_OWNER, TASK_NOT_CLAIMED, TASK_ENDED, REQUEST_ID_REUSED.
         """

@@ -37,8 +37,8 @@ class GovernorServiceStub:
     TrackCost: aio.UnaryUnaryMultiCallable[governor_budget_pb2.TrackCostRequest, governor_budget_pb2.TrackCostResponse]
     """TrackCost charges a cost to a swarm, and with a task to the reservation of its claim.
 
-    A cost beyond the reservation is charged too, and opens the swarm's circuit breaker where the task, the
-    swarm or the fabric has a limit.
+    A cost beyond the reservation is charged too. It opens the swarm's circuit breaker where the task has a
+    limit, or where the account of the swarm or the fabric has less available.
     Safe to repeat with the same request id. Errors: INVALID_FIELD, SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT,
     NOT_OWNER, TASK_NOT_CLAIMED, TASK_ENDED, REQUEST_ID_REUSED.
     """
@@ -130,8 +130,8 @@ class GovernorServiceServicer(metaclass=abc_1.ABCMeta):
     ) -> abc.Awaitable[governor_budget_pb2.TrackCostResponse]:
         """TrackCost charges a cost to a swarm, and with a task to the reservation of its claim.
 
-        A cost beyond the reservation is charged too, and opens the swarm's circuit breaker where the task, the
-        swarm or the fabric has a limit.
+        A cost beyond the reservation is charged too. It opens the swarm's circuit breaker where the task has a
+        limit, or where the account of the swarm or the fabric has less available.
         Safe to repeat with the same request id. Errors: INVALID_FIELD, SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT,
         NOT_OWNER, TASK_NOT_CLAIMED, TASK_ENDED, REQUEST_ID_REUSED.
         """

@@ -61,7 +61,8 @@ class Swarm(message.Message):
     session_epoch: builtins.int
     """Epoch of the open session, 0 when none is open. Output only."""
     credential_pool: builtins.str
-    """Account at a provider that it shares with others, like an id; empty means one of its own.
+    """Account at a provider that it shares with others, like an id that does not begin with `swarm:`; empty
+    means one of its own.
 
     When the provider has no quota left for one of them, all of them are given no work until it has.
     """

@@ -110,7 +110,7 @@ class _FailureKindEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_FailureKin
     FAILURE_KIND_RETRYABLE: _FailureKind.ValueType  # 1
     """Another attempt may succeed; the retry policy decides."""
     FAILURE_KIND_PERMANENT: _FailureKind.ValueType  # 2
-    """No attempt can succeed; the task fails for good at once."""
+    """No attempt can succeed; the task fails for good at once, and the swarm's circuit breaker counts nothing."""
     FAILURE_KIND_PROVIDER_QUOTA: _FailureKind.ValueType  # 3
     """The swarm's provider has no quota left for it; `retry_time` says until when.
 
@@ -128,7 +128,7 @@ FAILURE_KIND_UNSPECIFIED: FailureKind.ValueType  # 0
 FAILURE_KIND_RETRYABLE: FailureKind.ValueType  # 1
 """Another attempt may succeed; the retry policy decides."""
 FAILURE_KIND_PERMANENT: FailureKind.ValueType  # 2
-"""No attempt can succeed; the task fails for good at once."""
+"""No attempt can succeed; the task fails for good at once, and the swarm's circuit breaker counts nothing."""
 FAILURE_KIND_PROVIDER_QUOTA: FailureKind.ValueType  # 3
 """The swarm's provider has no quota left for it; `retry_time` says until when.
 

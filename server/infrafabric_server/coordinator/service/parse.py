@@ -20,6 +20,7 @@ from infrafabric_server.edge.struct_json import struct_to_json
 from infrafabric_server.edge.times import from_duration, from_timestamp
 from infrafabric_server.errors import FieldViolation, InvalidField
 from infrafabric_server.fleet.models import SessionRole
+from infrafabric_server.governor.breaker.models import PRIVATE_POOL
 from infrafabric_server.limits import (
     MAX_CAPABILITIES,
     MAX_DEPENDENCIES,
@@ -163,6 +164,14 @@ def waits_for(field: str, values: Sequence[str]) -> tuple[str, ...]:
     )
 
 
+def credential_pool(field: str, value: str) -> str:
+    """Return the pool that a swarm shares, "" for its own; raise InvalidField for another's own."""
+    if value.startswith(PRIVATE_POOL):
+        rule = f"must not begin with {PRIVATE_POOL}, as a swarm's own pool does; leave it empty"
+        raise InvalidField(FieldViolation(field, rule))
+    return validate.optional_id(field, value)
+
+
 def opening(message: session_client_pb2.OpenFrame) -> Opening:
     """Return what a client says when it opens a stream."""
     role = _ROLES.get(message.role)
@@ -181,7 +190,7 @@ def opening(message: session_client_pb2.OpenFrame) -> Opening:
             ),
             model=validate.require_text("open.model", message.model, most=MAX_MODEL) or None,
             max_concurrent_tasks=slots or None,
-            credential_pool=validate.optional_id("open.credential_pool", message.credential_pool)
+            credential_pool=credential_pool("open.credential_pool", message.credential_pool)
             or None,
         ),
         role=role,

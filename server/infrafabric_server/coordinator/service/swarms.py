@@ -5,6 +5,7 @@ from infrafabric.v1 import swarm_pb2
 from infrafabric.v1.coordinator_service_pb2_grpc import CoordinatorServiceServicer
 from infrafabric_server.coordinator.coordinator import Coordinator
 from infrafabric_server.coordinator.registration import Joining
+from infrafabric_server.coordinator.service import parse
 from infrafabric_server.coordinator.service.wire import profile_to_wire
 from infrafabric_server.edge import validate
 from infrafabric_server.edge.calls import Context
@@ -36,7 +37,7 @@ class SwarmCalls(CoordinatorServiceServicer):
             ),
             model=validate.require_text("model", request.model, most=MAX_MODEL),
             max_concurrent_tasks=slots or 1,
-            credential_pool=validate.optional_id("credential_pool", request.credential_pool),
+            credential_pool=parse.credential_pool("credential_pool", request.credential_pool),
         )
         profile = await self.coordinator.background.finish(
             self.coordinator.registration.register(joining)

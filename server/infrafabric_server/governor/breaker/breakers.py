@@ -120,7 +120,7 @@ class Breakers:
 
         Args:
             scope: whose.
-            approver: who takes responsibility; not the id of a registered swarm.
+            approver: who takes responsibility; not a swarm that is registered or has a breaker.
             reason: why it is safe now.
             new_budget_micros: the swarm's new limit, in micro-US-dollars; None leaves it.
 
@@ -135,10 +135,11 @@ class Breakers:
             known = not scope or scope in self._fleet.swarms
             if not known and scope not in self.records.breakers:
                 raise _unknown(scope)
-            self._check_approval(approver, reason)
+            self._check_approval(scope, approver, reason)
             compares = [
                 self.records.same(scope),
                 absent(self._fleet.swarms.key(approver)),
+                absent(self.records.breakers.key(approver)),
             ]
             budget = self._budget(scope, new_budget_micros)
             said = (breaker.approver, breaker.reset_reason)
@@ -224,11 +225,15 @@ class Breakers:
             Reason.CONTENTION, "the breaker changes too fast; try again", retry_after=0.1
         )
 
-    def _check_approval(self, approver: str, reason: str) -> None:
+    def _check_approval(self, scope: str, approver: str, reason: str) -> None:
         if not approver:
             raise InvalidField(FieldViolation("approver", "must name a person"))
         if approver in self._fleet.swarms:
             rule = f"must be a person; {approver} is a registered swarm"
+            raise InvalidField(FieldViolation("approver", rule))
+        # A swarm that was deregistered is none the more a person.
+        if approver == scope or approver in self.records.breakers:
+            rule = f"must be a person; {approver} is a swarm with a circuit breaker"
             raise InvalidField(FieldViolation("approver", rule))
         if not reason:
             raise InvalidField(FieldViolation("reason", "must say why it is safe now"))

@@ -17,7 +17,7 @@ from infrafabric_server.witness.outbox import Outbox
 # How long a pool is paused whose provider did not say until when, and the bounds of what it says.
 _PAUSE = timedelta(minutes=1)
 _SHORTEST = timedelta(seconds=1)
-_LONGEST = timedelta(days=31)
+_LONGEST = timedelta(days=1)
 
 
 class Counting:
@@ -66,22 +66,22 @@ class Counting:
             self._tally.add(swarm_id, revision, ended)
             self._tally.fade(swarm_id, self._clock.now(), span)
 
-    def failed(self, swarm_id: str, begun: datetime) -> Effect:
+    def failed(self, swarm_id: str, task_id: str, begun: datetime) -> Effect:
         """Return what a failure of an attempt that began at a time changes."""
         breaker = self._records.of(swarm_id)
         if breaker.open:
             return Effect()
         outcome = self._outcome(swarm_id, begun, failed=1)
-        return self._decided(breaker, rules.failed(self._with(breaker, outcome)))
+        return self._decided(breaker, rules.failed(self._with(breaker, outcome), task_id))
 
     def succeeded(
-        self, swarm_id: str, begun: datetime, *, cost_micros: int, reserved_micros: int | None
+        self, swarm_id: str, begun: datetime, *, cost_micros: int, bound_micros: int | None
     ) -> Effect:
         """Return what a success of an attempt that began at a time changes, if anything."""
         breaker = self._records.of(swarm_id)
         if breaker.open:
             return Effect()
-        beyond = rules.overrun(cost_micros, reserved_micros)
+        beyond = rules.overrun(cost_micros, bound_micros)
         if beyond:
             return self._decided(breaker, breaker, (BreakerCause.OVERRUN, beyond))
         outcome = self._outcome(swarm_id, begun)
@@ -94,10 +94,10 @@ class Counting:
             after = self._with(after, outcome)
         return self._decided(breaker, after)
 
-    def drawn(self, swarm_id: str, *, cost_micros: int, reserved_micros: int | None) -> Effect:
+    def drawn(self, swarm_id: str, *, cost_micros: int, bound_micros: int | None) -> Effect:
         """Return what a cost that is reported while an attempt runs changes, if anything."""
         breaker = self._records.of(swarm_id)
-        beyond = rules.overrun(cost_micros, reserved_micros)
+        beyond = rules.overrun(cost_micros, bound_micros)
         if breaker.open or not beyond:
             return Effect()
         return self._decided(breaker, breaker, (BreakerCause.OVERRUN, beyond))

@@ -53,6 +53,7 @@ class Breaker(BaseModel):
 
     The hold of the whole fabric is one without a swarm, under `holds/fabric`. What is said of an
     opening or a reset is of the last one. `fence_time` is when what still runs is taken away.
+    `failed_task_id` is the task of the last failure in the row, which counts once.
     `window` has the attempts that count for the rates; of those that ended well it has the ones
     up to `counted_revision`, the rest is in memory.
     """
@@ -69,6 +70,7 @@ class Breaker(BaseModel):
     reset_reason: Text = ""
     reset_time: datetime | None = None
     consecutive_failures: int = 0
+    failed_task_id: str = ""
     window: tuple[Outcome, ...] = ()
     counted_revision: int = 0
     policy_hash: str = ""
@@ -92,6 +94,10 @@ class Pool(BaseModel):
     reason: Text = ""
 
 
+PRIVATE_POOL = "swarm:"
+"""How the name of a swarm's own pool begins, which no other may name."""
+
+
 def pool_of(swarm_id: str, credential_pool: str) -> str:
     """Return the pool of a swarm: the one that it shares, or its own."""
-    return credential_pool or f"swarm:{swarm_id}"
+    return credential_pool or PRIVATE_POOL + swarm_id

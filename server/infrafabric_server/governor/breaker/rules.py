@@ -70,6 +70,7 @@ def reset(
         reset_reason=reason,
         reset_time=now,
         consecutive_failures=0,
+        failed_task_id="",
         window=(),
         counted_revision=max(revision, breaker.counted_revision),
     )
@@ -77,14 +78,15 @@ def reset(
 
 def succeeded(breaker: Breaker) -> Breaker:
     """Return the breaker after an attempt that ended well: failures are not in a row any more."""
-    return breaker if breaker.open else _next(breaker, consecutive_failures=0)
+    return breaker if breaker.open else _next(breaker, consecutive_failures=0, failed_task_id="")
 
 
-def failed(breaker: Breaker) -> Breaker:
-    """Return the breaker after an attempt that failed."""
-    if breaker.open:
+def failed(breaker: Breaker, task_id: str) -> Breaker:
+    """Return the breaker after an attempt that failed; one task that fails again counts once."""
+    if breaker.open or (breaker.consecutive_failures and breaker.failed_task_id == task_id):
         return breaker
-    return _next(breaker, consecutive_failures=breaker.consecutive_failures + 1)
+    row = breaker.consecutive_failures + 1
+    return _next(breaker, consecutive_failures=row, failed_task_id=task_id)
 
 
 def counted(
@@ -110,7 +112,7 @@ def counted(
 def opening(breaker: Breaker, settings: Breaking) -> tuple[BreakerCause, str] | None:
     """Return why a closed breaker must open for what is counted in it, None when it need not."""
     most = settings.max_consecutive_failures
-    if breaker.consecutive_failures >= most:
+    if most is not None and breaker.consecutive_failures >= most:
         return BreakerCause.FAILURES, (
             f"{breaker.consecutive_failures} failures in a row, {most} open it"
         )
@@ -139,14 +141,14 @@ def exhausted(limit_micros: int | None, spent_micros: int) -> str:
     return f"{usd(spent_micros)} of {usd(limit_micros)} are spent"
 
 
-def overrun(cost_micros: int, reserved_micros: int | None) -> str:
-    """Return what to say of an attempt that cost more than was reserved; "" if it did not.
+def overrun(cost_micros: int, bound_micros: int | None) -> str:
+    """Return what to say of an attempt that cost more than it might; "" if it did not.
 
-    `reserved_micros` is None for one that nobody has set a limit for.
+    `bound_micros` is None for one that nobody has set a limit for.
     """
-    if reserved_micros is None or cost_micros <= reserved_micros:
+    if bound_micros is None or cost_micros <= bound_micros:
         return ""
-    return f"an attempt cost {usd(cost_micros)}, {usd(reserved_micros)} were reserved"
+    return f"an attempt cost {usd(cost_micros)}, it had {usd(bound_micros)} to spend"
 
 
 def usd(micros: int) -> str:

@@ -88,13 +88,14 @@ class Budgets(BaseModel):
 class Breaking(BaseModel):
     """When a swarm's circuit breaker opens, and how long it has to stop then.
 
-    The rates are over the last `window` of attempts, and count from `min_calls` on; None is never.
+    Failures in a row are of as many tasks: one that fails again counts once. The rates are over
+    the last `window` of attempts, and count from `min_calls` on. None is never.
     An attempt is slow when it took longer than `slow_after`.
     """
 
     model_config = _FROZEN
 
-    max_consecutive_failures: Count = 3
+    max_consecutive_failures: Count | None = 3
     max_failure_rate: Share | None = 0.5
     max_slow_rate: Share | None = None
     slow_after: _Span = timedelta(minutes=30)

@@ -56,7 +56,8 @@ export type RegisterSwarmRequest = Message<"infrafabric.v1.RegisterSwarmRequest"
   maxConcurrentTasks: number;
 
   /**
-   * Account at a provider that it shares with others, like an id; empty means one of its own.
+   * Account at a provider that it shares with others, like an id that does not begin with `swarm:`; empty
+   * means one of its own.
    *
    * @generated from field: string credential_pool = 6;
    */

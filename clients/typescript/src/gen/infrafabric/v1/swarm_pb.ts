@@ -101,7 +101,8 @@ export type Swarm = Message<"infrafabric.v1.Swarm"> & {
   claimedTaskIds: string[];
 
   /**
-   * Account at a provider that it shares with others, like an id; empty means one of its own.
+   * Account at a provider that it shares with others, like an id that does not begin with `swarm:`; empty
+   * means one of its own.
    *
    * When the provider has no quota left for one of them, all of them are given no work until it has.
    *

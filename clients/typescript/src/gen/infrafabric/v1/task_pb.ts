@@ -459,7 +459,7 @@ export enum FailureKind {
   RETRYABLE = 1,
 
   /**
-   * No attempt can succeed; the task fails for good at once.
+   * No attempt can succeed; the task fails for good at once, and the swarm's circuit breaker counts nothing.
    *
    * @generated from enum value: FAILURE_KIND_PERMANENT = 2;
    */
