@@ -174,3 +174,26 @@ class Line:
                 await self._watching.wait()
                 await self._running.wait()
                 yield batch
+
+
+class HoldingLine(Line):
+    """A line on which folds can be held up before the store sees them."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self.open = asyncio.Event()
+        self.open.set()
+        self.held = asyncio.Event()
+
+    def hold_folds(self) -> None:
+        """Hold folds up until `open` is set; `held` tells that one is."""
+        self.open.clear()
+        self.held.clear()
+
+    async def fold(
+        self, guard: Sequence[Compare], writes: Iterable[Write], members: Sequence[Member]
+    ) -> FoldResult:
+        """See Store."""
+        self.held.set()
+        await self.open.wait()
+        return await super().fold(guard, writes, members)

@@ -21,7 +21,10 @@ _REFUSALS = {Barrier.HOLD: Refusal.HOLD, Barrier.BREAKER_OPEN: Refusal.BREAKER_O
 
 
 class ClaimRefused(Exception):  # an answer to a claimant, not a failure
-    """A claim is not admitted; `detail` is for people, `violation` is of the policy's rules."""
+    """A claim is not admitted; `detail` is for people, `violation` is of the policy's rules.
+
+    `lacking` is the account that does not cover it, as it was then.
+    """
 
     def __init__(
         self,
@@ -30,9 +33,11 @@ class ClaimRefused(Exception):  # an answer to a claimant, not a failure
         refusal: Refusal,
         detail: str,
         violation: Violation | None = None,
+        lacking: BudgetFacts | None = None,
     ) -> None:
         super().__init__(detail)
         self.violation = violation
+        self.lacking = lacking
         self.swarm_id = swarm_id
         self.task_id = task_id
         self.refusal = refusal
@@ -146,16 +151,26 @@ class Admission:
     ) -> ClaimRefused:
         self._shortages.note(swarm_id, account, amount)
         detail = explain(account, amount)
-        return ClaimRefused(swarm_id, task.task_id, Refusal.BUDGET, detail)
+        return ClaimRefused(swarm_id, task.task_id, Refusal.BUDGET, detail, lacking=account)
 
     def compares(self, swarm_ids: Iterable[str]) -> list[Compare]:
-        """Return what refuses a claim by these swarms if what `check` saw has changed."""
+        """Return what refuses a claim by these swarms if what `check` saw of them has changed.
+
+        The fabric's limit is not among it: see `same_limit`.
+        """
         compares: dict[Compare, None] = {}
         for swarm_id in swarm_ids:
             compares.update(dict.fromkeys(self._gate.compares(swarm_id)))
-            for account in _accounts(swarm_id):
-                compares[self._same_budget(account)] = None
+            compares[self._same_budget(swarm_account(swarm_id))] = None
         return list(compares)
+
+    def same_limit(self) -> Compare:
+        """Return what refuses a claim if the fabric's limit is another than now.
+
+        To be asked for when the fabric's money is held: what is decided of a claim later, with
+        `reserved`, does not look at it again.
+        """
+        return self._same_budget(FABRIC)
 
     def limited(self, swarm_id: str) -> bool:
         """Tell whether a swarm's own account has a limit."""

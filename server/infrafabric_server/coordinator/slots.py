@@ -20,7 +20,7 @@ from infrafabric_server.coordinator.models import Refusal, Task, TaskClaim
 from infrafabric_server.coordinator.records import Fact, Records
 from infrafabric_server.governor.budget.accounts import Accounts, Pending, Reservation
 from infrafabric_server.governor.budget.shares import Shares
-from infrafabric_server.optimise.models import swarm_account
+from infrafabric_server.optimise.models import FABRIC, swarm_account
 from infrafabric_server.store.folding import Decision, Folder
 from infrafabric_server.store.mirror import Write
 from infrafabric_server.store.protocol import (
@@ -31,6 +31,10 @@ from infrafabric_server.store.protocol import (
     TxnResult,
     unchanged,
 )
+
+# How long a claim waits for others to fail that leave too little for it: a store that works has
+# written them long before.
+_PATIENCE_SECONDS = 2.0
 
 
 class _BehindError(Exception):
@@ -122,6 +126,7 @@ class Slots:
         Raises ClaimRefused when it is not admitted, or claims that are not seen yet leave no slot.
         """
         held = [await self._hold(claimed)]
+        # As it was held, however long the claim waits to be written.
         compares = [*compares, *self._shared()]
 
         async def write() -> TxnResult:
@@ -141,6 +146,8 @@ class Slots:
         facts: Sequence[Fact],
     ) -> TxnResult:
         """Write claims of several swarms in one transaction; raises as `claim` does."""
+        if not claims:
+            return await self._records.commit(compares, writes, facts)
         held: list[Pending] = []
         amount = sum(_claim(task).reserved_micros for task in claims)
         if self._shares is not None and not self._shares.covers(amount):
@@ -229,33 +236,39 @@ class Slots:
             await self._folder.close()
 
     async def _hold(self, claimed: Task) -> Pending:
+        amount = _claim(claimed).reserved_micros
+        until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
         while True:
             try:
                 self._check(claimed)
             except ClaimRefused as refused:
                 # Claims that are being written may fail, and give back what is missing.
-                if refused.refusal is not Refusal.BUDGET or not self._accounts.writing:
+                lacking = refused.lacking
+                if lacking is None or not self._accounts.may_cover(lacking, amount):
                     raise
-                await self._accounts.settled()
+                if not await self._accounts.settled(lacking.account, until):
+                    raise
             else:
                 if self._covered(claimed):
                     return self._held(claimed)
-                await self._widen(claimed)
+                await self._widen(claimed, until)
 
-    async def _widen(self, claimed: Task) -> None:
+    async def _widen(self, claimed: Task, until: float) -> None:
         """Have the fabric's money for a claim here; raise ClaimRefused if there is not enough."""
         amount = _claim(claimed).reserved_micros
         if self._shares is None or await self._shares.widen(amount):
             return
-        if not self._accounts.writing:
+        may_cover = self._shares.may_cover(amount)
+        if not may_cover or not await self._accounts.settled(FABRIC, until):
             raise self._admission.lacking(claimed, _claim(claimed).swarm_id, amount)
-        await self._accounts.settled()
 
     def _covered(self, claimed: Task) -> bool:
         return self._shares is None or self._shares.covers(_claim(claimed).reserved_micros)
 
     def _shared(self) -> list[Compare]:
-        return [] if self._shares is None else self._shares.compares()
+        """Return what refuses a claim if what its money was held by has changed."""
+        shares = [] if self._shares is None else self._shares.compares()
+        return [self._admission.same_limit(), *shares]
 
     def _check(self, claimed: Task) -> None:
         claim = _claim(claimed)

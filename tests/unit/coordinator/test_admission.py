@@ -1,11 +1,14 @@
 """G4: a claim reserves what it may spend, and none is admitted that an account does not cover."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from infrafabric_server.coordinator import slots
 from infrafabric_server.coordinator.build import Limits
 from infrafabric_server.coordinator.models import ClaimOutcome, Dispatch, FailureKind, Refusal
 from infrafabric_server.fleet.models import SwarmProfile
@@ -18,7 +21,7 @@ from infrafabric_server.governor.gate import (
 )
 from infrafabric_server.optimise.models import FABRIC, Period, swarm_account
 from infrafabric_server.store.memory import MemoryStore
-from infrafabric_server.store.protocol import Compare, Op, StoreUnavailable, TxnResult
+from infrafabric_server.store.protocol import Compare, Delete, Op, StoreUnavailable, TxnResult
 from tests.contract.clock import SteppedClock
 from tests.harness.fabric import Fabric, running_fabric
 from tests.harness.replicas import Cluster
@@ -162,6 +165,74 @@ async def test_g4_a_claim_waits_for_those_that_may_fail_before_it_is_refused(
     assert sum(outcome.claimed for outcome in outcomes) == 1
     lost = next(outcome for outcome in outcomes if not outcome.claimed)
     assert lost.refusal in (Refusal.ALREADY_CLAIMED, Refusal.LOST_RACE, Refusal.BUDGET)
+
+
+class SlowStore(MemoryStore):
+    """Takes its time for the next transaction that writes when it is told to."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.slow = False
+        self.held, self.answer = asyncio.Event(), asyncio.Event()
+
+    async def txn(
+        self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()
+    ) -> TxnResult:
+        if self.slow:
+            self.slow = False
+            self.held.set()
+            await self.answer.wait()
+        return await super().txn(compares, success, failure)
+
+
+@asynccontextmanager
+async def one_written_slowly(limits: dict[str, int]) -> AsyncIterator[tuple[SlowStore, Fabric]]:
+    """Have `u` claim `t0` until the store may answer, with limits set before."""
+    store = await SlowStore.open()
+    async with running_fabric(store) as fabric:
+        for swarm_id in ("s", "u"):
+            await fabric.join(swarm_id, slots=5)
+        for account, micros in limits.items():
+            await limit(fabric, account, micros)
+        await board(fabric, DOLLAR, DOLLAR)
+        store.slow = True
+        async with asyncio.TaskGroup() as group:
+            group.create_task(claim(fabric, "t0", "u"))
+            await store.held.wait()
+            try:
+                yield store, fabric
+            finally:
+                store.answer.set()
+    await store.close()
+
+
+@pytest.mark.parametrize("account", [swarm_account("s"), "task/t1"])
+async def test_g4_a_claim_that_nothing_can_help_does_not_wait_for_others(account: str) -> None:
+    limits = {swarm_account("s"): 0} if account != "task/t1" else {}
+    async with one_written_slowly(limits) as (store, fabric):
+        if not limits:
+            await fabric.coordinator.costs.limit_task("t1", DOLLAR - 1)
+        async with asyncio.timeout(1):
+            refused = await claim(fabric, "t1", "s")
+        assert refused.refusal is Refusal.BUDGET
+        assert f"account {account} has" in refused.detail
+        assert not store.answer.is_set()
+
+
+async def test_g4_a_claim_waits_for_one_that_fails() -> None:
+    async with one_written_slowly({FABRIC: DOLLAR}) as (store, fabric):
+        waiting = asyncio.create_task(claim(fabric, "t1", "s"))
+        await store.txn([], [Delete(fabric.fleet.swarms.key("u"))])
+        assert not waiting.done()
+        store.answer.set()
+        assert (await waiting).claimed
+
+
+async def test_g4_a_claim_waits_for_others_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "_PATIENCE_SECONDS", 0.05)
+    async with one_written_slowly({FABRIC: DOLLAR}) as (store, fabric):
+        assert (await claim(fabric, "t1", "s")).refusal is Refusal.BUDGET
+        assert not store.answer.is_set()
 
 
 class LosingStore(MemoryStore):

@@ -243,7 +243,7 @@ class Money(RuleBasedStateMachine):
                 known = fabric.parts.accounts.reserved(swarm_account(swarm_id))
                 stored = self.loop.run_until_complete(reserved(self.store, swarm_id))
                 assert known == stored
-            assert not fabric.parts.accounts.writing
+            assert not fabric.parts.accounts.unsettled(FABRIC)
 
 
 class Leading:

@@ -12,12 +12,14 @@ from infrafabric_server.optimise.models import FABRIC, swarm_account
 from infrafabric_server.optimise.roller import Roller
 from infrafabric_server.optimise.rollup_store import Rollups
 from tests.harness.fabric import Fabric
+from tests.harness.lines import HoldingLine
 from tests.harness.replicas import Cluster, running_cluster
 from tests.unit.coordinator.money import (
     DOLLAR,
     board,
     limit,
     most_reserved,
+    priced,
     reserved,
     spent,
 )
@@ -172,6 +174,77 @@ async def test_g4_boards_are_assigned_within_the_limit(cluster: Cluster) -> None
     await board(anna, *[DOLLAR] * 6, dispatch=Dispatch.AUTO)
     await cluster.settled()
     assert await reserved(cluster.store) == 3 * DOLLAR
+
+
+async def some_turns() -> None:
+    """Let claims get as far as they do without the store's answer."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("before", [None, 20 * DOLLAR])
+async def test_g4_a_limit_set_while_claims_queue_counts_for_them(
+    cluster: Cluster, before: int | None
+) -> None:
+    anna = await prepare(cluster, 10, account=FABRIC, dollars=20)
+    await limit(anna, FABRIC, before)
+    line = HoldingLine(cluster.store)
+    cleo = (await cluster.add("cleo", line)).fabric
+    await cluster.settled()
+    line.hold_folds()
+    claims = [asyncio.create_task(claim(cluster, "cleo", "s0", "t0"))]
+    await line.held.wait()
+    claims += [asyncio.create_task(claim(cluster, "cleo", "s0", f"t{n}")) for n in range(1, 10)]
+    await some_turns()
+    await limit(anna, FABRIC, 2 * DOLLAR)
+    await cleo.mirror.caught_up(await cluster.store.revision())
+    line.open.set()
+    outcomes = await asyncio.gather(*claims)
+    assert await reserved(cluster.store) == 2 * DOLLAR
+    assert sum(outcome.claimed for outcome in outcomes) == 2
+
+
+async def last_change(cluster: Cluster) -> int:
+    """Return the revision of the last change of the shares."""
+    kv = await cluster.store.get(f"allotments/{FABRIC}")
+    return 0 if kv is None else kv.mod_revision
+
+
+async def test_g4_others_are_not_asked_again_at_once_for_what_they_did_not_give(
+    cluster: Cluster,
+) -> None:
+    await prepare(cluster, 4, account=FABRIC, dollars=1)
+    line = HoldingLine(cluster.store)
+    cleo = (await cluster.add("cleo", line)).fabric
+    await cluster.settled()
+    line.hold_folds()
+    first = asyncio.create_task(claim(cluster, "cleo", "s0", "t0"))
+    await line.held.wait()
+    before = await last_change(cluster)
+    assert (await claim(cluster, "bert", "s1", "t1")).refusal is Refusal.BUDGET
+    asked = await last_change(cluster)
+    assert asked > before
+    assert (await claim(cluster, "bert", "s1", "t2")).refusal is Refusal.BUDGET
+    assert await last_change(cluster) == asked
+    line.open.set()
+    assert (await first).claimed
+    await complete(cleo, "s0", "t0", 0)
+    await cluster.settled()
+    assert (await claim(cluster, "bert", "s1", "t1")).claimed
+
+
+async def test_g4_tasks_that_nobody_is_given_at_once_need_no_share(cluster: Cluster) -> None:
+    anna = await prepare(cluster, 2, account=FABRIC, dollars=2)
+    for name, task_id in (("anna", "t0"), ("bert", "t1")):
+        assert (await claim(cluster, name, "s0", task_id)).claimed
+    await complete(anna, "s0", "t0", 3 * DOLLAR)
+    await complete(anna, "s0", "t1", 0)
+    await cluster.settled()
+    before = await last_change(cluster)
+    revision = await cluster.store.revision()
+    await cluster["bert"].fabric.create((priced("t9", DOLLAR), Dispatch.MANUAL))
+    assert await last_change(cluster) == before
+    assert await cluster.store.revision() == revision + 1
 
 
 GUIDE = Path(__file__).parents[3] / "docs" / "budgets.md"

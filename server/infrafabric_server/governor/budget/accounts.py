@@ -3,7 +3,8 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from infrafabric_server.clock import Clock
 from infrafabric_server.governor.budget.rules import BudgetFacts
@@ -50,9 +51,11 @@ class Accounts:
         self._pending: defaultdict[str, int] = defaultdict(int)
         self._payers: defaultdict[str, int] = defaultdict(int)
         self._unrolled: defaultdict[str, int] = defaultdict(int)
+        self._returned: defaultdict[str, int] = defaultdict(int)
         self._by_task: defaultdict[str, list[Pending]] = defaultdict(list)
-        self._writing = 0
-        self._waiting: list[asyncio.Future[None]] = []
+        # The part of `_pending` that is not in doubt.
+        self._unsettled: defaultdict[str, int] = defaultdict(int)
+        self._waiting: defaultdict[str, list[asyncio.Future[None]]] = defaultdict(list)
         ledger.costs.count(self._count_cost)
 
     def facts(self, account: str, *, reserved: int | None = None) -> BudgetFacts:
@@ -87,6 +90,10 @@ class Accounts:
         """Return what the leader will take off a replica's share for what was spent already."""
         return self._unrolled.get(payer, 0)
 
+    def returned(self, payer: str) -> int:
+        """Return all that claims out of a replica's share were seen to need no more; it grows."""
+        return self._returned.get(payer, 0)
+
     @property
     def payers(self) -> set[str]:
         """The replicas whose claims owe something, and "" for claims of none."""
@@ -97,15 +104,20 @@ class Accounts:
         """What claims that are being written here reserve."""
         return self._pending.get(FABRIC, 0)
 
-    @property
-    def writing(self) -> bool:
-        """Whether claims are being written whose outcome will be known soon."""
-        return self._writing > 0
+    def unsettled(self, account: str) -> int:
+        """Return what claims reserve that are being written, their outcome known soon."""
+        return self._unsettled.get(account, 0)
+
+    def may_cover(self, lacking: BudgetFacts, amount: int) -> bool:
+        """Tell whether an account would cover an amount if no claim being written succeeded."""
+        reserved = lacking.reserved_micros - self.unsettled(lacking.account)
+        return replace(lacking, reserved_micros=reserved).covers(amount)
 
     def count(self, task_id: str, old: Reservation | None, new: Reservation | None) -> None:
         """Note that a task shows a change: what its claim reserved before, and does now."""
         if old is not None:
             self._add(old, -1)
+            self._returned[old.payer] += max(0, old.micros - (new.micros if new else 0))
         if new is not None:
             self._add(new, 1)
         for pending in self._by_task.pop(task_id, ()):
@@ -115,8 +127,8 @@ class Accounts:
         """Reserve for a claim that will be written now; `settle` or `doubt` follows."""
         pending = Pending(task_id, reservation)
         self._by_task[task_id].append(pending)
-        self._writing += 1
         self._keep(reservation, reservation.micros)
+        _change(self._unsettled, _of(reservation), reservation.micros)
         return pending
 
     def settle(self, pending: Pending) -> None:
@@ -133,40 +145,53 @@ class Accounts:
         """Note that a claim may still be written: it stays reserved until its task changes."""
         if not pending.over and not pending.doubtful:
             pending.doubtful = True
-            self._writing -= 1
-            self._wake()
+            self._settled(pending.reservation)
+            self._wake(pending.reservation)
 
-    async def settled(self) -> None:
-        """Return when a claim that is being written has been settled."""
+    async def settled(self, account: str, until: float) -> bool:
+        """Wait until a claim on an account is settled; tell whether one was.
+
+        `until` is the time of the event loop after which none is waited for.
+        """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        await future
+        self._waiting[account].append(future)
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                await future
+        return future.done() and not future.cancelled()
 
     def _end(self, pending: Pending) -> None:
         pending.over = True
         self._keep(pending.reservation, -pending.reservation.micros)
         if not pending.doubtful:
-            self._writing -= 1
-        self._wake()
+            self._settled(pending.reservation)
+        self._wake(pending.reservation)
 
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
+    def _settled(self, reservation: Reservation) -> None:
+        _change(self._unsettled, _of(reservation), -reservation.micros)
+
+    def _wake(self, reservation: Reservation) -> None:
+        for account in _of(reservation):
+            for future in self._waiting.pop(account, ()):
+                if not future.done():
+                    future.set_result(None)
 
     def _keep(self, reservation: Reservation, micros: int) -> None:
-        _change(self._pending, (swarm_account(reservation.swarm_id), FABRIC), micros)
+        _change(self._pending, _of(reservation), micros)
 
     def _add(self, reservation: Reservation, sign: int) -> None:
         micros = sign * reservation.micros
-        _change(self._live, (swarm_account(reservation.swarm_id), FABRIC), micros)
+        _change(self._live, _of(reservation), micros)
         _change(self._payers, (reservation.payer,), micros)
 
     def _count_cost(self, old: Cost | None, new: Cost | None) -> None:
         for cost, sign in ((old, -1), (new, 1)):
             if cost is not None and cost.charge and cost.payer:
                 _change(self._unrolled, (cost.payer,), sign * cost.micros)
+
+
+def _of(reservation: Reservation) -> tuple[str, str]:
+    return swarm_account(reservation.swarm_id), FABRIC
 
 
 def _change(sums: defaultdict[str, int], keys: Iterable[str], micros: int) -> None:

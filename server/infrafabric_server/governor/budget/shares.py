@@ -24,6 +24,8 @@ from infrafabric_server.store.view import Change, Write
 
 # How long a claim waits for other replicas to give back what they do not need.
 _PATIENCE_SECONDS = 1.0
+# How long others are not asked again for what they did not give.
+_PAUSE_SECONDS = 1.0
 # Lost races for the shares after which a claim is given up; each is lost to one who won.
 _TRIES = 64
 
@@ -58,6 +60,9 @@ class Shares:
         self._lock = asyncio.Lock()
         self._demand = 0
         self._asked = 0
+        # What the others' claims had given back when they were last asked, and when to ask again.
+        self._heard = 0
+        self._ask_time = 0.0
         # A lower share that is being written on this revision of the shares, or may have been.
         self._lowered: tuple[int, int] | None = None
         self._view.subscribe(self._shares_changed)
@@ -75,6 +80,12 @@ class Shares:
         if not self._presence.shown(self._replica):
             return False
         return self._used + amount <= self._share + min(0, self._free(self._state))
+
+    def may_cover(self, amount: int) -> bool:
+        """Tell whether so much would be there if no claim being written here succeeded."""
+        unsettled = self._accounts.unsettled(FABRIC)
+        free = self._free(self._without_gone()[0])
+        return 0 < unsettled >= self._used + amount - self._share - free
 
     def compares(self) -> list[Compare]:
         """Return what a claim compares that `covers` was asked for just now."""
@@ -150,7 +161,7 @@ class Shares:
             if grant >= least:
                 shares = state.shares | {self._replica: self._share + grant}
                 await self._write(state.model_copy(update={"shares": shares}), gone)
-            elif not may_ask or not self._others(state):
+            elif not may_ask or not self._promising(state):
                 return False
             else:
                 may_ask = False
@@ -159,8 +170,24 @@ class Shares:
         text = "the shares of the fabric's budget change too fast; try again"
         raise FabricError(Reason.CONTENTION, text, retry_after=0.1)
 
+    def _promising(self, state: Allotments) -> bool:
+        """Tell whether to ask the others: for each claim that is refused, all would write.
+
+        What they did not give when they were asked last is for claims that show later, unless
+        their claims have given back more since.
+        """
+        if not self._others(state):
+            return False
+        again = asyncio.get_running_loop().time() >= self._ask_time
+        return again or self._returned(state) != self._heard
+
+    def _returned(self, state: Allotments) -> int:
+        return sum(self._accounts.returned(each) for each in self._others(state))
+
     async def _ask(self, state: Allotments, gone: Sequence[Compare]) -> None:
         """Have the other replicas give back what they do not need, as far as they do at once."""
+        # As it is now: they may have passed before they give more back.
+        self._heard = self._returned(self._state)
         us = {self._replica}
         while not await self._write(
             state.model_copy(update={"wanted": state.wanted | us, "passed": state.passed | us}),
@@ -177,6 +204,7 @@ class Shares:
             wanted = state.wanted - us
             passed = state.passed if wanted else frozenset()
             await self._write(state.model_copy(update={"wanted": wanted, "passed": passed}), gone)
+        self._ask_time = asyncio.get_running_loop().time() + _PAUSE_SECONDS
 
     async def _give(self) -> None:
         """Give back what is not needed here, and say so."""
