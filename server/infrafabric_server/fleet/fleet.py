@@ -11,3 +11,4 @@ class Fleet:
         self.swarms = mirror.view("swarms/", SwarmProfile)
         self.sessions = mirror.view("sessions/", SessionRecord)
         self.statuses = mirror.view("statuses/", AgentStatus)
+        self.departed = mirror.view("departed/", AgentStatus)

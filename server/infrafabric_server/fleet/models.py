@@ -68,6 +68,9 @@ class Status(StrEnum):
 class AgentStatus(BaseModel):
     """What is known of a swarm's status; stored under `statuses/<swarm_id>`.
 
+    Of a swarm that was deregistered the totals stay for a day, under `departed/<swarm_id>`, for its
+    process may go on and report them again. `status_time` is when it went, then.
+
     `declared` tells that the swarm said so of itself and not because of a task that it
     holds: a swarm that declares itself busy, blocked or in need of help is given no work.
     `reported_*` are the last running totals of the client process, from which the rise is

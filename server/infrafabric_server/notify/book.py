@@ -52,7 +52,8 @@ class _Request:
 class _Step:
     """The next status of one swarm, None to forget it, and what led to it.
 
-    `rise` is what is charged to it for the total that it reported.
+    `rise` is what is charged to it for the total that it reported; `departed` is what stays of a
+    status that is forgotten.
     """
 
     swarm_id: str
@@ -61,6 +62,7 @@ class _Step:
     news: list[tuple[int, News]] = field(default_factory=list)
     request: _Request | None = None
     rise: int = 0
+    departed: AgentStatus | None = None
 
     @property
     def changes(self) -> bool:
@@ -239,10 +241,11 @@ class StatusBook:
             unknown = FabricError(Reason.SWARM_NOT_FOUND, f"no swarm has the id {swarm_id}")
             for each in self._requests.pop(swarm_id, ()):
                 _fail(each, unknown)
-            return None if entry is None or not ours else _Step(swarm_id, entry, None)
+            return None if entry is None or not ours else self._forgotten(swarm_id, entry, news)
         now = self._clock.now()
         situation = self._situations.of(swarm_id)
-        status = rules.initial(swarm_id, now) if entry is None else entry.value
+        departed = self._fleet.departed.get(swarm_id)
+        status = rules.initial(swarm_id, now, departed) if entry is None else entry.value
         if not ours or swarm_id in self._unrepaired:
             status = rules.repaired(status, situation, now)
         status = rules.settle(status, situation, now)
@@ -260,6 +263,15 @@ class StatusBook:
         if status != (None if entry is None else entry.value) and (entry or self._mirror.shared):
             status = rules.count_settled(status, self._mirror.revision)
         return _Step(swarm_id, entry, status, news, request, rise)
+
+    def _forgotten(
+        self, swarm_id: str, entry: Entry[AgentStatus], news: list[tuple[int, News]]
+    ) -> _Step:
+        """Return the step of a swarm that was deregistered: its totals stay."""
+        now, counted = self._clock.now(), entry.value.counted_revision
+        fresh = (item for revision, item in news if revision > counted)
+        last = rules.fold(entry.value, fresh, self._situations.of(swarm_id), now)
+        return _Step(swarm_id, entry, None, news, departed=rules.initial(swarm_id, now, last))
 
     def _missed(self, swarm_id: str) -> list[tuple[int, News]]:
         missed = self._situations.missed(swarm_id)
@@ -286,6 +298,8 @@ class StatusBook:
             if step.after is None:
                 compares.append(absent(swarm))
                 writes.append(self._fleet.statuses.delete(step.swarm_id))
+                if step.departed is not None and step.departed.cost_spent_micros:
+                    writes.append(self._fleet.departed.put(step.swarm_id, step.departed))
             else:
                 compares.append(present(swarm))
                 writes.append(self._fleet.statuses.put(step.swarm_id, step.after))

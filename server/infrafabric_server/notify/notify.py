@@ -30,6 +30,8 @@ from infrafabric_server.store.mirror import Mirror, View
 from infrafabric_server.witness.outbox import Outbox
 
 BROADCASTS_KEPT = timedelta(minutes=10)
+TOTALS_KEPT = timedelta(days=1)
+"""How long the totals of a deregistered swarm are known, should its process report again."""
 
 # A swarm or its claim may vanish while a report is handled, but not every time.
 _MAX_TRIES = 5
@@ -115,6 +117,9 @@ class Notify:
         self.broadcast_sweeper = Sweeper(
             mirror, broadcasts, clock, time=lambda each: each.send_time, keep=BROADCASTS_KEPT
         )
+        self.departed_sweeper = Sweeper(
+            mirror, fleet.departed, clock, time=lambda each: each.status_time, keep=TOTALS_KEPT
+        )
 
     def start(self) -> None:
         """Take in the views, and find what a crash may have left undone.
@@ -125,12 +130,14 @@ class Notify:
         self._book.start()
         self.escalation.start()
         self.broadcast_sweeper.start()
+        self.departed_sweeper.start()
 
     async def run(self) -> None:
         """Let statuses follow what happens, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._book.run())
-            for once in (self.escalation.run, self.broadcast_sweeper.run):
+            sweepers = (self.broadcast_sweeper.run, self.departed_sweeper.run)
+            for once in (self.escalation.run, *sweepers):
                 group.create_task(while_leading(self._leadership, once))
 
     async def settled(self) -> None:
@@ -189,9 +196,10 @@ class Notify:
         if swarm_id in self._fleet.swarms or report.status is Status.BLOCKED:
             return None
         now = self._clock.now()
-        status = rules.report(rules.initial(swarm_id, now), report, Situation(), now)
+        before = rules.initial(swarm_id, now, self._fleet.departed.get(swarm_id))
+        status = rules.report(before, report, Situation(), now)
         first = self._fleet.statuses.put(swarm_id, status)
-        rise = 0 if report.by_session else status.cost_spent_micros
+        rise = 0 if report.by_session else status.cost_spent_micros - before.cost_spent_micros
         begun = await self._coordinator.introduce(
             swarm_id, report.capabilities or None, first, *self._charges.rise(swarm_id, rise)
         )

@@ -61,9 +61,25 @@ def _become(
     return status if after == status else _next(after, status_time=time)
 
 
-def initial(swarm_id: str, now: datetime) -> AgentStatus:
-    """Return the status of a swarm that has said nothing yet: idle, and waiting for nothing."""
-    return AgentStatus(swarm_id=swarm_id, status=Status.IDLE, status_time=now)
+_TOTALS = (
+    "cost_spent_micros",
+    "tasks_completed",
+    "reported_cost_micros",
+    "reported_tasks",
+    "unreported_cost_micros",
+    "unreported_tasks",
+    "counted_revision",
+    "counted",
+)
+
+
+def initial(swarm_id: str, now: datetime, before: AgentStatus | None = None) -> AgentStatus:
+    """Return the status of a swarm that has said nothing yet: idle, and waiting for nothing.
+
+    Its totals go on from those of `before`, if it was known then.
+    """
+    status = AgentStatus(swarm_id=swarm_id, status=Status.IDLE, status_time=now)
+    return status if before is None else _next(status, **{n: getattr(before, n) for n in _TOTALS})
 
 
 def rest(

@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Sweeper(Generic[M]):
-    """Deletes each entry of a view once it is older than `keep`; entries never change.
+    """Deletes each entry of a view once it is older than `keep`; one may be written anew.
 
     The oldest is the next, whatever order they came in: the time of day may jump.
     """
@@ -74,7 +74,7 @@ class Sweeper(Generic[M]):
             old: list[tuple[datetime, str]] = []
             while self._entries and self._entries[0][0] <= limit and len(old) < MAX_BATCH:
                 old.append(heappop(self._entries))
-            present = [self._view.delete(id_) for _, id_ in old if id_ in self._view]
+            present = [self._view.delete(id_) for time, id_ in old if self._is_of(time, id_)]
             try:
                 if present:
                     await self._mirror.commit([], present)
@@ -84,8 +84,13 @@ class Sweeper(Generic[M]):
                 raise
         return None
 
+    def _is_of(self, time: datetime, id_: str) -> bool:
+        """Tell whether an entry is still the one of a time."""
+        found = self._view.get(id_)
+        return found is not None and self._time(found) == time
+
     def _added(self, change: Change[M]) -> None:
-        if change.new is not None and change.old is None:
+        if change.new is not None:
             entry = (self._time(change.new), change.id)
             heappush(self._entries, entry)
             if self._entries[0] is entry:

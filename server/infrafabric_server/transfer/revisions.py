@@ -3,8 +3,8 @@
 import json
 from collections.abc import Callable
 
-# A status tells up to which completion its totals count, and which later ones.
-STATUSES = "statuses/"
+# A status, or what stays of one, tells up to which completion its totals count, and which later ones.
+COUNTING = ("statuses/", "departed/")
 COUNTED_REVISION = "counted_revision"
 COUNTED = "counted"
 
@@ -14,7 +14,7 @@ Renumber = Callable[[int], int]
 
 def moved(key: str, value: str, renumber: Renumber) -> str:
     """Return `value` with the revisions in it as they are in the place where it goes."""
-    if not key.startswith(STATUSES):
+    if not key.startswith(COUNTING):
         return value
     status = json.loads(value)
     if COUNTED_REVISION in status:

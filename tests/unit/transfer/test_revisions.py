@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from infrafabric_server.coordinator import models as tasks
 from infrafabric_server.fleet import models as fleet
 from infrafabric_server.fleet.models import AgentStatus, Status
-from infrafabric_server.transfer.revisions import COUNTED, COUNTED_REVISION, STATUSES, moved, same
+from infrafabric_server.transfer.revisions import COUNTED, COUNTED_REVISION, COUNTING, moved, same
 from infrafabric_server.witness import models as witness
 
 
@@ -45,12 +45,13 @@ def test_a_status_is_moved_and_stays_what_it_was_otherwise(
         counted=counted,
     )
     value = status.model_dump_json(exclude_defaults=True)
-    there = moved(f"{STATUSES}worker", value, lambda old: old + 7 if old else 0)
-    assert AgentStatus.model_validate_json(there) == status.model_copy(
-        update={
-            "counted_revision": revision + 7 if revision else 0,
-            "counted": {task_id: at + 7 for task_id, at in counted.items()},
-        }
-    )
-    assert same(f"{STATUSES}worker", value, there, lambda old: old + 7 if old else 0)
+    for prefix in COUNTING:
+        there = moved(f"{prefix}worker", value, lambda old: old + 7 if old else 0)
+        assert AgentStatus.model_validate_json(there) == status.model_copy(
+            update={
+                "counted_revision": revision + 7 if revision else 0,
+                "counted": {task_id: at + 7 for task_id, at in counted.items()},
+            }
+        )
+        assert same(f"{prefix}worker", value, there, lambda old: old + 7 if old else 0)
     assert moved("tasks/worker", value, lambda _old: 1) == value
