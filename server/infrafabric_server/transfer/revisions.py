@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 
-# A status, or what stays of one, tells up to which completion its totals count, and which later ones.
+# A status, or what stays of one, tells up to which completion its totals count, and which later.
 COUNTING = ("statuses/", "departed/")
 COUNTED_REVISION = "counted_revision"
 COUNTED = "counted"
