@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from infrafabric_server.coordinator.models import Refusal, Task, TaskClaim
 from infrafabric_server.coordinator.records import Fact
-from infrafabric_server.coordinator.shortages import Shortages
+from infrafabric_server.coordinator.shortages import ANYONE, Shortages
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.governor.budget.accounts import Accounts, Reservation
 from infrafabric_server.governor.budget.rules import BudgetFacts, explain, short
@@ -99,6 +99,18 @@ class Admission:
         """Tell whether the task's own account covers a claim; otherwise no swarm is admitted."""
         account = BudgetFacts(task.task_id, task.budget_limit_micros, task.spent_micros, 0)
         return account.covers(self.amount(task))
+
+    def covered(self, amount: int) -> bool:
+        """Tell whether the fabric's account covers an amount, whoever claims."""
+        facts = self._accounts.facts(FABRIC)
+        if not facts.covers(amount):
+            self._shortages.note(ANYONE, facts, amount)
+            return False
+        return True
+
+    def forget(self, swarm_id: str) -> None:
+        """Forget what a swarm lacks that was deregistered."""
+        self._shortages.forget(swarm_id)
 
     def shut(self, swarm_id: str) -> bool:
         """Tell whether a swarm would be refused every task, so that none need be tried."""

@@ -83,6 +83,9 @@ class Dispatcher:
         """Match what changed, for at most so many swarms, and start writing what was found."""
         if not self._background.running:
             return
+        if self._scheduler.deferred:
+            # The money that a claim was to take comes back unheard of when the claim fails.
+            self._timers.set("deferred", RETRY_SECONDS, self.wake)
         for assignment in self._scheduler.settle(most):
             self._background.spawn(f"assign:{assignment.task_id}", partial(self._write, assignment))
 
@@ -97,7 +100,10 @@ class Dispatcher:
             self.wake()
 
     def reserve_for(self, task: Task) -> Assignment | None:
-        """Reserve the best free swarm for a task that the caller will write, or None."""
+        """Reserve the best free swarm for a task that the caller will write, or None.
+
+        A task for which many swarms would have to be tried waits for `settle`.
+        """
         return self._scheduler.reserve_for(task)
 
     def done(self, assignment: Assignment) -> None:
@@ -130,19 +136,19 @@ class Dispatcher:
 
     async def make_ready(self, task_id: str) -> None:
         """Make a blocked task whose dependencies are completed available, or assign it at once."""
-        for _ in range(MAX_TRIES):
+        for tried in range(MAX_TRIES):
             entry = self._records.tasks.entry(task_id)
             if entry is None or entry.value.state is not TaskState.BLOCKED:
                 return
             ready = rules.unblock(entry.value)
             assignment = None
-            if ready.dispatch is Dispatch.AUTO:
+            # Who may not have it after all, or a session that is over, is not to hold it up.
+            if ready.dispatch is Dispatch.AUTO and not tried:
                 self.settle()
                 assignment = self.reserve_for(ready)
             decision = Decision(ready, [Fact("task_unblocked", task_id=task_id)])
             if assignment is not None:
                 decision = self.assigned(ready, assignment) or decision
-            # It is refused too when the session that was to have the task is over.
             if await self._commit(task_id, entry.mod_revision, decision, assignment):
                 return
         raise FabricError(Reason.CONTENTION, f"task {task_id} changes too fast to be made ready")
@@ -150,7 +156,7 @@ class Dispatcher:
     async def assign(self, task: Task, mod_revision: int) -> Assignment | None:
         """Assign one task by hand; None when no free swarm fits or the task changed meanwhile."""
         self.settle()
-        assignment = self.reserve_for(task)
+        assignment = self._scheduler.reserve_for(task, by_hand=True)
         if assignment is None:
             return None
         decision = self.assigned(task, assignment)
@@ -171,18 +177,30 @@ class Dispatcher:
             self._again(assignment.task_id)
             return
         try:
-            written = await self._commit(
+            written = await self._claim(
                 assignment.task_id, entry.mod_revision, decision, assignment
             )
+        except ClaimRefused as refused:
+            if await self.refused(refused):
+                self._again(assignment.task_id)
+            return
         except (FabricError, StoreError) as error:
             _log.warning("assignment_not_written", task_id=assignment.task_id, error=str(error))
-            name = f"assign:{assignment.task_id}"
-            self._timers.set(name, RETRY_SECONDS, lambda: self._again(assignment.task_id))
+            self._later(assignment.task_id)
             return
         if not written:
             self._again(assignment.task_id)
 
     async def _commit(
+        self, task_id: str, seen: int, decision: Decision, assignment: Assignment | None
+    ) -> bool:
+        try:
+            return await self._claim(task_id, seen, decision, assignment)
+        except ClaimRefused as refused:
+            await self.refused(refused)
+            return False
+
+    async def _claim(
         self, task_id: str, seen: int, decision: Decision, assignment: Assignment | None
     ) -> bool:
         compares = [unchanged(self._records.tasks.key(task_id), seen), *decision.compares]
@@ -192,20 +210,35 @@ class Dispatcher:
                 result = await self._records.commit(compares, writes, decision.facts)
             else:
                 result = await self._slots.claim(decision.task, compares, writes, decision.facts)
-        except ClaimRefused as refused:
-            await self.refused(refused)
-            return False
-        else:
-            return result.succeeded
         finally:
             if assignment is not None:
                 self.done(assignment)
+        return result.succeeded
 
-    async def refused(self, refused: ClaimRefused) -> None:
-        """Have a pair not chosen again that was refused, as long as nothing changes for it."""
+    async def refused(self, refused: ClaimRefused) -> bool:
+        """Have a pair not chosen again that was refused, as long as nothing changes for it.
+
+        Return whether the views show now why it was. Else nothing tells when it changes, and the
+        task looks for a swarm again after a while.
+        """
         # The views miss claims of other replicas, and would lead to the same swarm again.
-        if not await self._records.mirror.catch_up() and refused.refusal is not Refusal.NO_SLOT:
+        news = await self._records.mirror.catch_up()
+        if refused.refusal is Refusal.NO_SLOT:
+            return True
+        task = self._records.tasks.get(refused.task_id)
+        if task is not None and self._slots.refusal(task, refused.swarm_id) is not None:
+            return True
+        if not news:
             self._scheduler.unpaid(refused)
+        self._later(refused.task_id)
+        return False
+
+    def _later(self, task_id: str) -> None:
+        self._timers.set(f"assign:{task_id}", RETRY_SECONDS, lambda: self._anew(task_id))
+
+    def _anew(self, task_id: str) -> None:
+        self._scheduler.reconsider(task_id)
+        self._again(task_id)
 
     def _again(self, task_id: str) -> None:
         entry = self._waiting(task_id)

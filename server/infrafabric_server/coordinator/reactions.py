@@ -29,6 +29,7 @@ from infrafabric_server.coordinator.offers import Offers
 from infrafabric_server.coordinator.records import Records
 from infrafabric_server.coordinator.revocations import Revocations
 from infrafabric_server.coordinator.scheduler import Scheduler
+from infrafabric_server.coordinator.shortages import ANYONE, More
 from infrafabric_server.coordinator.timers import Timers
 from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.fleet.models import (
@@ -126,9 +127,15 @@ class Reactions:
         if link is not None and link.takes_work:
             self._offers.show_all(link)
 
-    def admission_changed(self, swarm_id: str) -> None:
-        """Look again at what a swarm may be given: its money, its breaker or a rule changed."""
-        self._scheduler.paid(swarm_id)
+    def admission_changed(self, swarm_id: str, more: More) -> None:
+        """Look again at what a swarm may be given, or anyone: there is more money, or less."""
+        if swarm_id == ANYONE:
+            self._dispatcher.wake()
+            return
+        if more is More.ENOUGH:
+            self._scheduler.paid(swarm_id)
+        elif more is More.SOME:
+            self._scheduler.judged_anew(swarm_id)
         self.refresh(swarm_id)
 
     def policy_changed(self) -> None:
@@ -148,6 +155,8 @@ class Reactions:
         self._offers.task_changed(old, new, born)
         self._set_timer(task_id, new)
         self._note_refusal(old, new)
+        if old is not None:
+            self._scheduler.reconsider(task_id)
         if new is not None and self._waits_for_assignment(new):
             self._scheduler.task_waits(new, born)
             if not self._leadership.leading:
@@ -161,7 +170,10 @@ class Reactions:
             if new.state is TaskState.COMPLETED and new.last_end is not None:
                 self._scheduler.forgive(new.last_end.swarm_id)
         for swarm_id in touched:
-            self.admission_changed(swarm_id)
+            if not _holds(new, swarm_id):
+                # What a rule says of a swarm's account may be another thing now.
+                self._scheduler.judged_anew(swarm_id)
+            self.refresh(swarm_id)
         self._dispatcher.wake()
 
     def _note_refusal(self, old: Task | None, new: Task | None) -> None:
@@ -333,11 +345,14 @@ class Reactions:
     def _profile_changed(self, change: Change[SwarmProfile]) -> None:
         self._capacity.profile_changed(change.id, change.new)
         if change.new is None:
+            self._scheduler.swarm_left(change.id)
             for task in self._held_by(change.id):
                 self._held_by_nobody(task)
             alert = self._records.blockers.get(self._records.blocker_id(change.id, ""))
             if alert is not None:
                 self._about_nobody(alert)
+        else:
+            self._scheduler.judged_anew(change.id)
         self.refresh(change.id)
 
     def _about_nobody(self, alert: BlockerAlert) -> None:
@@ -376,3 +391,7 @@ class Reactions:
                 left.total_seconds(),
                 lambda: self._follows(f"forget:{blocker_id}", forget),
             )
+
+
+def _holds(task: Task | None, swarm_id: str) -> bool:
+    return task is not None and task.claim is not None and task.claim.swarm_id == swarm_id

@@ -7,25 +7,40 @@ claim is written, and given back if that fails.
 """
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from enum import Enum, auto
+from itertools import islice
 
 from infrafabric_server.coordinator.admission import Admission, ClaimRefused
 from infrafabric_server.coordinator.backlog import Backlog
 from infrafabric_server.coordinator.capacity import Availability, Capacity
-from infrafabric_server.coordinator.models import Task
+from infrafabric_server.coordinator.deferred import Age, Deferred
+from infrafabric_server.coordinator.models import Refusal, Task
+from infrafabric_server.coordinator.ordered import Ordered
 from infrafabric_server.coordinator.pairs import Pairs
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.governor.matching import hourly_cap
 from infrafabric_server.governor.models import CapabilityMatch
 from infrafabric_server.governor.policy.book import PolicyBook
-from infrafabric_server.governor.roster import Roster
+from infrafabric_server.governor.policy.cases import MAX_TASK_COST
 from infrafabric_server.store.mirror import View
 
-Age = tuple[int, int]
-
-# Tasks that a swarm turns out not to be admitted to, in one turn of the event loop.
+# Tasks that a swarm turns out not to be admitted to, or swarms for a task, in one turn of the
+# event loop: 10 to 50 us each.
 _UNPAID = 16
+
+# Tasks that are looked at again together when the fabric has money for them: a millisecond.
+_COVERED = 256
+
+
+class _Search(Enum):
+    """Why a task got no swarm: nobody is free, not all were tried, or none will be admitted."""
+
+    NOBODY = auto()
+    UNFINISHED = auto()
+    BARRED = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +79,31 @@ class Scheduler:
         # The pairs that are being written, each with its task if that looks for a swarm again.
         self._in_flight: dict[str, tuple[Task, Age] | None] = {}
         self._dirty: dict[str, None] = {}
-        self._arrived: dict[str, tuple[Task, Age]] = {}
+        self._arrived: Ordered[tuple[bool, int, Age], tuple[Task, Age]] = Ordered()
+        self._ages: dict[str, Age] = {}
+        self._deferred = Deferred(admission)
+        self._allowance = _UNPAID
         # Tasks that waited in vain for the leader.
         self._left: set[str] = set()
-        # What swarms gave back, and what they would not be admitted to.
+        # What swarms gave back, what they lack money for, and what the policy keeps from them.
         self._refused = Pairs()
         self._unpaid = Pairs()
+        self._denied = Pairs()
 
     @property
     def idle(self) -> bool:
         """Whether nothing has happened that could lead to an assignment."""
-        return not self._dirty and not self._arrived
+        return not self._dirty and not self._arrived and not self._deferred.covered
 
     @property
     def waiting(self) -> int:
         """How many tasks wait for a swarm."""
-        return len(self._regular) + len(self._fillers)
+        return len(self._regular) + len(self._fillers) + len(self._deferred)
+
+    @property
+    def deferred(self) -> int:
+        """How many of them no swarm is admitted to, whichever it is."""
+        return len(self._deferred)
 
     def swarm_changed(self, swarm_id: str) -> None:
         """Note that a swarm may have become free."""
@@ -90,24 +114,34 @@ class Scheduler:
 
         One that is being written for a swarm is matched once that is done.
         """
-        self._unpaid.forget_task(task.task_id)
-        waiting = self._in_flight if task.task_id in self._in_flight else self._arrived
-        waiting[task.task_id] = (task, age)
+        if task.task_id in self._in_flight:
+            self._in_flight[task.task_id] = (task, age)
+        else:
+            self._arrive(task, age)
+
+    def reconsider(self, task_id: str) -> None:
+        """Note that a task changed, so that swarms may be admitted to it that were not before."""
+        self._unpaid.forget_task(task_id)
+        self._denied.forget_task(task_id)
 
     def task_left(self, task_id: str) -> None:
         """Note that a task looks for a swarm no longer."""
         self._left.discard(task_id)
-        self._arrived.pop(task_id, None)
         if task_id in self._in_flight:
             self._in_flight[task_id] = None
-        self._regular.remove(task_id)
-        self._fillers.remove(task_id)
+        self._remove(task_id)
 
     def task_ended(self, task_id: str) -> None:
         """Forget all about a task that has ended."""
         self.task_left(task_id)
         self._refused.forget_task(task_id)
-        self._unpaid.forget_task(task_id)
+        self.reconsider(task_id)
+
+    def swarm_left(self, swarm_id: str) -> None:
+        """Forget all about a swarm that was deregistered."""
+        for pairs in (self._refused, self._unpaid, self._denied):
+            pairs.forget_swarm(swarm_id)
+        self._admission.forget(swarm_id)
 
     def refuse(self, swarm_id: str, task_id: str) -> None:
         """Note that a swarm gave a task back: it is not given the same one again for now."""
@@ -124,18 +158,28 @@ class Scheduler:
 
     def unpaid(self, refused: ClaimRefused) -> None:
         """Note that a swarm was not admitted to a task: the pair is not tried again for now."""
-        self._unpaid.add(refused.swarm_id, refused.task_id)
+        # What a hold or a breaker refuses, it refuses for all tasks, while the swarm is not free.
+        if refused.refusal is Refusal.BUDGET:
+            self._unpaid.add(refused.swarm_id, refused.task_id)
         if refused.violation is not None:
+            self._denied.add(refused.swarm_id, refused.task_id)
             self._policies.violated(refused.swarm_id, refused.task_id, refused.violation)
 
     def paid(self, swarm_id: str) -> None:
         """Note that a swarm may be admitted to what it was not before."""
         self._unpaid.forget_swarm(swarm_id)
+        self.judged_anew(swarm_id)
+
+    def judged_anew(self, swarm_id: str) -> None:
+        """Note that the policy may give a swarm what it did not before."""
+        self._denied.forget_swarm(swarm_id)
         self.swarm_changed(swarm_id)
 
     def policy_changed(self) -> None:
         """Have all that was kept apart by the policy before looked at again."""
-        self._unpaid = Pairs()
+        self._unpaid, self._denied = Pairs(), Pairs()
+        for each in self._deferred.pop_all():
+            self._arrive(*each)
         for swarm_id in self._fleet.swarms:
             self.swarm_changed(swarm_id)
 
@@ -146,22 +190,111 @@ class Scheduler:
 
     def waits(self, task_id: str) -> bool:
         """Tell whether a task looks for a swarm and is not being written for one."""
-        return task_id in self._regular or task_id in self._fillers
+        queues = (self._regular, self._fillers, self._arrived, self._deferred)
+        return any(task_id in queue for queue in queues)
 
-    def reserve_for(self, task: Task) -> Assignment | None:
+    def reserve_for(self, task: Task, *, by_hand: bool = False) -> Assignment | None:
         """Reserve the best free swarm for a task, or return None.
 
-        The caller settles first, so that no free swarm has an older task to take.
+        The caller settles first, so that no free swarm has an older task to take. Only some of
+        those swarms are tried that turn out not to be admitted, for all tasks together until the
+        next `settle`; by hand, all are.
         """
-        if task.task_id in self._in_flight or not self._admission.affordable(task):
+        if by_hand:
+            # There may be money for it since, which is not heard of here.
+            self.reconsider(task.task_id)
+        if task.task_id in self._in_flight or self._deferred.lacks(task):
             return None
-        # One that is placed by hand may have been given money since, which is not heard of here.
-        self._unpaid.forget_task(task.task_id)
-        roster = self._roster(task)
-        while True:
-            passed = {*self._refused.swarms(task.task_id), *self._unpaid.swarms(task.task_id)}
-            if task.task_id in self._left:
-                passed |= self._capacity.elsewhere
+        found, tried = self._search(task, None if by_hand else self._allowance)
+        self._allowance -= 0 if by_hand else tried
+        return found if isinstance(found, Assignment) else None
+
+    def done(self, assignment: Assignment) -> None:
+        """Give a reservation up, whether its claim was written or not."""
+        again = self._in_flight.pop(assignment.task_id, None)
+        if again is not None:
+            self._arrive(*again)
+        self._capacity.unreserve(assignment.swarm_id, assignment.task_id)
+        self.swarm_changed(assignment.swarm_id)
+
+    def settle(self, most: int | None = None) -> list[Assignment]:
+        """Match what has changed; return the pairs that are reserved and must be written.
+
+        `most` is how many swarms may choose, or be tried for a new task, before others get their
+        turn of the event loop; the rest is left for the next call, and new tasks wait for it.
+        Without it, all choose once.
+
+        Swarms choose first, among the tasks that waited already; then the new tasks choose,
+        fillers last, higher priority and age first. So no task is passed by a younger one.
+        """
+        self._allowance = _UNPAID
+        found: list[Assignment] = []
+        chosen = list(islice(self._dirty, most))
+        for swarm_id in chosen:
+            del self._dirty[swarm_id]
+            found.extend(self._fill(swarm_id))
+        if most is not None and self._dirty:
+            return found
+        for each in self._deferred.pop_covered(_COVERED):
+            self._arrive(*each)
+        left = len(self._arrived) if most is None else most - len(chosen)
+        unfinished: list[tuple[Task, Age]] = []
+        while left > 0 and self._arrived:
+            assignment, tried = self._place(*self._arrived.pop(), unfinished)
+            left -= 1 if most is None else max(1, tried)
+            if assignment is not None:
+                found.append(assignment)
+        for each in unfinished:
+            self._arrive(*each)
+        return found
+
+    def _arrive(self, task: Task, age: Age) -> None:
+        self._remove(task.task_id)
+        key = (task.spec.filler, -task.spec.priority, age)
+        self._arrived.put(task.task_id, key, (task, age))
+
+    def _remove(self, task_id: str) -> None:
+        self._arrived.discard(task_id)
+        self._deferred.discard(task_id)
+        self._leave_backlog(task_id)
+
+    def _leave_backlog(self, task_id: str) -> None:
+        self._ages.pop(task_id, None)
+        self._regular.remove(task_id)
+        self._fillers.remove(task_id)
+
+    def _place(
+        self, task: Task, age: Age, unfinished: list[tuple[Task, Age]]
+    ) -> tuple[Assignment | None, int]:
+        """Find a swarm for a task, or have it wait; return how many swarms were tried, too."""
+        decides = self._leadership.leading or task.task_id in self._left
+        if task.task_id in self._in_flight or not decides:
+            self._wait(task, age)
+            return None, 0
+        if self._deferred.takes(task, age):
+            return None, 0
+        found, tried = self._search(task, _UNPAID)
+        if isinstance(found, Assignment):
+            return found, tried
+        if found is _Search.BARRED:
+            self._deferred.bar(task, age)
+        elif found is _Search.UNFINISHED:
+            unfinished.append((task, age))
+        else:
+            self._wait(task, age)
+        return None, tried
+
+    def _search(self, task: Task, most: int | None) -> tuple[Assignment | _Search, int]:
+        """Reserve the best free swarm that is admitted; return how many were not, too."""
+        task_id = task.task_id
+        capacity = self._capacity
+        roster = capacity.filler_roster if task.spec.filler else capacity.roster
+        pairs = (self._refused, self._unpaid, self._denied)
+        passed = {swarm_id for each in pairs for swarm_id in each.swarms(task_id)}
+        if task_id in self._left:
+            passed |= capacity.elsewhere
+        tried = 0
+        while tried != most:
             match = roster.best(
                 task.spec.required_capabilities,
                 comparison=self._policies.current.policy.matching.comparison,
@@ -172,55 +305,21 @@ class Scheduler:
                 excluding=passed,
             )
             if match is None:
-                return None
+                return _Search.NOBODY, tried
+            passed.add(match.swarm_id)
             # A stream may have ended since the roster heard of its swarm, which hears it now.
-            if not self._capacity.refresh(match.swarm_id).allows(task):
+            if not capacity.refresh(match.swarm_id).allows(task):
                 continue
-            if self._is_refused(task, match.swarm_id):
-                continue
-            return self._reserve(task.task_id, match.swarm_id, match)
-
-    def done(self, assignment: Assignment) -> None:
-        """Give a reservation up, whether its claim was written or not."""
-        again = self._in_flight.pop(assignment.task_id, None)
-        if again is not None:
-            self._arrived[assignment.task_id] = again
-        self._capacity.unreserve(assignment.swarm_id, assignment.task_id)
-        self.swarm_changed(assignment.swarm_id)
-
-    def settle(self, most: int | None = None) -> list[Assignment]:
-        """Match what has changed; return the pairs that are reserved and must be written.
-
-        `most` is how many swarms may choose before others get their turn of the event loop;
-        the rest is left for the next call, and new tasks wait for it.
-
-        Swarms choose first, among the tasks that waited already; then the new tasks choose,
-        fillers last, higher priority and age first. So no task is passed by a younger one.
-        """
-        found: list[Assignment] = []
-        chosen = 0
-        while self._dirty:
-            if chosen == most:
-                return found
-            chosen += 1
-            swarm_id = next(iter(self._dirty))
-            del self._dirty[swarm_id]
-            found.extend(self._fill(swarm_id))
-        arrived = sorted(
-            self._arrived.values(),
-            key=lambda item: (item[0].spec.filler, -item[0].spec.priority, item[1]),
-        )
-        self._arrived.clear()
-        for task, age in arrived:
-            decides = self._leadership.leading or task.task_id in self._left
-            assignment = self.reserve_for(task) if decides else None
-            if assignment is not None:
-                found.append(assignment)
-            else:
-                self._wait(task, age)
-        return found
+            refused = self._refusal(task, match.swarm_id)
+            if refused is None:
+                return self._reserve(task_id, match.swarm_id, match), tried
+            tried += 1
+            if _bars(refused):
+                return _Search.BARRED, tried
+        return _Search.UNFINISHED, tried
 
     def _wait(self, task: Task, age: Age) -> None:
+        self._ages[task.task_id] = age
         backlog = self._fillers if task.spec.filler else self._regular
         backlog.put(
             task.task_id,
@@ -234,49 +333,68 @@ class Scheduler:
 
     def _fill(self, swarm_id: str) -> Iterable[Assignment]:
         tried = 0
+        pairs = (self._refused, self._unpaid, self._denied)
+        passed = {task_id for each in pairs for task_id in each.tasks(swarm_id)}
         while True:
             available = self._capacity.refresh(swarm_id)
             if available is Availability.NONE or not self._capacity.is_here(swarm_id):
                 return
-            task_id = self._first_task(swarm_id, available)
+            task_id = self._first_task(swarm_id, available, passed)
             if task_id is None:
                 return
             task = self._tasks.get(task_id)
-            if task is not None and self._is_refused(task, swarm_id):
-                tried += 1
-                if tried == _UNPAID:
-                    self.swarm_changed(swarm_id)
-                    return
+            if task is None or not self._is_kept(task, swarm_id):
+                self.task_left(task_id)
+                yield self._reserve(task_id, swarm_id, None)
                 continue
-            self.task_left(task_id)
-            yield self._reserve(task_id, swarm_id, None)
+            passed.add(task_id)
+            tried += 1
+            if tried == _UNPAID:
+                self.swarm_changed(swarm_id)
+                return
 
-    def _is_refused(self, task: Task, swarm_id: str) -> bool:
+    def _is_kept(self, task: Task, swarm_id: str) -> bool:
+        """Tell whether a swarm is not admitted to a task, which waits elsewhere if nobody is."""
+        age = self._ages[task.task_id]
+        if self._deferred.takes(task, age):
+            self._leave_backlog(task.task_id)
+            return True
+        refused = self._refusal(task, swarm_id)
+        if refused is not None and _bars(refused):
+            self._leave_backlog(task.task_id)
+            self._deferred.bar(task, age)
+        return refused is not None
+
+    def _refusal(self, task: Task, swarm_id: str) -> ClaimRefused | None:
         refused = self._admission.refusal(task, swarm_id)
         if refused is not None:
             self.unpaid(refused)
-        return refused is not None
+        return refused
 
-    def _first_task(self, swarm_id: str, available: Availability) -> str | None:
+    def _first_task(
+        self, swarm_id: str, available: Availability, passed: AbstractSet[str]
+    ) -> str | None:
         profile = self._fleet.swarms.get(swarm_id)
         if profile is None:
             return None
         backlogs = [self._regular] if available is Availability.ANY else []
-        for backlog in (*backlogs, self._fillers):
-            task_id = backlog.best_for(
+        found = (
+            backlog.best_for(
                 profile.capabilities,
                 profile.cost_per_hour_micros,
                 comparison=self._policies.current.policy.matching.comparison,
-                excluding={*self._refused.tasks(swarm_id), *self._unpaid.tasks(swarm_id)},
+                excluding=passed,
             )
-            if task_id is not None:
-                return task_id
-        return None
-
-    def _roster(self, task: Task) -> Roster:
-        return self._capacity.filler_roster if task.spec.filler else self._capacity.roster
+            for backlog in (*backlogs, self._fillers)
+        )
+        return next((task_id for task_id in found if task_id is not None), None)
 
     def _reserve(self, task_id: str, swarm_id: str, match: CapabilityMatch | None) -> Assignment:
         self._in_flight.setdefault(task_id, None)
         self._capacity.reserve(swarm_id, task_id)
         return Assignment(task_id, swarm_id, match)
+
+
+def _bars(refused: ClaimRefused) -> bool:
+    """Tell whether a refusal holds for every swarm."""
+    return refused.violation is not None and refused.violation.rule == MAX_TASK_COST
