@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 
-from infrafabric_server.coordinator.admission import Admission
+from infrafabric_server.coordinator.admission import Admission, ClaimRefused
 from infrafabric_server.coordinator.models import Task
 from infrafabric_server.coordinator.ordered import Ordered
+from infrafabric_server.governor.policy.cases import MAX_TASK_COST
 
 Age = tuple[int, int]
+
+# Tasks that are looked at again together when the fabric has money for them: a millisecond.
+_TURN = 256
 
 
 class Deferred:
@@ -57,9 +61,9 @@ class Deferred:
         lacking = self._unpaid.first()
         return lacking is not None and self._admission.covered(lacking)
 
-    def pop_covered(self, most: int) -> Iterator[tuple[Task, Age]]:
-        """Yield at most so many tasks that the fabric has money for; they are kept no longer."""
-        for _ in range(most):
+    def pop_covered(self) -> Iterator[tuple[Task, Age]]:
+        """Yield some tasks that the fabric has money for; they are kept no longer."""
+        for _ in range(_TURN):
             if not self.covered:
                 return
             yield self._unpaid.pop()
@@ -71,3 +75,8 @@ class Deferred:
         while self._unpaid:
             found.append(self._unpaid.pop())
         return found
+
+
+def bars(refused: ClaimRefused) -> bool:
+    """Tell whether a refusal holds for every swarm."""
+    return refused.violation is not None and refused.violation.rule == MAX_TASK_COST

@@ -88,6 +88,8 @@ class Dispatcher:
             self._timers.set("deferred", RETRY_SECONDS, self.wake)
         for assignment in self._scheduler.settle(most):
             self._background.spawn(f"assign:{assignment.task_id}", partial(self._write, assignment))
+        for task_id in self._scheduler.revived():
+            self.leave(task_id)
 
     def leave(self, task_id: str) -> None:
         """Leave a task to the leader for a moment, then see whether it still waits."""

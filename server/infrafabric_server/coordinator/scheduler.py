@@ -15,7 +15,7 @@ from itertools import islice
 from infrafabric_server.coordinator.admission import Admission, ClaimRefused
 from infrafabric_server.coordinator.backlog import Backlog
 from infrafabric_server.coordinator.capacity import Availability, Capacity
-from infrafabric_server.coordinator.deferred import Age, Deferred
+from infrafabric_server.coordinator.deferred import Age, Deferred, bars
 from infrafabric_server.coordinator.models import Refusal, Task
 from infrafabric_server.coordinator.ordered import Ordered
 from infrafabric_server.coordinator.pairs import Pairs
@@ -24,15 +24,11 @@ from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.governor.matching import hourly_cap
 from infrafabric_server.governor.models import CapabilityMatch
 from infrafabric_server.governor.policy.book import PolicyBook
-from infrafabric_server.governor.policy.cases import MAX_TASK_COST
 from infrafabric_server.store.mirror import View
 
 # Tasks that a swarm turns out not to be admitted to, or swarms for a task, in one turn of the
 # event loop: 10 to 50 us each.
 _UNPAID = 16
-
-# Tasks that are looked at again together when the fabric has money for them: a millisecond.
-_COVERED = 256
 
 
 class _Search(Enum):
@@ -82,6 +78,7 @@ class Scheduler:
         self._arrived: Ordered[tuple[bool, int, Age], tuple[Task, Age]] = Ordered()
         self._ages: dict[str, Age] = {}
         self._deferred = Deferred(admission)
+        self._revived: list[str] = []
         self._allowance = _UNPAID
         # Tasks that waited in vain for the leader.
         self._left: set[str] = set()
@@ -143,6 +140,11 @@ class Scheduler:
             pairs.forget_swarm(swarm_id)
         self._admission.forget(swarm_id)
 
+    def revived(self) -> list[str]:
+        """Return, once, the tasks that the leader is to find a swarm for now."""
+        found, self._revived = self._revived, []
+        return found
+
     def refuse(self, swarm_id: str, task_id: str) -> None:
         """Note that a swarm gave a task back: it is not given the same one again for now."""
         self._refused.add(swarm_id, task_id)
@@ -178,8 +180,7 @@ class Scheduler:
     def policy_changed(self) -> None:
         """Have all that was kept apart by the policy before looked at again."""
         self._unpaid, self._denied = Pairs(), Pairs()
-        for each in self._deferred.pop_all():
-            self._arrive(*each)
+        self._revive(self._deferred.pop_all())
         for swarm_id in self._fleet.swarms:
             self.swarm_changed(swarm_id)
 
@@ -235,8 +236,7 @@ class Scheduler:
             found.extend(self._fill(swarm_id))
         if most is not None and self._dirty:
             return found
-        for each in self._deferred.pop_covered(_COVERED):
-            self._arrive(*each)
+        self._revive(self._deferred.pop_covered())
         left = len(self._arrived) if most is None else most - len(chosen)
         unfinished: list[tuple[Task, Age]] = []
         while left > 0 and self._arrived:
@@ -252,6 +252,12 @@ class Scheduler:
         self._remove(task.task_id)
         key = (task.spec.filler, -task.spec.priority, age)
         self._arrived.put(task.task_id, key, (task, age))
+
+    def _revive(self, tasks: Iterable[tuple[Task, Age]]) -> None:
+        for task, age in tasks:
+            self._arrive(task, age)
+            if not self._leadership.leading:
+                self._revived.append(task.task_id)
 
     def _remove(self, task_id: str) -> None:
         self._arrived.discard(task_id)
@@ -286,12 +292,11 @@ class Scheduler:
 
     def _search(self, task: Task, most: int | None) -> tuple[Assignment | _Search, int]:
         """Reserve the best free swarm that is admitted; return how many were not, too."""
-        task_id = task.task_id
         capacity = self._capacity
         roster = capacity.filler_roster if task.spec.filler else capacity.roster
         pairs = (self._refused, self._unpaid, self._denied)
-        passed = {swarm_id for each in pairs for swarm_id in each.swarms(task_id)}
-        if task_id in self._left:
+        passed = {swarm_id for each in pairs for swarm_id in each.swarms(task.task_id)}
+        if task.task_id in self._left:
             passed |= capacity.elsewhere
         tried = 0
         while tried != most:
@@ -312,9 +317,9 @@ class Scheduler:
                 continue
             refused = self._refusal(task, match.swarm_id)
             if refused is None:
-                return self._reserve(task_id, match.swarm_id, match), tried
+                return self._reserve(task.task_id, match.swarm_id, match), tried
             tried += 1
-            if _bars(refused):
+            if bars(refused):
                 return _Search.BARRED, tried
         return _Search.UNFINISHED, tried
 
@@ -360,7 +365,7 @@ class Scheduler:
             self._leave_backlog(task.task_id)
             return True
         refused = self._refusal(task, swarm_id)
-        if refused is not None and _bars(refused):
+        if refused is not None and bars(refused):
             self._leave_backlog(task.task_id)
             self._deferred.bar(task, age)
         return refused is not None
@@ -393,8 +398,3 @@ class Scheduler:
         self._in_flight.setdefault(task_id, None)
         self._capacity.reserve(swarm_id, task_id)
         return Assignment(task_id, swarm_id, match)
-
-
-def _bars(refused: ClaimRefused) -> bool:
-    """Tell whether a refusal holds for every swarm."""
-    return refused.violation is not None and refused.violation.rule == MAX_TASK_COST

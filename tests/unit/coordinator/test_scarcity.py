@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from infrafabric_server.coordinator.admission import Admission
-from infrafabric_server.coordinator.dispatcher import RETRY_SECONDS, TURN
+from infrafabric_server.coordinator.dispatcher import LEFT_SECONDS, RETRY_SECONDS, TURN
 from infrafabric_server.coordinator.models import Dispatch
 from infrafabric_server.coordinator.scheduler import Assignment, Scheduler
 from infrafabric_server.coordinator.shortages import More, Shortages
@@ -198,6 +198,23 @@ async def test_g4_a_claim_that_only_the_shares_refuse_is_tried_again_after_a_whi
         await cluster.settled()
         assert 1 <= tries <= 3
     await cluster.pass_time(RETRY_SECONDS)
+    await cluster.settled()
+    assert claimed(anna, 1) == 1
+
+
+async def test_g4_a_task_finds_a_swarm_when_there_is_money_and_nobody_leads(
+    cluster: Cluster,
+) -> None:
+    anna = cluster["anna"].fabric
+    await anna.join("s")
+    await limit(anna, FABRIC, DOLLAR // 2)
+    await board(anna, DOLLAR, dispatch=Dispatch.AUTO)
+    await cluster.settled()
+    assert anna.parts.scheduler.deferred == 1
+    cluster["anna"].lead(leading=False)
+    await limit(anna, FABRIC, DOLLAR)
+    await cluster.settled()
+    await cluster.pass_time(LEFT_SECONDS)
     await cluster.settled()
     assert claimed(anna, 1) == 1
 
