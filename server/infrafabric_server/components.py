@@ -7,10 +7,11 @@ from datetime import timedelta
 from functools import partial
 
 from infrafabric_server.adapters import Adapters
-from infrafabric_server.clock import SystemClock
+from infrafabric_server.clock import Clock, SystemClock
 from infrafabric_server.config import Settings
 from infrafabric_server.coordinator.attendance import Attendance
 from infrafabric_server.coordinator.build import Governing, Limits, Parts, build_coordinator
+from infrafabric_server.coordinator.coordinator import Coordinator
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.fleet.presence import Presence
@@ -22,7 +23,7 @@ from infrafabric_server.governor.escalation import causes
 from infrafabric_server.governor.escalation.desk import Desk
 from infrafabric_server.governor.escalation.records import EscalationRecords
 from infrafabric_server.governor.escalation.sender import Sender
-from infrafabric_server.governor.escalation.sources import ViewSource
+from infrafabric_server.governor.escalation.sources import Source, ViewSource
 from infrafabric_server.governor.escalation.violations import PREFIX as BROKEN
 from infrafabric_server.governor.escalation.violations import Violations, broken_cause
 from infrafabric_server.governor.governor import Governor
@@ -80,9 +81,7 @@ class Components:
         replicas = _place(settings, adapters, mirror, name)
         clock, leadership = replicas.clock, replicas.leadership
         attendance = _attendance(settings, adapters, replicas.present, name)
-        policies = PolicyBook()
-        policy = PolicyFile(settings.policy, policies, clock)
-        policy.load()
+        policies, policy = _policies(settings, clock)
         fleet = Fleet(mirror)
         roster = Roster()
         recording = await _recording(settings, adapters, mirror, leadership)
@@ -92,6 +91,9 @@ class Components:
         ledger = Ledger(mirror, clock, replica=name)
         rollups = Rollups(store, ledger.costs)
         breakers = Breakers.over(mirror, fleet, ledger, outbox, clock, policies)
+        governing = Governing(
+            ledger, policies, breakers, breakers.gate, policies, present=replicas.present
+        )
         parts = build_coordinator(
             store,
             mirror,
@@ -102,45 +104,21 @@ class Components:
             clock,
             leadership,
             attendance,
-            Governing(
-                ledger, policies, breakers, breakers.gate, policies, present=replicas.present
-            ),
+            governing,
             replica=name,
-            limits=Limits(
-                lease=settings.lease_seconds,
-                claim_ttl=settings.claim_ttl_seconds,
-                ack=settings.ack_seconds,
-            ),
+            limits=_limits(settings),
         )
-        records = parts.coordinator.records
-        notify = Notify(
-            mirror,
-            fleet,
-            parts.coordinator,
-            outbox,
-            clock,
-            leadership,
-            ledger,
-            replica=name,
-            broadcasts=records.broadcasts,
-            requests=records.requests,
-            escalate_after=timedelta(seconds=settings.escalate_seconds),
+        after = timedelta(seconds=settings.escalate_seconds)
+        notify = _notify(
+            mirror, fleet, parts.coordinator, outbox, clock, leadership, ledger, name, after
         )
-        hooks = settings.webhooks(os.environ)
         violations = Violations(mirror, clock, leadership)
         policies.subscribe(violations.note)
-        desk = Desk(
-            EscalationRecords(mirror, outbox, clock, [hook.name for hook in hooks]),
-            [
-                ViewSource(blockers.PREFIX, parts.coordinator.blockers, blockers.cause),
-                ViewSource(causes.BREAKERS, breakers.records.breakers, causes.breaker_cause),
-                ViewSource(causes.HOLDS, breakers.records.holds, causes.breaker_cause),
-                causes.BudgetSource(ledger, policies, clock),
-                ViewSource(BROKEN, violations.view, broken_cause),
-            ],
-            policies,
-            leadership,
-        )
+        hooks = settings.webhooks(os.environ)
+        incidents = EscalationRecords(mirror, outbox, clock, [hook.name for hook in hooks])
+        budgets = causes.BudgetSource(ledger, policies, clock)
+        sources = [*_sources(parts, breakers, violations), budgets]
+        settle = settle_nothing if parts.shares is None else parts.shares.settle
         return cls(
             mirror=mirror,
             replicas=replicas,
@@ -151,34 +129,92 @@ class Components:
             ledger=ledger,
             breakers=breakers,
             keeper=Keeper(mirror, fleet, ledger, breakers, leadership, clock, policies),
-            roller=Roller(
-                mirror,
-                ledger,
-                rollups,
-                leadership,
-                clock,
-                settle=settle_nothing if parts.shares is None else parts.shares.settle,
-            ),
+            roller=Roller(mirror, ledger, rollups, leadership, clock, settle=settle),
             cost_reports=CostReports(rollups),
             parts=parts,
-            budgets=Budgets(
-                mirror,
-                ledger,
-                parts.accounts,
-                parts.coordinator.costs,
-                breakers.records,
-                fleet.swarms,
-                policies,
-                outbox,
-                clock,
-            ),
+            budgets=_budgets(mirror, ledger, parts, breakers, fleet, policies, outbox, clock),
             notify=notify,
-            desk=desk,
+            desk=Desk(incidents, sources, policies, leadership),
             violations=violations,
-            sender=Sender(desk.records, hooks, leadership),
+            sender=Sender(incidents, hooks, leadership),
             recording=recording,
             witness=_witness(recording, flood),
         )
+
+
+def _policies(settings: Settings, clock: Clock) -> tuple[PolicyBook, PolicyFile]:
+    policies = PolicyBook()
+    policy = PolicyFile(settings.policy, policies, clock)
+    policy.load()
+    return policies, policy
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        lease=settings.lease_seconds,
+        claim_ttl=settings.claim_ttl_seconds,
+        ack=settings.ack_seconds,
+    )
+
+
+def _notify(
+    mirror: Mirror,
+    fleet: Fleet,
+    coordinator: Coordinator,
+    outbox: Outbox,
+    clock: Clock,
+    leadership: Leadership,
+    ledger: Ledger,
+    name: str,
+    escalate_after: timedelta,
+) -> Notify:
+    return Notify(
+        mirror,
+        fleet,
+        coordinator,
+        outbox,
+        clock,
+        leadership,
+        ledger,
+        replica=name,
+        broadcasts=coordinator.records.broadcasts,
+        requests=coordinator.records.requests,
+        escalate_after=escalate_after,
+    )
+
+
+def _budgets(
+    mirror: Mirror,
+    ledger: Ledger,
+    parts: Parts,
+    breakers: Breakers,
+    fleet: Fleet,
+    policies: PolicyBook,
+    outbox: Outbox,
+    clock: Clock,
+) -> Budgets:
+    return Budgets(
+        mirror,
+        ledger,
+        parts.accounts,
+        parts.coordinator.costs,
+        breakers.records,
+        fleet.swarms,
+        policies,
+        outbox,
+        clock,
+    )
+
+
+def _sources(parts: Parts, breakers: Breakers, violations: Violations) -> list[Source]:
+    """Return what escalations of blockers, breakers and broken rules come from."""
+    records = breakers.records
+    return [
+        ViewSource(blockers.PREFIX, parts.coordinator.blockers, blockers.cause),
+        ViewSource(causes.BREAKERS, records.breakers, causes.breaker_cause),
+        ViewSource(causes.HOLDS, records.holds, causes.breaker_cause),
+        ViewSource(BROKEN, violations.view, broken_cause),
+    ]
 
 
 def _place(settings: Settings, adapters: Adapters, mirror: Mirror, name: str) -> Replicas:
