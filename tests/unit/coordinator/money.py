@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 
-from infrafabric_server.coordinator.models import Dispatch, Task, TaskSpec
+from infrafabric_server.coordinator.models import ClaimOutcome, Dispatch, Task, TaskSpec
 from infrafabric_server.optimise.models import FABRIC, Budget, Cost, Period, Spending, swarm_account
 from infrafabric_server.store.protocol import KeyValue, Store
 from tests.harness.fabric import Fabric
@@ -22,6 +22,19 @@ async def board(fabric: Fabric, *costs: int | None, dispatch: Dispatch = Dispatc
     """Create tasks `t0`, `t1` and so on that may cost so much each."""
     specs = [(priced(f"t{n}", micros), dispatch) for n, micros in enumerate(costs)]
     await fabric.create(*specs)
+
+
+async def claim(fabric: Fabric, task_id: str, swarm_id: str = "s") -> ClaimOutcome:
+    """Claim a task outside a session."""
+    return await fabric.coordinator.claim_task(swarm_id, task_id)
+
+
+async def complete(fabric: Fabric, task_id: str, cost: int, swarm_id: str = "s") -> None:
+    """Complete a task for what it cost."""
+    attempt = fabric.task(task_id).attempt
+    await fabric.coordinator.claims.complete(
+        swarm_id, task_id, attempt, result_json="{}", cost_micros=cost
+    )
 
 
 async def limit(
