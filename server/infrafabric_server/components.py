@@ -108,9 +108,8 @@ class Components:
             replica=name,
             limits=_limits(settings),
         )
-        after = timedelta(seconds=settings.escalate_seconds)
         notify = _notify(
-            mirror, fleet, parts.coordinator, outbox, clock, leadership, ledger, name, after
+            settings, mirror, fleet, parts.coordinator, outbox, clock, leadership, ledger, name
         )
         violations = Violations(mirror, clock, leadership)
         policies.subscribe(violations.note)
@@ -158,6 +157,7 @@ def _limits(settings: Settings) -> Limits:
 
 
 def _notify(
+    settings: Settings,
     mirror: Mirror,
     fleet: Fleet,
     coordinator: Coordinator,
@@ -166,7 +166,6 @@ def _notify(
     leadership: Leadership,
     ledger: Ledger,
     name: str,
-    escalate_after: timedelta,
 ) -> Notify:
     return Notify(
         mirror,
@@ -179,7 +178,7 @@ def _notify(
         replica=name,
         broadcasts=coordinator.records.broadcasts,
         requests=coordinator.records.requests,
-        escalate_after=escalate_after,
+        escalate_after=timedelta(seconds=settings.escalate_seconds),
     )
 
 
