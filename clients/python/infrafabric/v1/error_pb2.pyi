@@ -80,6 +80,12 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """A decision lost its race again and again and was given up without effect. Code ABORTED, with RetryInfo."""
     ERROR_REASON_ESCALATION_NOT_FOUND: _ErrorReason.ValueType  # 26
     """No escalation has this id. Code NOT_FOUND."""
+    ERROR_REASON_HELP_NOT_FOUND: _ErrorReason.ValueType  # 27
+    """No request for help has this id; ended ones are kept for an hour. Code NOT_FOUND."""
+    ERROR_REASON_HELP_ENDED: _ErrorReason.ValueType  # 28
+    """The request for help is over: report the cost without it. Code FAILED_PRECONDITION."""
+    ERROR_REASON_NOT_A_HELPER: _ErrorReason.ValueType  # 29
+    """The swarm has not accepted the request for help. Code FAILED_PRECONDITION."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason says why a call or a frame was refused, in a form that programs match on.
@@ -147,3 +153,9 @@ ERROR_REASON_CONTENTION: ErrorReason.ValueType  # 25
 """A decision lost its race again and again and was given up without effect. Code ABORTED, with RetryInfo."""
 ERROR_REASON_ESCALATION_NOT_FOUND: ErrorReason.ValueType  # 26
 """No escalation has this id. Code NOT_FOUND."""
+ERROR_REASON_HELP_NOT_FOUND: ErrorReason.ValueType  # 27
+"""No request for help has this id; ended ones are kept for an hour. Code NOT_FOUND."""
+ERROR_REASON_HELP_ENDED: ErrorReason.ValueType  # 28
+"""The request for help is over: report the cost without it. Code FAILED_PRECONDITION."""
+ERROR_REASON_NOT_A_HELPER: ErrorReason.ValueType  # 29
+"""The swarm has not accepted the request for help. Code FAILED_PRECONDITION."""

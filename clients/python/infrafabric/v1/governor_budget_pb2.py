@@ -26,31 +26,31 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from infrafabric.v1 import budget_pb2 as infrafabric_dot_v1_dot_budget__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$infrafabric/v1/governor_budget.proto\x12\x0einfrafabric.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1binfrafabric/v1/budget.proto\"\x82\x01\n\x10TrackCostRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x11\n\toperation\x18\x02 \x01(\t\x12\x13\n\x0b\x63ost_micros\x18\x03 \x01(\x03\x12\x0f\n\x07task_id\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x03\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"x\n\x11TrackCostResponse\x12,\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x1c.infrafabric.v1.BudgetReport\x12\x1f\n\x17reservation_left_micros\x18\x02 \x01(\x03\x12\x14\n\x0c\x62reaker_open\x18\x03 \x01(\x08\"\xd7\x01\n\x10SetBudgetRequest\x12\x12\n\x08swarm_id\x18\x01 \x01(\tH\x00\x12\x11\n\x07task_id\x18\x02 \x01(\tH\x00\x12\x10\n\x06\x66\x61\x62ric\x18\x03 \x01(\x08H\x00\x12\x19\n\x0climit_micros\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12,\n\x06period\x18\x05 \x01(\x0e\x32\x1c.infrafabric.v1.BudgetPeriod\x12\x11\n\ttime_zone\x18\x06 \x01(\t\x12\x12\n\nsoft_share\x18\x07 \x01(\x01\x42\t\n\x07\x61\x63\x63ountB\x0f\n\r_limit_micros\"A\n\x11SetBudgetResponse\x12,\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x1c.infrafabric.v1.BudgetReport\"\x83\x01\n\x16GetBudgetReportRequest\x12\x12\n\x08swarm_id\x18\x01 \x01(\tH\x00\x12\x11\n\x07task_id\x18\x02 \x01(\tH\x00\x12\x10\n\x06\x66\x61\x62ric\x18\x03 \x01(\x08H\x00\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\tB\t\n\x07\x61\x63\x63ount\"a\n\x17GetBudgetReportResponse\x12-\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x1c.infrafabric.v1.BudgetReport\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xf2\x01\n\x14GetCostReportRequest\x12/\n\x08group_by\x18\x01 \x03(\x0e\x32\x1d.infrafabric.v1.CostDimension\x12.\n\nafter_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x62\x65\x66ore_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08swarm_id\x18\x04 \x01(\t\x12\x0f\n\x07task_id\x18\x05 \x01(\t\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"\x7f\n\x15GetCostReportResponse\x12%\n\x04rows\x18\x01 \x03(\x0b\x32\x17.infrafabric.v1.CostRow\x12&\n\x05total\x18\x02 \x01(\x0b\x32\x17.infrafabric.v1.CostRow\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"\x81\x02\n\x07\x43ostRow\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x11\n\toperation\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07task_id\x18\x04 \x01(\t\x12-\n\thour_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x63ost_micros\x18\x06 \x01(\x03\x12\r\n\x05\x63ount\x18\x07 \x01(\x03\x12\x15\n\rfailed_micros\x18\x08 \x01(\x03\x12\x17\n\x0frepeated_micros\x18\t \x01(\x03\x12\x15\n\rfenced_micros\x18\n \x01(\x03\x12\x17\n\x0f\x63heapest_micros\x18\x0b \x01(\x03*\xb3\x01\n\rCostDimension\x12\x1e\n\x1a\x43OST_DIMENSION_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43OST_DIMENSION_SWARM\x10\x01\x12\x1c\n\x18\x43OST_DIMENSION_OPERATION\x10\x02\x12\x18\n\x14\x43OST_DIMENSION_MODEL\x10\x03\x12\x17\n\x13\x43OST_DIMENSION_TASK\x10\x04\x12\x17\n\x13\x43OST_DIMENSION_HOUR\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$infrafabric/v1/governor_budget.proto\x12\x0einfrafabric.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1binfrafabric/v1/budget.proto\"\x93\x01\n\x10TrackCostRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x11\n\toperation\x18\x02 \x01(\t\x12\x13\n\x0b\x63ost_micros\x18\x03 \x01(\x03\x12\x0f\n\x07task_id\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x03\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x0f\n\x07help_id\x18\x07 \x01(\t\"x\n\x11TrackCostResponse\x12,\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x1c.infrafabric.v1.BudgetReport\x12\x1f\n\x17reservation_left_micros\x18\x02 \x01(\x03\x12\x14\n\x0c\x62reaker_open\x18\x03 \x01(\x08\"\xd7\x01\n\x10SetBudgetRequest\x12\x12\n\x08swarm_id\x18\x01 \x01(\tH\x00\x12\x11\n\x07task_id\x18\x02 \x01(\tH\x00\x12\x10\n\x06\x66\x61\x62ric\x18\x03 \x01(\x08H\x00\x12\x19\n\x0climit_micros\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12,\n\x06period\x18\x05 \x01(\x0e\x32\x1c.infrafabric.v1.BudgetPeriod\x12\x11\n\ttime_zone\x18\x06 \x01(\t\x12\x12\n\nsoft_share\x18\x07 \x01(\x01\x42\t\n\x07\x61\x63\x63ountB\x0f\n\r_limit_micros\"A\n\x11SetBudgetResponse\x12,\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x1c.infrafabric.v1.BudgetReport\"\x83\x01\n\x16GetBudgetReportRequest\x12\x12\n\x08swarm_id\x18\x01 \x01(\tH\x00\x12\x11\n\x07task_id\x18\x02 \x01(\tH\x00\x12\x10\n\x06\x66\x61\x62ric\x18\x03 \x01(\x08H\x00\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\tB\t\n\x07\x61\x63\x63ount\"a\n\x17GetBudgetReportResponse\x12-\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x1c.infrafabric.v1.BudgetReport\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xf2\x01\n\x14GetCostReportRequest\x12/\n\x08group_by\x18\x01 \x03(\x0e\x32\x1d.infrafabric.v1.CostDimension\x12.\n\nafter_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x62\x65\x66ore_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08swarm_id\x18\x04 \x01(\t\x12\x0f\n\x07task_id\x18\x05 \x01(\t\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"\x7f\n\x15GetCostReportResponse\x12%\n\x04rows\x18\x01 \x03(\x0b\x32\x17.infrafabric.v1.CostRow\x12&\n\x05total\x18\x02 \x01(\x0b\x32\x17.infrafabric.v1.CostRow\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"\x81\x02\n\x07\x43ostRow\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x11\n\toperation\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07task_id\x18\x04 \x01(\t\x12-\n\thour_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x63ost_micros\x18\x06 \x01(\x03\x12\r\n\x05\x63ount\x18\x07 \x01(\x03\x12\x15\n\rfailed_micros\x18\x08 \x01(\x03\x12\x17\n\x0frepeated_micros\x18\t \x01(\x03\x12\x15\n\rfenced_micros\x18\n \x01(\x03\x12\x17\n\x0f\x63heapest_micros\x18\x0b \x01(\x03*\xb3\x01\n\rCostDimension\x12\x1e\n\x1a\x43OST_DIMENSION_UNSPECIFIED\x10\x00\x12\x18\n\x14\x43OST_DIMENSION_SWARM\x10\x01\x12\x1c\n\x18\x43OST_DIMENSION_OPERATION\x10\x02\x12\x18\n\x14\x43OST_DIMENSION_MODEL\x10\x03\x12\x17\n\x13\x43OST_DIMENSION_TASK\x10\x04\x12\x17\n\x13\x43OST_DIMENSION_HOUR\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'infrafabric.v1.governor_budget_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_COSTDIMENSION']._serialized_start=1526
-  _globals['_COSTDIMENSION']._serialized_end=1705
+  _globals['_COSTDIMENSION']._serialized_start=1543
+  _globals['_COSTDIMENSION']._serialized_end=1722
   _globals['_TRACKCOSTREQUEST']._serialized_start=119
-  _globals['_TRACKCOSTREQUEST']._serialized_end=249
-  _globals['_TRACKCOSTRESPONSE']._serialized_start=251
-  _globals['_TRACKCOSTRESPONSE']._serialized_end=371
-  _globals['_SETBUDGETREQUEST']._serialized_start=374
-  _globals['_SETBUDGETREQUEST']._serialized_end=589
-  _globals['_SETBUDGETRESPONSE']._serialized_start=591
-  _globals['_SETBUDGETRESPONSE']._serialized_end=656
-  _globals['_GETBUDGETREPORTREQUEST']._serialized_start=659
-  _globals['_GETBUDGETREPORTREQUEST']._serialized_end=790
-  _globals['_GETBUDGETREPORTRESPONSE']._serialized_start=792
-  _globals['_GETBUDGETREPORTRESPONSE']._serialized_end=889
-  _globals['_GETCOSTREPORTREQUEST']._serialized_start=892
-  _globals['_GETCOSTREPORTREQUEST']._serialized_end=1134
-  _globals['_GETCOSTREPORTRESPONSE']._serialized_start=1136
-  _globals['_GETCOSTREPORTRESPONSE']._serialized_end=1263
-  _globals['_COSTROW']._serialized_start=1266
-  _globals['_COSTROW']._serialized_end=1523
+  _globals['_TRACKCOSTREQUEST']._serialized_end=266
+  _globals['_TRACKCOSTRESPONSE']._serialized_start=268
+  _globals['_TRACKCOSTRESPONSE']._serialized_end=388
+  _globals['_SETBUDGETREQUEST']._serialized_start=391
+  _globals['_SETBUDGETREQUEST']._serialized_end=606
+  _globals['_SETBUDGETRESPONSE']._serialized_start=608
+  _globals['_SETBUDGETRESPONSE']._serialized_end=673
+  _globals['_GETBUDGETREPORTREQUEST']._serialized_start=676
+  _globals['_GETBUDGETREPORTREQUEST']._serialized_end=807
+  _globals['_GETBUDGETREPORTRESPONSE']._serialized_start=809
+  _globals['_GETBUDGETREPORTRESPONSE']._serialized_end=906
+  _globals['_GETCOSTREPORTREQUEST']._serialized_start=909
+  _globals['_GETCOSTREPORTREQUEST']._serialized_end=1151
+  _globals['_GETCOSTREPORTRESPONSE']._serialized_start=1153
+  _globals['_GETCOSTREPORTRESPONSE']._serialized_end=1280
+  _globals['_COSTROW']._serialized_start=1283
+  _globals['_COSTROW']._serialized_end=1540
 # @@protoc_insertion_point(module_scope)

@@ -68,6 +68,7 @@ class TrackCostRequest(message.Message):
     TASK_ID_FIELD_NUMBER: builtins.int
     ATTEMPT_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    HELP_ID_FIELD_NUMBER: builtins.int
     swarm_id: builtins.str
     """Who spent it; a registered swarm."""
     operation: builtins.str
@@ -83,6 +84,8 @@ class TrackCostRequest(message.Message):
 
     1 to 128 characters, kept for 24 hours.
     """
+    help_id: builtins.str
+    """Request for help that it was for, which the swarm accepted; empty for none. Without task_id and attempt."""
     def __init__(
         self,
         *,
@@ -92,10 +95,11 @@ class TrackCostRequest(message.Message):
         task_id: builtins.str = ...,
         attempt: builtins.int = ...,
         request_id: builtins.str = ...,
+        help_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "cost_micros", b"cost_micros", "operation", b"operation", "request_id", b"request_id", "swarm_id", b"swarm_id", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "cost_micros", b"cost_micros", "help_id", b"help_id", "operation", b"operation", "request_id", b"request_id", "swarm_id", b"swarm_id", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -109,7 +113,7 @@ class TrackCostResponse(message.Message):
     RESERVATION_LEFT_MICROS_FIELD_NUMBER: builtins.int
     BREAKER_OPEN_FIELD_NUMBER: builtins.int
     reservation_left_micros: builtins.int
-    """What the attempt may still spend of its reservation; 0 without a task."""
+    """What the attempt, or all helpers together, may still spend of the reservation; 0 without a task or a help_id."""
     breaker_open: builtins.bool
     """Whether a circuit breaker of the swarm is open now: stop what you do."""
     @builtins.property

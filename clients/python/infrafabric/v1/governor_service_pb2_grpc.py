@@ -6,6 +6,7 @@ import warnings
 from infrafabric.v1 import governor_breaker_pb2 as infrafabric_dot_v1_dot_governor__breaker__pb2
 from infrafabric.v1 import governor_budget_pb2 as infrafabric_dot_v1_dot_governor__budget__pb2
 from infrafabric.v1 import governor_escalation_pb2 as infrafabric_dot_v1_dot_governor__escalation__pb2
+from infrafabric.v1 import governor_help_pb2 as infrafabric_dot_v1_dot_governor__help__pb2
 from infrafabric.v1 import governor_policy_pb2 as infrafabric_dot_v1_dot_governor__policy__pb2
 from infrafabric.v1 import governor_service_pb2 as infrafabric_dot_v1_dot_governor__service__pb2
 
@@ -79,6 +80,21 @@ class GovernorServiceStub:
                 request_serializer=infrafabric_dot_v1_dot_governor__breaker__pb2.ListCircuitBreakersRequest.SerializeToString,
                 response_deserializer=infrafabric_dot_v1_dot_governor__breaker__pb2.ListCircuitBreakersResponse.FromString,
                 _registered_method=True)
+        self.RequestHelp = channel.unary_unary(
+                '/infrafabric.v1.GovernorService/RequestHelp',
+                request_serializer=infrafabric_dot_v1_dot_governor__help__pb2.RequestHelpRequest.SerializeToString,
+                response_deserializer=infrafabric_dot_v1_dot_governor__help__pb2.RequestHelpResponse.FromString,
+                _registered_method=True)
+        self.AcceptHelp = channel.unary_unary(
+                '/infrafabric.v1.GovernorService/AcceptHelp',
+                request_serializer=infrafabric_dot_v1_dot_governor__help__pb2.AcceptHelpRequest.SerializeToString,
+                response_deserializer=infrafabric_dot_v1_dot_governor__help__pb2.AcceptHelpResponse.FromString,
+                _registered_method=True)
+        self.ListHelpRequests = channel.unary_unary(
+                '/infrafabric.v1.GovernorService/ListHelpRequests',
+                request_serializer=infrafabric_dot_v1_dot_governor__help__pb2.ListHelpRequestsRequest.SerializeToString,
+                response_deserializer=infrafabric_dot_v1_dot_governor__help__pb2.ListHelpRequestsResponse.FromString,
+                _registered_method=True)
         self.ListEscalations = channel.unary_unary(
                 '/infrafabric.v1.GovernorService/ListEscalations',
                 request_serializer=infrafabric_dot_v1_dot_governor__escalation__pb2.ListEscalationsRequest.SerializeToString,
@@ -132,9 +148,11 @@ class GovernorServiceServicer:
         """TrackCost charges a cost to a swarm, and with a task to the reservation of its claim.
 
         A cost beyond the reservation is charged too. It opens the swarm's circuit breaker where the task has a
-        limit, or where the account of the swarm or the fabric has less available.
+        limit, or where the account of the swarm or the fabric has less available. A helper's cost with a help_id
+        is charged to the swarm that asked and to its claim; what is beyond the request's budget is charged
+        to the helper, and opens its breaker.
         Safe to repeat with the same request id. Errors: INVALID_FIELD, SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT,
-        NOT_OWNER, TASK_NOT_CLAIMED, TASK_ENDED, REQUEST_ID_REUSED.
+        NOT_OWNER, TASK_NOT_CLAIMED, TASK_ENDED, HELP_NOT_FOUND, HELP_ENDED, NOT_A_HELPER, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -188,6 +206,42 @@ class GovernorServiceServicer:
 
     def ListCircuitBreakers(self, request, context):
         """ListCircuitBreakers shows the breakers that ever opened or count failures, and the paused pools.
+
+        Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestHelp(self, request, context):
+        """RequestHelp asks idle swarms for help with a task that cannot go on.
+
+        It opens or updates the task's blocker, which parks the task, and is offered to the idle swarms that cover
+        enough of the needs, the best first, as `help_wanted` frames. As many as the policy allows accept it; an
+        offer that is not taken in time goes to the next one. When nobody fits, a person is asked. It ends when
+        the blocker is resolved or the claim ends. One request is open for each claim: another call for it
+        changes reason, needs, urgency and budget, and helpers stay.
+
+        Safe to repeat with the same request id. Errors: INVALID_FIELD (also for a budget beyond what is left of the
+        reservation), SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER, TASK_NOT_CLAIMED, TASK_ENDED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AcceptHelp(self, request, context):
+        """AcceptHelp takes an offer of help; no more than `max_helpers` of a request succeed, whoever calls at once.
+
+        A swarm may accept without having been asked. Who helps takes no other work in that slot. What it spends
+        for the request is charged to the blocked task: TrackCost with the help_id.
+        Safe to repeat. Errors: INVALID_FIELD, HELP_NOT_FOUND, SWARM_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHelpRequests(self, request, context):
+        """ListHelpRequests shows who asks for help and who helps.
 
         Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
         """
@@ -282,6 +336,21 @@ def add_GovernorServiceServicer_to_server(servicer, server):
                     servicer.ListCircuitBreakers,
                     request_deserializer=infrafabric_dot_v1_dot_governor__breaker__pb2.ListCircuitBreakersRequest.FromString,
                     response_serializer=infrafabric_dot_v1_dot_governor__breaker__pb2.ListCircuitBreakersResponse.SerializeToString,
+            ),
+            'RequestHelp': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestHelp,
+                    request_deserializer=infrafabric_dot_v1_dot_governor__help__pb2.RequestHelpRequest.FromString,
+                    response_serializer=infrafabric_dot_v1_dot_governor__help__pb2.RequestHelpResponse.SerializeToString,
+            ),
+            'AcceptHelp': grpc.unary_unary_rpc_method_handler(
+                    servicer.AcceptHelp,
+                    request_deserializer=infrafabric_dot_v1_dot_governor__help__pb2.AcceptHelpRequest.FromString,
+                    response_serializer=infrafabric_dot_v1_dot_governor__help__pb2.AcceptHelpResponse.SerializeToString,
+            ),
+            'ListHelpRequests': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHelpRequests,
+                    request_deserializer=infrafabric_dot_v1_dot_governor__help__pb2.ListHelpRequestsRequest.FromString,
+                    response_serializer=infrafabric_dot_v1_dot_governor__help__pb2.ListHelpRequestsResponse.SerializeToString,
             ),
             'ListEscalations': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEscalations,
@@ -526,6 +595,87 @@ class GovernorService:
             '/infrafabric.v1.GovernorService/ListCircuitBreakers',
             infrafabric_dot_v1_dot_governor__breaker__pb2.ListCircuitBreakersRequest.SerializeToString,
             infrafabric_dot_v1_dot_governor__breaker__pb2.ListCircuitBreakersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestHelp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infrafabric.v1.GovernorService/RequestHelp',
+            infrafabric_dot_v1_dot_governor__help__pb2.RequestHelpRequest.SerializeToString,
+            infrafabric_dot_v1_dot_governor__help__pb2.RequestHelpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AcceptHelp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infrafabric.v1.GovernorService/AcceptHelp',
+            infrafabric_dot_v1_dot_governor__help__pb2.AcceptHelpRequest.SerializeToString,
+            infrafabric_dot_v1_dot_governor__help__pb2.AcceptHelpResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHelpRequests(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infrafabric.v1.GovernorService/ListHelpRequests',
+            infrafabric_dot_v1_dot_governor__help__pb2.ListHelpRequestsRequest.SerializeToString,
+            infrafabric_dot_v1_dot_governor__help__pb2.ListHelpRequestsResponse.FromString,
             options,
             channel_credentials,
             insecure,

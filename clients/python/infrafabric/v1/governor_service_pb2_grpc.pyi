@@ -8,6 +8,7 @@ from grpc import aio as aio
 from infrafabric.v1 import governor_breaker_pb2 as governor_breaker_pb2
 from infrafabric.v1 import governor_budget_pb2 as governor_budget_pb2
 from infrafabric.v1 import governor_escalation_pb2 as governor_escalation_pb2
+from infrafabric.v1 import governor_help_pb2 as governor_help_pb2
 from infrafabric.v1 import governor_policy_pb2 as governor_policy_pb2
 from infrafabric.v1 import governor_service_pb2 as governor_service_pb2
 import abc as abc_1
@@ -38,9 +39,11 @@ class GovernorServiceStub:
     """TrackCost charges a cost to a swarm, and with a task to the reservation of its claim.
 
     A cost beyond the reservation is charged too. It opens the swarm's circuit breaker where the task has a
-    limit, or where the account of the swarm or the fabric has less available.
+    limit, or where the account of the swarm or the fabric has less available. A helper's cost with a help_id
+    is charged to the swarm that asked and to its claim; what is beyond the request's budget is charged
+    to the helper, and opens its breaker.
     Safe to repeat with the same request id. Errors: INVALID_FIELD, SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT,
-    NOT_OWNER, TASK_NOT_CLAIMED, TASK_ENDED, REQUEST_ID_REUSED.
+    NOT_OWNER, TASK_NOT_CLAIMED, TASK_ENDED, HELP_NOT_FOUND, HELP_ENDED, NOT_A_HELPER, REQUEST_ID_REUSED.
     """
     SetBudget: aio.UnaryUnaryMultiCallable[governor_budget_pb2.SetBudgetRequest, governor_budget_pb2.SetBudgetResponse]
     """SetBudget sets what an account may spend; what was spent stays.
@@ -70,6 +73,30 @@ class GovernorServiceStub:
     """
     ListCircuitBreakers: aio.UnaryUnaryMultiCallable[governor_breaker_pb2.ListCircuitBreakersRequest, governor_breaker_pb2.ListCircuitBreakersResponse]
     """ListCircuitBreakers shows the breakers that ever opened or count failures, and the paused pools.
+
+    Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
+    """
+    RequestHelp: aio.UnaryUnaryMultiCallable[governor_help_pb2.RequestHelpRequest, governor_help_pb2.RequestHelpResponse]
+    """RequestHelp asks idle swarms for help with a task that cannot go on.
+
+    It opens or updates the task's blocker, which parks the task, and is offered to the idle swarms that cover
+    enough of the needs, the best first, as `help_wanted` frames. As many as the policy allows accept it; an
+    offer that is not taken in time goes to the next one. When nobody fits, a person is asked. It ends when
+    the blocker is resolved or the claim ends. One request is open for each claim: another call for it
+    changes reason, needs, urgency and budget, and helpers stay.
+
+    Safe to repeat with the same request id. Errors: INVALID_FIELD (also for a budget beyond what is left of the
+    reservation), SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER, TASK_NOT_CLAIMED, TASK_ENDED.
+    """
+    AcceptHelp: aio.UnaryUnaryMultiCallable[governor_help_pb2.AcceptHelpRequest, governor_help_pb2.AcceptHelpResponse]
+    """AcceptHelp takes an offer of help; no more than `max_helpers` of a request succeed, whoever calls at once.
+
+    A swarm may accept without having been asked. Who helps takes no other work in that slot. What it spends
+    for the request is charged to the blocked task: TrackCost with the help_id.
+    Safe to repeat. Errors: INVALID_FIELD, HELP_NOT_FOUND, SWARM_NOT_FOUND.
+    """
+    ListHelpRequests: aio.UnaryUnaryMultiCallable[governor_help_pb2.ListHelpRequestsRequest, governor_help_pb2.ListHelpRequestsResponse]
+    """ListHelpRequests shows who asks for help and who helps.
 
     Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
     """
@@ -131,9 +158,11 @@ class GovernorServiceServicer(metaclass=abc_1.ABCMeta):
         """TrackCost charges a cost to a swarm, and with a task to the reservation of its claim.
 
         A cost beyond the reservation is charged too. It opens the swarm's circuit breaker where the task has a
-        limit, or where the account of the swarm or the fabric has less available.
+        limit, or where the account of the swarm or the fabric has less available. A helper's cost with a help_id
+        is charged to the swarm that asked and to its claim; what is beyond the request's budget is charged
+        to the helper, and opens its breaker.
         Safe to repeat with the same request id. Errors: INVALID_FIELD, SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT,
-        NOT_OWNER, TASK_NOT_CLAIMED, TASK_ENDED, REQUEST_ID_REUSED.
+        NOT_OWNER, TASK_NOT_CLAIMED, TASK_ENDED, HELP_NOT_FOUND, HELP_ENDED, NOT_A_HELPER, REQUEST_ID_REUSED.
         """
 
     @abc_1.abstractmethod
@@ -199,6 +228,48 @@ class GovernorServiceServicer(metaclass=abc_1.ABCMeta):
         context: aio.ServicerContext[governor_breaker_pb2.ListCircuitBreakersRequest, abc.Awaitable[governor_breaker_pb2.ListCircuitBreakersResponse]],
     ) -> abc.Awaitable[governor_breaker_pb2.ListCircuitBreakersResponse]:
         """ListCircuitBreakers shows the breakers that ever opened or count failures, and the paused pools.
+
+        Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
+        """
+
+    @abc_1.abstractmethod
+    def RequestHelp(
+        self,
+        request: governor_help_pb2.RequestHelpRequest,
+        context: aio.ServicerContext[governor_help_pb2.RequestHelpRequest, abc.Awaitable[governor_help_pb2.RequestHelpResponse]],
+    ) -> abc.Awaitable[governor_help_pb2.RequestHelpResponse]:
+        """RequestHelp asks idle swarms for help with a task that cannot go on.
+
+        It opens or updates the task's blocker, which parks the task, and is offered to the idle swarms that cover
+        enough of the needs, the best first, as `help_wanted` frames. As many as the policy allows accept it; an
+        offer that is not taken in time goes to the next one. When nobody fits, a person is asked. It ends when
+        the blocker is resolved or the claim ends. One request is open for each claim: another call for it
+        changes reason, needs, urgency and budget, and helpers stay.
+
+        Safe to repeat with the same request id. Errors: INVALID_FIELD (also for a budget beyond what is left of the
+        reservation), SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER, TASK_NOT_CLAIMED, TASK_ENDED.
+        """
+
+    @abc_1.abstractmethod
+    def AcceptHelp(
+        self,
+        request: governor_help_pb2.AcceptHelpRequest,
+        context: aio.ServicerContext[governor_help_pb2.AcceptHelpRequest, abc.Awaitable[governor_help_pb2.AcceptHelpResponse]],
+    ) -> abc.Awaitable[governor_help_pb2.AcceptHelpResponse]:
+        """AcceptHelp takes an offer of help; no more than `max_helpers` of a request succeed, whoever calls at once.
+
+        A swarm may accept without having been asked. Who helps takes no other work in that slot. What it spends
+        for the request is charged to the blocked task: TrackCost with the help_id.
+        Safe to repeat. Errors: INVALID_FIELD, HELP_NOT_FOUND, SWARM_NOT_FOUND.
+        """
+
+    @abc_1.abstractmethod
+    def ListHelpRequests(
+        self,
+        request: governor_help_pb2.ListHelpRequestsRequest,
+        context: aio.ServicerContext[governor_help_pb2.ListHelpRequestsRequest, abc.Awaitable[governor_help_pb2.ListHelpRequestsResponse]],
+    ) -> abc.Awaitable[governor_help_pb2.ListHelpRequestsResponse]:
+        """ListHelpRequests shows who asks for help and who helps.
 
         Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
         """

@@ -484,6 +484,7 @@ class CostFrame(message.Message):
     COST_MICROS_FIELD_NUMBER: builtins.int
     TASK_ID_FIELD_NUMBER: builtins.int
     ATTEMPT_FIELD_NUMBER: builtins.int
+    HELP_ID_FIELD_NUMBER: builtins.int
     operation: builtins.str
     """What for: 1 to 128 characters of `A-Z a-z 0-9 . _ : / -`, such as `llm.completion`."""
     cost_micros: builtins.int
@@ -492,6 +493,8 @@ class CostFrame(message.Message):
     """Task that it was for; empty for a cost of the swarm itself."""
     attempt: builtins.int
     """Attempt of the claim; with a task_id, and only then."""
+    help_id: builtins.str
+    """Request for help that it was for, which the swarm accepted; empty for none. Without task_id and attempt."""
     def __init__(
         self,
         *,
@@ -499,10 +502,11 @@ class CostFrame(message.Message):
         cost_micros: builtins.int = ...,
         task_id: builtins.str = ...,
         attempt: builtins.int = ...,
+        help_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "cost_micros", b"cost_micros", "operation", b"operation", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["attempt", b"attempt", "cost_micros", b"cost_micros", "help_id", b"help_id", "operation", b"operation", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,51 +26,54 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from infrafabric.v1 import blocker_pb2 as infrafabric_dot_v1_dot_blocker__pb2
 from infrafabric.v1 import governor_breaker_pb2 as infrafabric_dot_v1_dot_governor__breaker__pb2
+from infrafabric.v1 import help_pb2 as infrafabric_dot_v1_dot_help__pb2
 from infrafabric.v1 import status_pb2 as infrafabric_dot_v1_dot_status__pb2
 from infrafabric.v1 import task_pb2 as infrafabric_dot_v1_dot_task__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#infrafabric/v1/session_server.proto\x12\x0einfrafabric.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\x1a\x1cinfrafabric/v1/blocker.proto\x1a%infrafabric/v1/governor_breaker.proto\x1a\x1binfrafabric/v1/status.proto\x1a\x19infrafabric/v1/task.proto\"\xdf\x03\n\x0bServerFrame\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12-\n\x06opened\x18\x02 \x01(\x0b\x32\x1b.infrafabric.v1.OpenedFrameH\x00\x12)\n\x04task\x18\x03 \x01(\x0b\x32\x19.infrafabric.v1.TaskFrameH\x00\x12+\n\x05reply\x18\x04 \x01(\x0b\x32\x1a.infrafabric.v1.ReplyFrameH\x00\x12/\n\x07revoked\x18\x05 \x01(\x0b\x32\x1c.infrafabric.v1.RevokedFrameH\x00\x12\x35\n\tbroadcast\x18\x06 \x01(\x0b\x32 .infrafabric.v1.BroadcastMessageH\x00\x12\x35\n\rblocker_alert\x18\x07 \x01(\x0b\x32\x1c.infrafabric.v1.BlockerAlertH\x00\x12\x33\n\theartbeat\x18\x08 \x01(\x0b\x32\x1e.infrafabric.v1.HeartbeatReplyH\x00\x12/\n\x07\x63losing\x18\t \x01(\x0b\x32\x1c.infrafabric.v1.ClosingFrameH\x00\x12)\n\x04halt\x18\n \x01(\x0b\x32\x19.infrafabric.v1.HaltFrameH\x00\x42\x07\n\x05\x66rame\"\xb7\x01\n\x0bOpenedFrame\x12\x15\n\rsession_epoch\x18\x01 \x01(\x03\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\x12(\n\x05lease\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07resumed\x18\x04 \x01(\x08\x12&\n\x05owned\x18\x05 \x03(\x0b\x32\x17.infrafabric.v1.Holding\x12\x18\n\x10offered_task_ids\x18\x06 \x03(\t\";\n\x07Holding\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x03\x12\x0e\n\x06parked\x18\x03 \x01(\x08\"_\n\tTaskFrame\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.infrafabric.v1.Task\x12.\n\x08\x64\x65livery\x18\x02 \x01(\x0e\x32\x1c.infrafabric.v1.TaskDelivery\"\x8f\x03\n\nReplyFrame\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12-\n\x06status\x18\x03 \x01(\x0b\x32\x1b.infrafabric.v1.StatusReplyH\x00\x12-\n\x06\x63reate\x18\x04 \x01(\x0b\x32\x1b.infrafabric.v1.CreateReplyH\x00\x12+\n\x05\x63laim\x18\x05 \x01(\x0b\x32\x1a.infrafabric.v1.ClaimReplyH\x00\x12)\n\x04task\x18\x06 \x01(\x0b\x32\x19.infrafabric.v1.TaskReplyH\x00\x12*\n\x07\x62locker\x18\x07 \x01(\x0b\x32\x17.infrafabric.v1.BlockerH\x00\x12\x31\n\x08\x61\x63\x63\x65pted\x18\x08 \x01(\x0b\x32\x1d.infrafabric.v1.AcceptedReplyH\x00\x12)\n\x04\x63ost\x18\t \x01(\x0b\x32\x19.infrafabric.v1.CostReplyH\x00\x42\x08\n\x06result\"a\n\x0bStatusReply\x12\x16\n\x0equeue_position\x18\x01 \x01(\x05\x12\'\n\x07helpers\x18\x02 \x03(\x0b\x32\x16.infrafabric.v1.Helper\x12\x11\n\tescalated\x18\x03 \x01(\x08\"\x1f\n\x0b\x43reateReply\x12\x10\n\x08task_ids\x18\x01 \x03(\t\"\xa0\x01\n\nClaimReply\x12\x0f\n\x07\x63laimed\x18\x01 \x01(\x08\x12-\n\x07refusal\x18\x02 \x01(\x0e\x32\x1c.infrafabric.v1.ClaimRefusal\x12\x16\n\x0erefusal_detail\x18\x05 \x01(\t\x12\x16\n\x0eowner_swarm_id\x18\x03 \x01(\t\x12\"\n\x04task\x18\x04 \x01(\x0b\x32\x14.infrafabric.v1.Task\"W\n\tTaskReply\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.infrafabric.v1.TaskState\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\"`\n\tCostReply\x12\x1d\n\x10\x61vailable_micros\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x1f\n\x17reservation_left_micros\x18\x02 \x01(\x03\x42\x13\n\x11_available_micros\"\x0f\n\rAcceptedReply\"n\n\x0cRevokedFrame\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x03\x12,\n\x06reason\x18\x03 \x01(\x0e\x32\x1c.infrafabric.v1.RevokeReason\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"8\n\x0c\x42lockerAlert\x12(\n\x07\x62locker\x18\x01 \x01(\x0b\x32\x17.infrafabric.v1.Blocker\"J\n\x0eHeartbeatReply\x12&\n\x05owned\x18\x01 \x03(\x0b\x32\x17.infrafabric.v1.Holding\x12\x10\n\x08\x64raining\x18\x02 \x01(\x08\"M\n\x0c\x43losingFrame\x12-\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x1d.infrafabric.v1.ClosingAction\x12\x0e\n\x06reason\x18\x02 \x01(\t*\x80\x01\n\x0cTaskDelivery\x12\x1d\n\x19TASK_DELIVERY_UNSPECIFIED\x10\x00\x12\x19\n\x15TASK_DELIVERY_OFFERED\x10\x01\x12\x1a\n\x16TASK_DELIVERY_ASSIGNED\x10\x02\x12\x1a\n\x16TASK_DELIVERY_RETURNED\x10\x03*\x81\x02\n\x0cRevokeReason\x12\x1d\n\x19REVOKE_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17REVOKE_REASON_CANCELLED\x10\x01\x12\x1a\n\x16REVOKE_REASON_DEADLINE\x10\x02\x12\x1d\n\x19REVOKE_REASON_NO_PROGRESS\x10\x03\x12\"\n\x1eREVOKE_REASON_NOT_ACKNOWLEDGED\x10\x04\x12\x19\n\x15REVOKE_REASON_EXPIRED\x10\x05\x12!\n\x1dREVOKE_REASON_ENDED_ELSEWHERE\x10\x06\x12\x18\n\x14REVOKE_REASON_HALTED\x10\x07*\x7f\n\rClosingAction\x12\x1e\n\x1a\x43LOSING_ACTION_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43LOSING_ACTION_RESUME\x10\x01\x12\x1a\n\x16\x43LOSING_ACTION_RESTART\x10\x02\x12\x17\n\x13\x43LOSING_ACTION_STOP\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#infrafabric/v1/session_server.proto\x12\x0einfrafabric.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\x1a\x1cinfrafabric/v1/blocker.proto\x1a%infrafabric/v1/governor_breaker.proto\x1a\x19infrafabric/v1/help.proto\x1a\x1binfrafabric/v1/status.proto\x1a\x19infrafabric/v1/task.proto\"\x97\x04\n\x0bServerFrame\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12-\n\x06opened\x18\x02 \x01(\x0b\x32\x1b.infrafabric.v1.OpenedFrameH\x00\x12)\n\x04task\x18\x03 \x01(\x0b\x32\x19.infrafabric.v1.TaskFrameH\x00\x12+\n\x05reply\x18\x04 \x01(\x0b\x32\x1a.infrafabric.v1.ReplyFrameH\x00\x12/\n\x07revoked\x18\x05 \x01(\x0b\x32\x1c.infrafabric.v1.RevokedFrameH\x00\x12\x35\n\tbroadcast\x18\x06 \x01(\x0b\x32 .infrafabric.v1.BroadcastMessageH\x00\x12\x35\n\rblocker_alert\x18\x07 \x01(\x0b\x32\x1c.infrafabric.v1.BlockerAlertH\x00\x12\x33\n\theartbeat\x18\x08 \x01(\x0b\x32\x1e.infrafabric.v1.HeartbeatReplyH\x00\x12/\n\x07\x63losing\x18\t \x01(\x0b\x32\x1c.infrafabric.v1.ClosingFrameH\x00\x12)\n\x04halt\x18\n \x01(\x0b\x32\x19.infrafabric.v1.HaltFrameH\x00\x12\x36\n\x0bhelp_wanted\x18\x0b \x01(\x0b\x32\x1f.infrafabric.v1.HelpWantedFrameH\x00\x42\x07\n\x05\x66rame\"\xb7\x01\n\x0bOpenedFrame\x12\x15\n\rsession_epoch\x18\x01 \x01(\x03\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\x12(\n\x05lease\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07resumed\x18\x04 \x01(\x08\x12&\n\x05owned\x18\x05 \x03(\x0b\x32\x17.infrafabric.v1.Holding\x12\x18\n\x10offered_task_ids\x18\x06 \x03(\t\";\n\x07Holding\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x03\x12\x0e\n\x06parked\x18\x03 \x01(\x08\"_\n\tTaskFrame\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.infrafabric.v1.Task\x12.\n\x08\x64\x65livery\x18\x02 \x01(\x0e\x32\x1c.infrafabric.v1.TaskDelivery\"\x8f\x03\n\nReplyFrame\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12-\n\x06status\x18\x03 \x01(\x0b\x32\x1b.infrafabric.v1.StatusReplyH\x00\x12-\n\x06\x63reate\x18\x04 \x01(\x0b\x32\x1b.infrafabric.v1.CreateReplyH\x00\x12+\n\x05\x63laim\x18\x05 \x01(\x0b\x32\x1a.infrafabric.v1.ClaimReplyH\x00\x12)\n\x04task\x18\x06 \x01(\x0b\x32\x19.infrafabric.v1.TaskReplyH\x00\x12*\n\x07\x62locker\x18\x07 \x01(\x0b\x32\x17.infrafabric.v1.BlockerH\x00\x12\x31\n\x08\x61\x63\x63\x65pted\x18\x08 \x01(\x0b\x32\x1d.infrafabric.v1.AcceptedReplyH\x00\x12)\n\x04\x63ost\x18\t \x01(\x0b\x32\x19.infrafabric.v1.CostReplyH\x00\x42\x08\n\x06result\"a\n\x0bStatusReply\x12\x16\n\x0equeue_position\x18\x01 \x01(\x05\x12\'\n\x07helpers\x18\x02 \x03(\x0b\x32\x16.infrafabric.v1.Helper\x12\x11\n\tescalated\x18\x03 \x01(\x08\"\x1f\n\x0b\x43reateReply\x12\x10\n\x08task_ids\x18\x01 \x03(\t\"\xa0\x01\n\nClaimReply\x12\x0f\n\x07\x63laimed\x18\x01 \x01(\x08\x12-\n\x07refusal\x18\x02 \x01(\x0e\x32\x1c.infrafabric.v1.ClaimRefusal\x12\x16\n\x0erefusal_detail\x18\x05 \x01(\t\x12\x16\n\x0eowner_swarm_id\x18\x03 \x01(\t\x12\"\n\x04task\x18\x04 \x01(\x0b\x32\x14.infrafabric.v1.Task\"W\n\tTaskReply\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12(\n\x05state\x18\x02 \x01(\x0e\x32\x19.infrafabric.v1.TaskState\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x03\"`\n\tCostReply\x12\x1d\n\x10\x61vailable_micros\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x1f\n\x17reservation_left_micros\x18\x02 \x01(\x03\x42\x13\n\x11_available_micros\"\x0f\n\rAcceptedReply\"n\n\x0cRevokedFrame\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\x03\x12,\n\x06reason\x18\x03 \x01(\x0e\x32\x1c.infrafabric.v1.RevokeReason\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"8\n\x0c\x42lockerAlert\x12(\n\x07\x62locker\x18\x01 \x01(\x0b\x32\x17.infrafabric.v1.Blocker\"<\n\x0fHelpWantedFrame\x12)\n\x04help\x18\x01 \x01(\x0b\x32\x1b.infrafabric.v1.HelpRequest\"J\n\x0eHeartbeatReply\x12&\n\x05owned\x18\x01 \x03(\x0b\x32\x17.infrafabric.v1.Holding\x12\x10\n\x08\x64raining\x18\x02 \x01(\x08\"M\n\x0c\x43losingFrame\x12-\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\x1d.infrafabric.v1.ClosingAction\x12\x0e\n\x06reason\x18\x02 \x01(\t*\x80\x01\n\x0cTaskDelivery\x12\x1d\n\x19TASK_DELIVERY_UNSPECIFIED\x10\x00\x12\x19\n\x15TASK_DELIVERY_OFFERED\x10\x01\x12\x1a\n\x16TASK_DELIVERY_ASSIGNED\x10\x02\x12\x1a\n\x16TASK_DELIVERY_RETURNED\x10\x03*\x81\x02\n\x0cRevokeReason\x12\x1d\n\x19REVOKE_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17REVOKE_REASON_CANCELLED\x10\x01\x12\x1a\n\x16REVOKE_REASON_DEADLINE\x10\x02\x12\x1d\n\x19REVOKE_REASON_NO_PROGRESS\x10\x03\x12\"\n\x1eREVOKE_REASON_NOT_ACKNOWLEDGED\x10\x04\x12\x19\n\x15REVOKE_REASON_EXPIRED\x10\x05\x12!\n\x1dREVOKE_REASON_ENDED_ELSEWHERE\x10\x06\x12\x18\n\x14REVOKE_REASON_HALTED\x10\x07*\x7f\n\rClosingAction\x12\x1e\n\x1a\x43LOSING_ACTION_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43LOSING_ACTION_RESUME\x10\x01\x12\x1a\n\x16\x43LOSING_ACTION_RESTART\x10\x02\x12\x17\n\x13\x43LOSING_ACTION_STOP\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'infrafabric.v1.session_server_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TASKDELIVERY']._serialized_start=2290
-  _globals['_TASKDELIVERY']._serialized_end=2418
-  _globals['_REVOKEREASON']._serialized_start=2421
-  _globals['_REVOKEREASON']._serialized_end=2678
-  _globals['_CLOSINGACTION']._serialized_start=2680
-  _globals['_CLOSINGACTION']._serialized_end=2807
-  _globals['_SERVERFRAME']._serialized_start=238
-  _globals['_SERVERFRAME']._serialized_end=717
-  _globals['_OPENEDFRAME']._serialized_start=720
-  _globals['_OPENEDFRAME']._serialized_end=903
-  _globals['_HOLDING']._serialized_start=905
-  _globals['_HOLDING']._serialized_end=964
-  _globals['_TASKFRAME']._serialized_start=966
-  _globals['_TASKFRAME']._serialized_end=1061
-  _globals['_REPLYFRAME']._serialized_start=1064
-  _globals['_REPLYFRAME']._serialized_end=1463
-  _globals['_STATUSREPLY']._serialized_start=1465
-  _globals['_STATUSREPLY']._serialized_end=1562
-  _globals['_CREATEREPLY']._serialized_start=1564
-  _globals['_CREATEREPLY']._serialized_end=1595
-  _globals['_CLAIMREPLY']._serialized_start=1598
-  _globals['_CLAIMREPLY']._serialized_end=1758
-  _globals['_TASKREPLY']._serialized_start=1760
-  _globals['_TASKREPLY']._serialized_end=1847
-  _globals['_COSTREPLY']._serialized_start=1849
-  _globals['_COSTREPLY']._serialized_end=1945
-  _globals['_ACCEPTEDREPLY']._serialized_start=1947
-  _globals['_ACCEPTEDREPLY']._serialized_end=1962
-  _globals['_REVOKEDFRAME']._serialized_start=1964
-  _globals['_REVOKEDFRAME']._serialized_end=2074
-  _globals['_BLOCKERALERT']._serialized_start=2076
-  _globals['_BLOCKERALERT']._serialized_end=2132
-  _globals['_HEARTBEATREPLY']._serialized_start=2134
-  _globals['_HEARTBEATREPLY']._serialized_end=2208
-  _globals['_CLOSINGFRAME']._serialized_start=2210
-  _globals['_CLOSINGFRAME']._serialized_end=2287
+  _globals['_TASKDELIVERY']._serialized_start=2435
+  _globals['_TASKDELIVERY']._serialized_end=2563
+  _globals['_REVOKEREASON']._serialized_start=2566
+  _globals['_REVOKEREASON']._serialized_end=2823
+  _globals['_CLOSINGACTION']._serialized_start=2825
+  _globals['_CLOSINGACTION']._serialized_end=2952
+  _globals['_SERVERFRAME']._serialized_start=265
+  _globals['_SERVERFRAME']._serialized_end=800
+  _globals['_OPENEDFRAME']._serialized_start=803
+  _globals['_OPENEDFRAME']._serialized_end=986
+  _globals['_HOLDING']._serialized_start=988
+  _globals['_HOLDING']._serialized_end=1047
+  _globals['_TASKFRAME']._serialized_start=1049
+  _globals['_TASKFRAME']._serialized_end=1144
+  _globals['_REPLYFRAME']._serialized_start=1147
+  _globals['_REPLYFRAME']._serialized_end=1546
+  _globals['_STATUSREPLY']._serialized_start=1548
+  _globals['_STATUSREPLY']._serialized_end=1645
+  _globals['_CREATEREPLY']._serialized_start=1647
+  _globals['_CREATEREPLY']._serialized_end=1678
+  _globals['_CLAIMREPLY']._serialized_start=1681
+  _globals['_CLAIMREPLY']._serialized_end=1841
+  _globals['_TASKREPLY']._serialized_start=1843
+  _globals['_TASKREPLY']._serialized_end=1930
+  _globals['_COSTREPLY']._serialized_start=1932
+  _globals['_COSTREPLY']._serialized_end=2028
+  _globals['_ACCEPTEDREPLY']._serialized_start=2030
+  _globals['_ACCEPTEDREPLY']._serialized_end=2045
+  _globals['_REVOKEDFRAME']._serialized_start=2047
+  _globals['_REVOKEDFRAME']._serialized_end=2157
+  _globals['_BLOCKERALERT']._serialized_start=2159
+  _globals['_BLOCKERALERT']._serialized_end=2215
+  _globals['_HELPWANTEDFRAME']._serialized_start=2217
+  _globals['_HELPWANTEDFRAME']._serialized_end=2277
+  _globals['_HEARTBEATREPLY']._serialized_start=2279
+  _globals['_HEARTBEATREPLY']._serialized_end=2353
+  _globals['_CLOSINGFRAME']._serialized_start=2355
+  _globals['_CLOSINGFRAME']._serialized_end=2432
 # @@protoc_insertion_point(module_scope)

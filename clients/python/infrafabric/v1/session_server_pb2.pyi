@@ -12,6 +12,7 @@ from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 from google.rpc import status_pb2 as status_pb2_1
 from infrafabric.v1 import blocker_pb2 as blocker_pb2
 from infrafabric.v1 import governor_breaker_pb2 as governor_breaker_pb2
+from infrafabric.v1 import help_pb2 as help_pb2
 from infrafabric.v1 import status_pb2 as status_pb2
 from infrafabric.v1 import task_pb2 as task_pb2
 import builtins as builtins
@@ -138,6 +139,7 @@ class ServerFrame(message.Message):
     HEARTBEAT_FIELD_NUMBER: builtins.int
     CLOSING_FIELD_NUMBER: builtins.int
     HALT_FIELD_NUMBER: builtins.int
+    HELP_WANTED_FIELD_NUMBER: builtins.int
     sequence: builtins.int
     """Number of the frame in this session, from 1, without holes."""
     @builtins.property
@@ -176,6 +178,10 @@ class ServerFrame(message.Message):
     def halt(self) -> governor_breaker_pb2.HaltFrame:
         """Stop all work: the circuit breaker is open."""
 
+    @builtins.property
+    def help_wanted(self) -> HelpWantedFrame:
+        """A request for help: an offer, or news of one that the swarm has to do with."""
+
     def __init__(
         self,
         *,
@@ -189,12 +195,13 @@ class ServerFrame(message.Message):
         heartbeat: HeartbeatReply | None = ...,
         closing: ClosingFrame | None = ...,
         halt: governor_breaker_pb2.HaltFrame | None = ...,
+        help_wanted: HelpWantedFrame | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["blocker_alert", b"blocker_alert", "broadcast", b"broadcast", "closing", b"closing", "frame", b"frame", "halt", b"halt", "heartbeat", b"heartbeat", "opened", b"opened", "reply", b"reply", "revoked", b"revoked", "task", b"task"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["blocker_alert", b"blocker_alert", "broadcast", b"broadcast", "closing", b"closing", "frame", b"frame", "halt", b"halt", "heartbeat", b"heartbeat", "help_wanted", b"help_wanted", "opened", b"opened", "reply", b"reply", "revoked", b"revoked", "task", b"task"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["blocker_alert", b"blocker_alert", "broadcast", b"broadcast", "closing", b"closing", "frame", b"frame", "halt", b"halt", "heartbeat", b"heartbeat", "opened", b"opened", "reply", b"reply", "revoked", b"revoked", "sequence", b"sequence", "task", b"task"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["blocker_alert", b"blocker_alert", "broadcast", b"broadcast", "closing", b"closing", "frame", b"frame", "halt", b"halt", "heartbeat", b"heartbeat", "help_wanted", b"help_wanted", "opened", b"opened", "reply", b"reply", "revoked", b"revoked", "sequence", b"sequence", "task", b"task"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = typing.Literal["opened", "task", "reply", "revoked", "broadcast", "blocker_alert", "heartbeat", "closing", "halt"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = typing.Literal["opened", "task", "reply", "revoked", "broadcast", "blocker_alert", "heartbeat", "closing", "halt", "help_wanted"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -497,7 +504,7 @@ class CostReply(message.Message):
     available_micros: builtins.int
     """What the swarm's account has left, below 0 after an overrun; absent without a limit."""
     reservation_left_micros: builtins.int
-    """What the attempt may still spend of its reservation; 0 without a task."""
+    """What the attempt, or all helpers together, may still spend of the reservation; 0 without a task or a help_id."""
     def __init__(
         self,
         *,
@@ -578,6 +585,32 @@ class BlockerAlert(message.Message):
     _HasFieldArgType: _TypeAlias = typing.Literal["blocker", b"blocker"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["blocker", b"blocker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class HelpWantedFrame(message.Message):
+    """HelpWantedFrame tells how a request for help stands.
+
+    It comes to a swarm that is asked (accept it with AcceptHelp), to the swarm that asks each time that
+    somebody helps, and to all of them when it is over or an offer is withdrawn. After a reconnect it comes again.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    HELP_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def help(self) -> help_pb2.HelpRequest:
+        """The request: you are asked when you are among `asked_swarm_ids`, and help when among `helper_swarm_ids`."""
+
+    def __init__(
+        self,
+        *,
+        help: help_pb2.HelpRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["help", b"help"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["help", b"help"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

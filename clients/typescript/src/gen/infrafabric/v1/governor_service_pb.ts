@@ -10,6 +10,8 @@ import type { GetBudgetReportRequestSchema, GetBudgetReportResponseSchema, GetCo
 import { file_infrafabric_v1_governor_budget } from "./governor_budget_pb.js";
 import type { AcknowledgeEscalationRequestSchema, AcknowledgeEscalationResponseSchema, ListEscalationsRequestSchema, ListEscalationsResponseSchema, WatchEscalationsRequestSchema, WatchEscalationsResponseSchema } from "./governor_escalation_pb.js";
 import { file_infrafabric_v1_governor_escalation } from "./governor_escalation_pb.js";
+import type { AcceptHelpRequestSchema, AcceptHelpResponseSchema, ListHelpRequestsRequestSchema, ListHelpRequestsResponseSchema, RequestHelpRequestSchema, RequestHelpResponseSchema } from "./governor_help_pb.js";
+import { file_infrafabric_v1_governor_help } from "./governor_help_pb.js";
 import type { CheckPolicyRequestSchema, CheckPolicyResponseSchema, GetPolicyRequestSchema, GetPolicyResponseSchema } from "./governor_policy_pb.js";
 import { file_infrafabric_v1_governor_policy } from "./governor_policy_pb.js";
 import type { Candidate, Exclusion, ExclusionCount, MatchMetric } from "./match_pb.js";
@@ -20,7 +22,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file infrafabric/v1/governor_service.proto.
  */
 export const file_infrafabric_v1_governor_service: GenFile = /*@__PURE__*/
-  fileDesc("CiVpbmZyYWZhYnJpYy92MS9nb3Zlcm5vcl9zZXJ2aWNlLnByb3RvEg5pbmZyYWZhYnJpYy52MSKfAgoZRmluZFF1YWxpZmllZFN3YXJtUmVxdWVzdBIdChVyZXF1aXJlZF9jYXBhYmlsaXRpZXMYASADKAkSJQoYbWF4X2Nvc3RfcGVyX2hvdXJfbWljcm9zGAIgASgDSACIAQESDwoHZXhwbGFpbhgDIAEoCBIRCglwYWdlX3NpemUYBCABKAUSEgoKcGFnZV90b2tlbhgFIAEoCRIhChRtYXhfdGFza19jb3N0X21pY3JvcxgGIAEoA0gBiAEBEisKBm1ldHJpYxgHIAEoDjIbLmluZnJhZmFicmljLnYxLk1hdGNoTWV0cmljQhsKGV9tYXhfY29zdF9wZXJfaG91cl9taWNyb3NCFwoVX21heF90YXNrX2Nvc3RfbWljcm9zIvsBChpGaW5kUXVhbGlmaWVkU3dhcm1SZXNwb25zZRIQCghzd2FybV9pZBgBIAEoCRINCgVtYXRjaBgCIAEoARINCgVzY29yZRgDIAEoARItCgpjYW5kaWRhdGVzGAQgAygLMhkuaW5mcmFmYWJyaWMudjEuQ2FuZGlkYXRlEisKCGV4Y2x1ZGVkGAUgAygLMhkuaW5mcmFmYWJyaWMudjEuRXhjbHVzaW9uEjgKEGV4Y2x1c2lvbl9jb3VudHMYBiADKAsyHi5pbmZyYWZhYnJpYy52MS5FeGNsdXNpb25Db3VudBIXCg9uZXh0X3BhZ2VfdG9rZW4YByABKAkyngoKD0dvdmVybm9yU2VydmljZRJrChJGaW5kUXVhbGlmaWVkU3dhcm0SKS5pbmZyYWZhYnJpYy52MS5GaW5kUXVhbGlmaWVkU3dhcm1SZXF1ZXN0GiouaW5mcmFmYWJyaWMudjEuRmluZFF1YWxpZmllZFN3YXJtUmVzcG9uc2USUAoJVHJhY2tDb3N0EiAuaW5mcmFmYWJyaWMudjEuVHJhY2tDb3N0UmVxdWVzdBohLmluZnJhZmFicmljLnYxLlRyYWNrQ29zdFJlc3BvbnNlElAKCVNldEJ1ZGdldBIgLmluZnJhZmFicmljLnYxLlNldEJ1ZGdldFJlcXVlc3QaIS5pbmZyYWZhYnJpYy52MS5TZXRCdWRnZXRSZXNwb25zZRJiCg9HZXRCdWRnZXRSZXBvcnQSJi5pbmZyYWZhYnJpYy52MS5HZXRCdWRnZXRSZXBvcnRSZXF1ZXN0GicuaW5mcmFmYWJyaWMudjEuR2V0QnVkZ2V0UmVwb3J0UmVzcG9uc2USXAoNR2V0Q29zdFJlcG9ydBIkLmluZnJhZmFicmljLnYxLkdldENvc3RSZXBvcnRSZXF1ZXN0GiUuaW5mcmFmYWJyaWMudjEuR2V0Q29zdFJlcG9ydFJlc3BvbnNlEmsKElRyaXBDaXJjdWl0QnJlYWtlchIpLmluZnJhZmFicmljLnYxLlRyaXBDaXJjdWl0QnJlYWtlclJlcXVlc3QaKi5pbmZyYWZhYnJpYy52MS5UcmlwQ2lyY3VpdEJyZWFrZXJSZXNwb25zZRJuChNSZXNldENpcmN1aXRCcmVha2VyEiouaW5mcmFmYWJyaWMudjEuUmVzZXRDaXJjdWl0QnJlYWtlclJlcXVlc3QaKy5pbmZyYWZhYnJpYy52MS5SZXNldENpcmN1aXRCcmVha2VyUmVzcG9uc2USbgoTTGlzdENpcmN1aXRCcmVha2VycxIqLmluZnJhZmFicmljLnYxLkxpc3RDaXJjdWl0QnJlYWtlcnNSZXF1ZXN0GisuaW5mcmFmYWJyaWMudjEuTGlzdENpcmN1aXRCcmVha2Vyc1Jlc3BvbnNlEmIKD0xpc3RFc2NhbGF0aW9ucxImLmluZnJhZmFicmljLnYxLkxpc3RFc2NhbGF0aW9uc1JlcXVlc3QaJy5pbmZyYWZhYnJpYy52MS5MaXN0RXNjYWxhdGlvbnNSZXNwb25zZRJnChBXYXRjaEVzY2FsYXRpb25zEicuaW5mcmFmYWJyaWMudjEuV2F0Y2hFc2NhbGF0aW9uc1JlcXVlc3QaKC5pbmZyYWZhYnJpYy52MS5XYXRjaEVzY2FsYXRpb25zUmVzcG9uc2UwARJ0ChVBY2tub3dsZWRnZUVzY2FsYXRpb24SLC5pbmZyYWZhYnJpYy52MS5BY2tub3dsZWRnZUVzY2FsYXRpb25SZXF1ZXN0Gi0uaW5mcmFmYWJyaWMudjEuQWNrbm93bGVkZ2VFc2NhbGF0aW9uUmVzcG9uc2USUAoJR2V0UG9saWN5EiAuaW5mcmFmYWJyaWMudjEuR2V0UG9saWN5UmVxdWVzdBohLmluZnJhZmFicmljLnYxLkdldFBvbGljeVJlc3BvbnNlElYKC0NoZWNrUG9saWN5EiIuaW5mcmFmYWJyaWMudjEuQ2hlY2tQb2xpY3lSZXF1ZXN0GiMuaW5mcmFmYWJyaWMudjEuQ2hlY2tQb2xpY3lSZXNwb25zZWIGcHJvdG8z", [file_infrafabric_v1_governor_breaker, file_infrafabric_v1_governor_budget, file_infrafabric_v1_governor_escalation, file_infrafabric_v1_governor_policy, file_infrafabric_v1_match]);
+  fileDesc("CiVpbmZyYWZhYnJpYy92MS9nb3Zlcm5vcl9zZXJ2aWNlLnByb3RvEg5pbmZyYWZhYnJpYy52MSKfAgoZRmluZFF1YWxpZmllZFN3YXJtUmVxdWVzdBIdChVyZXF1aXJlZF9jYXBhYmlsaXRpZXMYASADKAkSJQoYbWF4X2Nvc3RfcGVyX2hvdXJfbWljcm9zGAIgASgDSACIAQESDwoHZXhwbGFpbhgDIAEoCBIRCglwYWdlX3NpemUYBCABKAUSEgoKcGFnZV90b2tlbhgFIAEoCRIhChRtYXhfdGFza19jb3N0X21pY3JvcxgGIAEoA0gBiAEBEisKBm1ldHJpYxgHIAEoDjIbLmluZnJhZmFicmljLnYxLk1hdGNoTWV0cmljQhsKGV9tYXhfY29zdF9wZXJfaG91cl9taWNyb3NCFwoVX21heF90YXNrX2Nvc3RfbWljcm9zIvsBChpGaW5kUXVhbGlmaWVkU3dhcm1SZXNwb25zZRIQCghzd2FybV9pZBgBIAEoCRINCgVtYXRjaBgCIAEoARINCgVzY29yZRgDIAEoARItCgpjYW5kaWRhdGVzGAQgAygLMhkuaW5mcmFmYWJyaWMudjEuQ2FuZGlkYXRlEisKCGV4Y2x1ZGVkGAUgAygLMhkuaW5mcmFmYWJyaWMudjEuRXhjbHVzaW9uEjgKEGV4Y2x1c2lvbl9jb3VudHMYBiADKAsyHi5pbmZyYWZhYnJpYy52MS5FeGNsdXNpb25Db3VudBIXCg9uZXh0X3BhZ2VfdG9rZW4YByABKAkysgwKD0dvdmVybm9yU2VydmljZRJrChJGaW5kUXVhbGlmaWVkU3dhcm0SKS5pbmZyYWZhYnJpYy52MS5GaW5kUXVhbGlmaWVkU3dhcm1SZXF1ZXN0GiouaW5mcmFmYWJyaWMudjEuRmluZFF1YWxpZmllZFN3YXJtUmVzcG9uc2USUAoJVHJhY2tDb3N0EiAuaW5mcmFmYWJyaWMudjEuVHJhY2tDb3N0UmVxdWVzdBohLmluZnJhZmFicmljLnYxLlRyYWNrQ29zdFJlc3BvbnNlElAKCVNldEJ1ZGdldBIgLmluZnJhZmFicmljLnYxLlNldEJ1ZGdldFJlcXVlc3QaIS5pbmZyYWZhYnJpYy52MS5TZXRCdWRnZXRSZXNwb25zZRJiCg9HZXRCdWRnZXRSZXBvcnQSJi5pbmZyYWZhYnJpYy52MS5HZXRCdWRnZXRSZXBvcnRSZXF1ZXN0GicuaW5mcmFmYWJyaWMudjEuR2V0QnVkZ2V0UmVwb3J0UmVzcG9uc2USXAoNR2V0Q29zdFJlcG9ydBIkLmluZnJhZmFicmljLnYxLkdldENvc3RSZXBvcnRSZXF1ZXN0GiUuaW5mcmFmYWJyaWMudjEuR2V0Q29zdFJlcG9ydFJlc3BvbnNlEmsKElRyaXBDaXJjdWl0QnJlYWtlchIpLmluZnJhZmFicmljLnYxLlRyaXBDaXJjdWl0QnJlYWtlclJlcXVlc3QaKi5pbmZyYWZhYnJpYy52MS5UcmlwQ2lyY3VpdEJyZWFrZXJSZXNwb25zZRJuChNSZXNldENpcmN1aXRCcmVha2VyEiouaW5mcmFmYWJyaWMudjEuUmVzZXRDaXJjdWl0QnJlYWtlclJlcXVlc3QaKy5pbmZyYWZhYnJpYy52MS5SZXNldENpcmN1aXRCcmVha2VyUmVzcG9uc2USbgoTTGlzdENpcmN1aXRCcmVha2VycxIqLmluZnJhZmFicmljLnYxLkxpc3RDaXJjdWl0QnJlYWtlcnNSZXF1ZXN0GisuaW5mcmFmYWJyaWMudjEuTGlzdENpcmN1aXRCcmVha2Vyc1Jlc3BvbnNlElYKC1JlcXVlc3RIZWxwEiIuaW5mcmFmYWJyaWMudjEuUmVxdWVzdEhlbHBSZXF1ZXN0GiMuaW5mcmFmYWJyaWMudjEuUmVxdWVzdEhlbHBSZXNwb25zZRJTCgpBY2NlcHRIZWxwEiEuaW5mcmFmYWJyaWMudjEuQWNjZXB0SGVscFJlcXVlc3QaIi5pbmZyYWZhYnJpYy52MS5BY2NlcHRIZWxwUmVzcG9uc2USZQoQTGlzdEhlbHBSZXF1ZXN0cxInLmluZnJhZmFicmljLnYxLkxpc3RIZWxwUmVxdWVzdHNSZXF1ZXN0GiguaW5mcmFmYWJyaWMudjEuTGlzdEhlbHBSZXF1ZXN0c1Jlc3BvbnNlEmIKD0xpc3RFc2NhbGF0aW9ucxImLmluZnJhZmFicmljLnYxLkxpc3RFc2NhbGF0aW9uc1JlcXVlc3QaJy5pbmZyYWZhYnJpYy52MS5MaXN0RXNjYWxhdGlvbnNSZXNwb25zZRJnChBXYXRjaEVzY2FsYXRpb25zEicuaW5mcmFmYWJyaWMudjEuV2F0Y2hFc2NhbGF0aW9uc1JlcXVlc3QaKC5pbmZyYWZhYnJpYy52MS5XYXRjaEVzY2FsYXRpb25zUmVzcG9uc2UwARJ0ChVBY2tub3dsZWRnZUVzY2FsYXRpb24SLC5pbmZyYWZhYnJpYy52MS5BY2tub3dsZWRnZUVzY2FsYXRpb25SZXF1ZXN0Gi0uaW5mcmFmYWJyaWMudjEuQWNrbm93bGVkZ2VFc2NhbGF0aW9uUmVzcG9uc2USUAoJR2V0UG9saWN5EiAuaW5mcmFmYWJyaWMudjEuR2V0UG9saWN5UmVxdWVzdBohLmluZnJhZmFicmljLnYxLkdldFBvbGljeVJlc3BvbnNlElYKC0NoZWNrUG9saWN5EiIuaW5mcmFmYWJyaWMudjEuQ2hlY2tQb2xpY3lSZXF1ZXN0GiMuaW5mcmFmYWJyaWMudjEuQ2hlY2tQb2xpY3lSZXNwb25zZWIGcHJvdG8z", [file_infrafabric_v1_governor_breaker, file_infrafabric_v1_governor_budget, file_infrafabric_v1_governor_escalation, file_infrafabric_v1_governor_help, file_infrafabric_v1_governor_policy, file_infrafabric_v1_match]);
 
 /**
  * FindQualifiedSwarmRequest says what is needed.
@@ -181,9 +183,11 @@ export const GovernorService: GenService<{
    * TrackCost charges a cost to a swarm, and with a task to the reservation of its claim.
    *
    * A cost beyond the reservation is charged too. It opens the swarm's circuit breaker where the task has a
-   * limit, or where the account of the swarm or the fabric has less available.
+   * limit, or where the account of the swarm or the fabric has less available. A helper's cost with a help_id
+   * is charged to the swarm that asked and to its claim; what is beyond the request's budget is charged
+   * to the helper, and opens its breaker.
    * Safe to repeat with the same request id. Errors: INVALID_FIELD, SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT,
-   * NOT_OWNER, TASK_NOT_CLAIMED, TASK_ENDED, REQUEST_ID_REUSED.
+   * NOT_OWNER, TASK_NOT_CLAIMED, TASK_ENDED, HELP_NOT_FOUND, HELP_ENDED, NOT_A_HELPER, REQUEST_ID_REUSED.
    *
    * @generated from rpc infrafabric.v1.GovernorService.TrackCost
    */
@@ -264,6 +268,51 @@ export const GovernorService: GenService<{
     methodKind: "unary";
     input: typeof ListCircuitBreakersRequestSchema;
     output: typeof ListCircuitBreakersResponseSchema;
+  },
+  /**
+   * RequestHelp asks idle swarms for help with a task that cannot go on.
+   *
+   * It opens or updates the task's blocker, which parks the task, and is offered to the idle swarms that cover
+   * enough of the needs, the best first, as `help_wanted` frames. As many as the policy allows accept it; an
+   * offer that is not taken in time goes to the next one. When nobody fits, a person is asked. It ends when
+   * the blocker is resolved or the claim ends. One request is open for each claim: another call for it
+   * changes reason, needs, urgency and budget, and helpers stay.
+   *
+   * Safe to repeat with the same request id. Errors: INVALID_FIELD (also for a budget beyond what is left of the
+   * reservation), SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER, TASK_NOT_CLAIMED, TASK_ENDED.
+   *
+   * @generated from rpc infrafabric.v1.GovernorService.RequestHelp
+   */
+  requestHelp: {
+    methodKind: "unary";
+    input: typeof RequestHelpRequestSchema;
+    output: typeof RequestHelpResponseSchema;
+  },
+  /**
+   * AcceptHelp takes an offer of help; no more than `max_helpers` of a request succeed, whoever calls at once.
+   *
+   * A swarm may accept without having been asked. Who helps takes no other work in that slot. What it spends
+   * for the request is charged to the blocked task: TrackCost with the help_id.
+   * Safe to repeat. Errors: INVALID_FIELD, HELP_NOT_FOUND, SWARM_NOT_FOUND.
+   *
+   * @generated from rpc infrafabric.v1.GovernorService.AcceptHelp
+   */
+  acceptHelp: {
+    methodKind: "unary";
+    input: typeof AcceptHelpRequestSchema;
+    output: typeof AcceptHelpResponseSchema;
+  },
+  /**
+   * ListHelpRequests shows who asks for help and who helps.
+   *
+   * Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
+   *
+   * @generated from rpc infrafabric.v1.GovernorService.ListHelpRequests
+   */
+  listHelpRequests: {
+    methodKind: "unary";
+    input: typeof ListHelpRequestsRequestSchema;
+    output: typeof ListHelpRequestsResponseSchema;
   },
   /**
    * ListEscalations shows what wants a person.

@@ -12,6 +12,8 @@ import type { Blocker } from "./blocker_pb.js";
 import { file_infrafabric_v1_blocker } from "./blocker_pb.js";
 import type { HaltFrame } from "./governor_breaker_pb.js";
 import { file_infrafabric_v1_governor_breaker } from "./governor_breaker_pb.js";
+import type { HelpRequest } from "./help_pb.js";
+import { file_infrafabric_v1_help } from "./help_pb.js";
 import type { BroadcastMessage, Helper } from "./status_pb.js";
 import { file_infrafabric_v1_status } from "./status_pb.js";
 import type { ClaimRefusal, Task, TaskState } from "./task_pb.js";
@@ -22,7 +24,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file infrafabric/v1/session_server.proto.
  */
 export const file_infrafabric_v1_session_server: GenFile = /*@__PURE__*/
-  fileDesc("CiNpbmZyYWZhYnJpYy92MS9zZXNzaW9uX3NlcnZlci5wcm90bxIOaW5mcmFmYWJyaWMudjEi3wMKC1NlcnZlckZyYW1lEhAKCHNlcXVlbmNlGAEgASgDEi0KBm9wZW5lZBgCIAEoCzIbLmluZnJhZmFicmljLnYxLk9wZW5lZEZyYW1lSAASKQoEdGFzaxgDIAEoCzIZLmluZnJhZmFicmljLnYxLlRhc2tGcmFtZUgAEisKBXJlcGx5GAQgASgLMhouaW5mcmFmYWJyaWMudjEuUmVwbHlGcmFtZUgAEi8KB3Jldm9rZWQYBSABKAsyHC5pbmZyYWZhYnJpYy52MS5SZXZva2VkRnJhbWVIABI1Cglicm9hZGNhc3QYBiABKAsyIC5pbmZyYWZhYnJpYy52MS5Ccm9hZGNhc3RNZXNzYWdlSAASNQoNYmxvY2tlcl9hbGVydBgHIAEoCzIcLmluZnJhZmFicmljLnYxLkJsb2NrZXJBbGVydEgAEjMKCWhlYXJ0YmVhdBgIIAEoCzIeLmluZnJhZmFicmljLnYxLkhlYXJ0YmVhdFJlcGx5SAASLwoHY2xvc2luZxgJIAEoCzIcLmluZnJhZmFicmljLnYxLkNsb3NpbmdGcmFtZUgAEikKBGhhbHQYCiABKAsyGS5pbmZyYWZhYnJpYy52MS5IYWx0RnJhbWVIAEIHCgVmcmFtZSK3AQoLT3BlbmVkRnJhbWUSFQoNc2Vzc2lvbl9lcG9jaBgBIAEoAxIUCgxyZXN1bWVfdG9rZW4YAiABKAkSKAoFbGVhc2UYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDwoHcmVzdW1lZBgEIAEoCBImCgVvd25lZBgFIAMoCzIXLmluZnJhZmFicmljLnYxLkhvbGRpbmcSGAoQb2ZmZXJlZF90YXNrX2lkcxgGIAMoCSI7CgdIb2xkaW5nEg8KB3Rhc2tfaWQYASABKAkSDwoHYXR0ZW1wdBgCIAEoAxIOCgZwYXJrZWQYAyABKAgiXwoJVGFza0ZyYW1lEiIKBHRhc2sYASABKAsyFC5pbmZyYWZhYnJpYy52MS5UYXNrEi4KCGRlbGl2ZXJ5GAIgASgOMhwuaW5mcmFmYWJyaWMudjEuVGFza0RlbGl2ZXJ5Io8DCgpSZXBseUZyYW1lEhIKCnJlcXVlc3RfaWQYASABKAkSIwoFZXJyb3IYAiABKAsyEi5nb29nbGUucnBjLlN0YXR1c0gAEi0KBnN0YXR1cxgDIAEoCzIbLmluZnJhZmFicmljLnYxLlN0YXR1c1JlcGx5SAASLQoGY3JlYXRlGAQgASgLMhsuaW5mcmFmYWJyaWMudjEuQ3JlYXRlUmVwbHlIABIrCgVjbGFpbRgFIAEoCzIaLmluZnJhZmFicmljLnYxLkNsYWltUmVwbHlIABIpCgR0YXNrGAYgASgLMhkuaW5mcmFmYWJyaWMudjEuVGFza1JlcGx5SAASKgoHYmxvY2tlchgHIAEoCzIXLmluZnJhZmFicmljLnYxLkJsb2NrZXJIABIxCghhY2NlcHRlZBgIIAEoCzIdLmluZnJhZmFicmljLnYxLkFjY2VwdGVkUmVwbHlIABIpCgRjb3N0GAkgASgLMhkuaW5mcmFmYWJyaWMudjEuQ29zdFJlcGx5SABCCAoGcmVzdWx0ImEKC1N0YXR1c1JlcGx5EhYKDnF1ZXVlX3Bvc2l0aW9uGAEgASgFEicKB2hlbHBlcnMYAiADKAsyFi5pbmZyYWZhYnJpYy52MS5IZWxwZXISEQoJZXNjYWxhdGVkGAMgASgIIh8KC0NyZWF0ZVJlcGx5EhAKCHRhc2tfaWRzGAEgAygJIqABCgpDbGFpbVJlcGx5Eg8KB2NsYWltZWQYASABKAgSLQoHcmVmdXNhbBgCIAEoDjIcLmluZnJhZmFicmljLnYxLkNsYWltUmVmdXNhbBIWCg5yZWZ1c2FsX2RldGFpbBgFIAEoCRIWCg5vd25lcl9zd2FybV9pZBgDIAEoCRIiCgR0YXNrGAQgASgLMhQuaW5mcmFmYWJyaWMudjEuVGFzayJXCglUYXNrUmVwbHkSDwoHdGFza19pZBgBIAEoCRIoCgVzdGF0ZRgCIAEoDjIZLmluZnJhZmFicmljLnYxLlRhc2tTdGF0ZRIPCgdhdHRlbXB0GAMgASgDImAKCUNvc3RSZXBseRIdChBhdmFpbGFibGVfbWljcm9zGAEgASgDSACIAQESHwoXcmVzZXJ2YXRpb25fbGVmdF9taWNyb3MYAiABKANCEwoRX2F2YWlsYWJsZV9taWNyb3MiDwoNQWNjZXB0ZWRSZXBseSJuCgxSZXZva2VkRnJhbWUSDwoHdGFza19pZBgBIAEoCRIPCgdhdHRlbXB0GAIgASgDEiwKBnJlYXNvbhgDIAEoDjIcLmluZnJhZmFicmljLnYxLlJldm9rZVJlYXNvbhIOCgZkZXRhaWwYBCABKAkiOAoMQmxvY2tlckFsZXJ0EigKB2Jsb2NrZXIYASABKAsyFy5pbmZyYWZhYnJpYy52MS5CbG9ja2VyIkoKDkhlYXJ0YmVhdFJlcGx5EiYKBW93bmVkGAEgAygLMhcuaW5mcmFmYWJyaWMudjEuSG9sZGluZxIQCghkcmFpbmluZxgCIAEoCCJNCgxDbG9zaW5nRnJhbWUSLQoGYWN0aW9uGAEgASgOMh0uaW5mcmFmYWJyaWMudjEuQ2xvc2luZ0FjdGlvbhIOCgZyZWFzb24YAiABKAkqgAEKDFRhc2tEZWxpdmVyeRIdChlUQVNLX0RFTElWRVJZX1VOU1BFQ0lGSUVEEAASGQoVVEFTS19ERUxJVkVSWV9PRkZFUkVEEAESGgoWVEFTS19ERUxJVkVSWV9BU1NJR05FRBACEhoKFlRBU0tfREVMSVZFUllfUkVUVVJORUQQAyqBAgoMUmV2b2tlUmVhc29uEh0KGVJFVk9LRV9SRUFTT05fVU5TUEVDSUZJRUQQABIbChdSRVZPS0VfUkVBU09OX0NBTkNFTExFRBABEhoKFlJFVk9LRV9SRUFTT05fREVBRExJTkUQAhIdChlSRVZPS0VfUkVBU09OX05PX1BST0dSRVNTEAMSIgoeUkVWT0tFX1JFQVNPTl9OT1RfQUNLTk9XTEVER0VEEAQSGQoVUkVWT0tFX1JFQVNPTl9FWFBJUkVEEAUSIQodUkVWT0tFX1JFQVNPTl9FTkRFRF9FTFNFV0hFUkUQBhIYChRSRVZPS0VfUkVBU09OX0hBTFRFRBAHKn8KDUNsb3NpbmdBY3Rpb24SHgoaQ0xPU0lOR19BQ1RJT05fVU5TUEVDSUZJRUQQABIZChVDTE9TSU5HX0FDVElPTl9SRVNVTUUQARIaChZDTE9TSU5HX0FDVElPTl9SRVNUQVJUEAISFwoTQ0xPU0lOR19BQ1RJT05fU1RPUBADYgZwcm90bzM", [file_google_protobuf_duration, file_google_rpc_status, file_infrafabric_v1_blocker, file_infrafabric_v1_governor_breaker, file_infrafabric_v1_status, file_infrafabric_v1_task]);
+  fileDesc("CiNpbmZyYWZhYnJpYy92MS9zZXNzaW9uX3NlcnZlci5wcm90bxIOaW5mcmFmYWJyaWMudjEilwQKC1NlcnZlckZyYW1lEhAKCHNlcXVlbmNlGAEgASgDEi0KBm9wZW5lZBgCIAEoCzIbLmluZnJhZmFicmljLnYxLk9wZW5lZEZyYW1lSAASKQoEdGFzaxgDIAEoCzIZLmluZnJhZmFicmljLnYxLlRhc2tGcmFtZUgAEisKBXJlcGx5GAQgASgLMhouaW5mcmFmYWJyaWMudjEuUmVwbHlGcmFtZUgAEi8KB3Jldm9rZWQYBSABKAsyHC5pbmZyYWZhYnJpYy52MS5SZXZva2VkRnJhbWVIABI1Cglicm9hZGNhc3QYBiABKAsyIC5pbmZyYWZhYnJpYy52MS5Ccm9hZGNhc3RNZXNzYWdlSAASNQoNYmxvY2tlcl9hbGVydBgHIAEoCzIcLmluZnJhZmFicmljLnYxLkJsb2NrZXJBbGVydEgAEjMKCWhlYXJ0YmVhdBgIIAEoCzIeLmluZnJhZmFicmljLnYxLkhlYXJ0YmVhdFJlcGx5SAASLwoHY2xvc2luZxgJIAEoCzIcLmluZnJhZmFicmljLnYxLkNsb3NpbmdGcmFtZUgAEikKBGhhbHQYCiABKAsyGS5pbmZyYWZhYnJpYy52MS5IYWx0RnJhbWVIABI2CgtoZWxwX3dhbnRlZBgLIAEoCzIfLmluZnJhZmFicmljLnYxLkhlbHBXYW50ZWRGcmFtZUgAQgcKBWZyYW1lIrcBCgtPcGVuZWRGcmFtZRIVCg1zZXNzaW9uX2Vwb2NoGAEgASgDEhQKDHJlc3VtZV90b2tlbhgCIAEoCRIoCgVsZWFzZRgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIPCgdyZXN1bWVkGAQgASgIEiYKBW93bmVkGAUgAygLMhcuaW5mcmFmYWJyaWMudjEuSG9sZGluZxIYChBvZmZlcmVkX3Rhc2tfaWRzGAYgAygJIjsKB0hvbGRpbmcSDwoHdGFza19pZBgBIAEoCRIPCgdhdHRlbXB0GAIgASgDEg4KBnBhcmtlZBgDIAEoCCJfCglUYXNrRnJhbWUSIgoEdGFzaxgBIAEoCzIULmluZnJhZmFicmljLnYxLlRhc2sSLgoIZGVsaXZlcnkYAiABKA4yHC5pbmZyYWZhYnJpYy52MS5UYXNrRGVsaXZlcnkijwMKClJlcGx5RnJhbWUSEgoKcmVxdWVzdF9pZBgBIAEoCRIjCgVlcnJvchgCIAEoCzISLmdvb2dsZS5ycGMuU3RhdHVzSAASLQoGc3RhdHVzGAMgASgLMhsuaW5mcmFmYWJyaWMudjEuU3RhdHVzUmVwbHlIABItCgZjcmVhdGUYBCABKAsyGy5pbmZyYWZhYnJpYy52MS5DcmVhdGVSZXBseUgAEisKBWNsYWltGAUgASgLMhouaW5mcmFmYWJyaWMudjEuQ2xhaW1SZXBseUgAEikKBHRhc2sYBiABKAsyGS5pbmZyYWZhYnJpYy52MS5UYXNrUmVwbHlIABIqCgdibG9ja2VyGAcgASgLMhcuaW5mcmFmYWJyaWMudjEuQmxvY2tlckgAEjEKCGFjY2VwdGVkGAggASgLMh0uaW5mcmFmYWJyaWMudjEuQWNjZXB0ZWRSZXBseUgAEikKBGNvc3QYCSABKAsyGS5pbmZyYWZhYnJpYy52MS5Db3N0UmVwbHlIAEIICgZyZXN1bHQiYQoLU3RhdHVzUmVwbHkSFgoOcXVldWVfcG9zaXRpb24YASABKAUSJwoHaGVscGVycxgCIAMoCzIWLmluZnJhZmFicmljLnYxLkhlbHBlchIRCgllc2NhbGF0ZWQYAyABKAgiHwoLQ3JlYXRlUmVwbHkSEAoIdGFza19pZHMYASADKAkioAEKCkNsYWltUmVwbHkSDwoHY2xhaW1lZBgBIAEoCBItCgdyZWZ1c2FsGAIgASgOMhwuaW5mcmFmYWJyaWMudjEuQ2xhaW1SZWZ1c2FsEhYKDnJlZnVzYWxfZGV0YWlsGAUgASgJEhYKDm93bmVyX3N3YXJtX2lkGAMgASgJEiIKBHRhc2sYBCABKAsyFC5pbmZyYWZhYnJpYy52MS5UYXNrIlcKCVRhc2tSZXBseRIPCgd0YXNrX2lkGAEgASgJEigKBXN0YXRlGAIgASgOMhkuaW5mcmFmYWJyaWMudjEuVGFza1N0YXRlEg8KB2F0dGVtcHQYAyABKAMiYAoJQ29zdFJlcGx5Eh0KEGF2YWlsYWJsZV9taWNyb3MYASABKANIAIgBARIfChdyZXNlcnZhdGlvbl9sZWZ0X21pY3JvcxgCIAEoA0ITChFfYXZhaWxhYmxlX21pY3JvcyIPCg1BY2NlcHRlZFJlcGx5Im4KDFJldm9rZWRGcmFtZRIPCgd0YXNrX2lkGAEgASgJEg8KB2F0dGVtcHQYAiABKAMSLAoGcmVhc29uGAMgASgOMhwuaW5mcmFmYWJyaWMudjEuUmV2b2tlUmVhc29uEg4KBmRldGFpbBgEIAEoCSI4CgxCbG9ja2VyQWxlcnQSKAoHYmxvY2tlchgBIAEoCzIXLmluZnJhZmFicmljLnYxLkJsb2NrZXIiPAoPSGVscFdhbnRlZEZyYW1lEikKBGhlbHAYASABKAsyGy5pbmZyYWZhYnJpYy52MS5IZWxwUmVxdWVzdCJKCg5IZWFydGJlYXRSZXBseRImCgVvd25lZBgBIAMoCzIXLmluZnJhZmFicmljLnYxLkhvbGRpbmcSEAoIZHJhaW5pbmcYAiABKAgiTQoMQ2xvc2luZ0ZyYW1lEi0KBmFjdGlvbhgBIAEoDjIdLmluZnJhZmFicmljLnYxLkNsb3NpbmdBY3Rpb24SDgoGcmVhc29uGAIgASgJKoABCgxUYXNrRGVsaXZlcnkSHQoZVEFTS19ERUxJVkVSWV9VTlNQRUNJRklFRBAAEhkKFVRBU0tfREVMSVZFUllfT0ZGRVJFRBABEhoKFlRBU0tfREVMSVZFUllfQVNTSUdORUQQAhIaChZUQVNLX0RFTElWRVJZX1JFVFVSTkVEEAMqgQIKDFJldm9rZVJlYXNvbhIdChlSRVZPS0VfUkVBU09OX1VOU1BFQ0lGSUVEEAASGwoXUkVWT0tFX1JFQVNPTl9DQU5DRUxMRUQQARIaChZSRVZPS0VfUkVBU09OX0RFQURMSU5FEAISHQoZUkVWT0tFX1JFQVNPTl9OT19QUk9HUkVTUxADEiIKHlJFVk9LRV9SRUFTT05fTk9UX0FDS05PV0xFREdFRBAEEhkKFVJFVk9LRV9SRUFTT05fRVhQSVJFRBAFEiEKHVJFVk9LRV9SRUFTT05fRU5ERURfRUxTRVdIRVJFEAYSGAoUUkVWT0tFX1JFQVNPTl9IQUxURUQQByp/Cg1DbG9zaW5nQWN0aW9uEh4KGkNMT1NJTkdfQUNUSU9OX1VOU1BFQ0lGSUVEEAASGQoVQ0xPU0lOR19BQ1RJT05fUkVTVU1FEAESGgoWQ0xPU0lOR19BQ1RJT05fUkVTVEFSVBACEhcKE0NMT1NJTkdfQUNUSU9OX1NUT1AQA2IGcHJvdG8z", [file_google_protobuf_duration, file_google_rpc_status, file_infrafabric_v1_blocker, file_infrafabric_v1_governor_breaker, file_infrafabric_v1_help, file_infrafabric_v1_status, file_infrafabric_v1_task]);
 
 /**
  * ServerFrame is one thing that the fabric says to a session.
@@ -114,6 +116,14 @@ export type ServerFrame = Message<"infrafabric.v1.ServerFrame"> & {
      */
     value: HaltFrame;
     case: "halt";
+  } | {
+    /**
+     * A request for help: an offer, or news of one that the swarm has to do with.
+     *
+     * @generated from field: infrafabric.v1.HelpWantedFrame help_wanted = 11;
+     */
+    value: HelpWantedFrame;
+    case: "helpWanted";
   } | { case: undefined; value?: undefined };
 };
 
@@ -489,7 +499,7 @@ export type CostReply = Message<"infrafabric.v1.CostReply"> & {
   availableMicros?: bigint | undefined;
 
   /**
-   * What the attempt may still spend of its reservation; 0 without a task.
+   * What the attempt, or all helpers together, may still spend of the reservation; 0 without a task or a help_id.
    *
    * @generated from field: int64 reservation_left_micros = 2;
    */
@@ -582,6 +592,30 @@ export const BlockerAlertSchema: GenMessage<BlockerAlert> = /*@__PURE__*/
   messageDesc(file_infrafabric_v1_session_server, 12);
 
 /**
+ * HelpWantedFrame tells how a request for help stands.
+ *
+ * It comes to a swarm that is asked (accept it with AcceptHelp), to the swarm that asks each time that
+ * somebody helps, and to all of them when it is over or an offer is withdrawn. After a reconnect it comes again.
+ *
+ * @generated from message infrafabric.v1.HelpWantedFrame
+ */
+export type HelpWantedFrame = Message<"infrafabric.v1.HelpWantedFrame"> & {
+  /**
+   * The request: you are asked when you are among `asked_swarm_ids`, and help when among `helper_swarm_ids`.
+   *
+   * @generated from field: infrafabric.v1.HelpRequest help = 1;
+   */
+  help?: HelpRequest | undefined;
+};
+
+/**
+ * Describes the message infrafabric.v1.HelpWantedFrame.
+ * Use `create(HelpWantedFrameSchema)` to create a new message.
+ */
+export const HelpWantedFrameSchema: GenMessage<HelpWantedFrame> = /*@__PURE__*/
+  messageDesc(file_infrafabric_v1_session_server, 13);
+
+/**
  * HeartbeatReply repairs whatever push was lost.
  *
  * @generated from message infrafabric.v1.HeartbeatReply
@@ -608,7 +642,7 @@ export type HeartbeatReply = Message<"infrafabric.v1.HeartbeatReply"> & {
  * Use `create(HeartbeatReplySchema)` to create a new message.
  */
 export const HeartbeatReplySchema: GenMessage<HeartbeatReply> = /*@__PURE__*/
-  messageDesc(file_infrafabric_v1_session_server, 13);
+  messageDesc(file_infrafabric_v1_session_server, 14);
 
 /**
  * ClosingFrame announces the end of a stream.
@@ -636,7 +670,7 @@ export type ClosingFrame = Message<"infrafabric.v1.ClosingFrame"> & {
  * Use `create(ClosingFrameSchema)` to create a new message.
  */
 export const ClosingFrameSchema: GenMessage<ClosingFrame> = /*@__PURE__*/
-  messageDesc(file_infrafabric_v1_session_server, 14);
+  messageDesc(file_infrafabric_v1_session_server, 15);
 
 /**
  * TaskDelivery says why a task is sent.
