@@ -24,9 +24,10 @@ class Budgets:
         *,
         task_id: str = "",
         attempt: int = 0,
+        help_id: str = "",
         request_id: str = "",
     ) -> pb2.TrackCostResponse:
-        """Charge a cost to a swarm, and with a task to the reservation of its claim.
+        """Charge a cost to a swarm: to the reservation of its claim, or of a task it helps with.
 
         Args:
             swarm_id: who spent it.
@@ -34,6 +35,7 @@ class Budgets:
             cost_micros: how much, in micro-US-dollars, 1 to 10^12.
             task_id: task that it was for; empty for a cost of the swarm itself.
             attempt: attempt of the claim, with a task.
+            help_id: request for help that it was for, without a task; charged to whoever asked.
             request_id: id of this call, so that a repeat within 24 hours charges nothing; without
                 one the call is made once, and an error may leave open whether it was charged.
         """
@@ -43,6 +45,7 @@ class Budgets:
             cost_micros=cost_micros,
             task_id=task_id,
             attempt=attempt,
+            help_id=help_id,
             request_id=request_id,
         )
         return await self._calls.unary(lambda at: at.governor.TrackCost, request)

@@ -13,6 +13,7 @@ from infrafabric.channel import open_channel
 from infrafabric.claims import Claims
 from infrafabric.costs import Costs
 from infrafabric.escalations import Escalations
+from infrafabric.help import Help
 from infrafabric.policy import Policy
 from infrafabric.servers import Server, Servers
 from infrafabric.statuses import Statuses
@@ -43,6 +44,7 @@ class Client:
         budgets: charge costs, limit accounts and read how they stand.
         costs: what was spent on what.
         breakers: open, close and read circuit breakers.
+        help: ask idle swarms for help with a blocker, and accept to help.
         escalations: read, watch and acknowledge what wants a person.
         policy: read the policy in force, and check another.
         witness: read the log of decisions.
@@ -67,6 +69,7 @@ class Client:
         self.budgets = Budgets(caller)
         self.costs = Costs(caller)
         self.breakers = Breakers(caller)
+        self.help = Help(caller)
         self.escalations = Escalations(caller)
         self.policy = Policy(caller)
         self.witness = Witness(caller)

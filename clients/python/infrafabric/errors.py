@@ -16,7 +16,8 @@ The tree::
         │   ├── SwarmNotFound
         │   ├── TaskNotFound
         │   ├── BlockerNotFound
-        │   └── EscalationNotFound
+        │   ├── EscalationNotFound
+        │   └── HelpNotFound
         ├── AlreadyExists
         │   ├── TaskExists           another task has this id
         │   └── RequestIdReused      the request id was used with another content
@@ -26,6 +27,8 @@ The tree::
         │   ├── TaskNotClaimed       nobody holds it
         │   └── TaskEnded            it is completed, failed or cancelled
         ├── TaskNotAvailable     the state of the task does not allow the call
+        ├── HelpEnded                the request for help is over
+        ├── NotAHelper               the swarm has not accepted the request for help
         ├── NoSession            the swarm has no session that could receive a push
         ├── SessionEnded         the stream is over
         │   ├── SessionProtocol      the client broke the protocol
@@ -136,6 +139,10 @@ class EscalationNotFound(NotFound):
     """No escalation has that id; closed ones are kept for a day."""
 
 
+class HelpNotFound(NotFound):
+    """No request for help has that id; ended ones are kept for an hour."""
+
+
 class AlreadyExists(Refused):
     """What the request would create is there already."""
 
@@ -170,6 +177,14 @@ class TaskEnded(ClaimVoid):
 
 class TaskNotAvailable(Refused):
     """The task is not in a state that allows the call."""
+
+
+class HelpEnded(Refused):
+    """The request for help is over: report the cost without it."""
+
+
+class NotAHelper(Refused):
+    """The swarm has not accepted the request for help."""
 
 
 class NoSession(Refused):

@@ -22,6 +22,8 @@ _REPEATABLE = frozenset(
         "TripCircuitBreaker",
         "ResetCircuitBreaker",
         "ListCircuitBreakers",
+        "AcceptHelp",
+        "ListHelpRequests",
         "ListEscalations",
         "AcknowledgeEscalation",
         "GetPolicy",

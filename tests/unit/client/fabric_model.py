@@ -17,6 +17,7 @@ from infrafabric.v1.blocker_pb2 import Blocker
 from infrafabric.v1.breaker_pb2 import CircuitBreaker
 from infrafabric.v1.coordinator_service_pb2 import OpenSessionRequest, OpenSessionResponse
 from infrafabric.v1.governor_breaker_pb2 import HaltFrame
+from infrafabric.v1.help_pb2 import HelpRequest
 from infrafabric.v1.session_server_pb2 import REVOKE_REASON_CANCELLED, ReplyFrame, ServerFrame
 from infrafabric.v1.status_pb2 import BroadcastMessage
 from infrafabric.v1.task_pb2 import (
@@ -56,6 +57,7 @@ class FabricModel:
         offers: tasks on offer to the swarm.
         completions: how often each task was completed.
         statuses: every status that took effect.
+        costs: every cost that was charged and is of no claim, by request id.
         blockers: the last report about each task: its request id, and what it came to.
         refuse_next: reasons with which the next requests are refused, in order.
     """
@@ -67,6 +69,7 @@ class FabricModel:
     completions: dict[str, int] = field(default_factory=dict)
     statuses: list[client_pb2.StatusFrame] = field(default_factory=list)
     milestones: list[client_pb2.ProgressFrame] = field(default_factory=list)
+    costs: dict[str, client_pb2.CostFrame] = field(default_factory=dict)
     created: dict[str, list[str]] = field(default_factory=dict)
     blockers: dict[str, tuple[str, Blocker]] = field(default_factory=dict)
     acked: set[tuple[str, int]] = field(default_factory=set)
@@ -130,6 +133,10 @@ class FabricModel:
         """Have the session stop all its work."""
         breaker = CircuitBreaker(detail=detail)
         self.say(ServerFrame(halt=HaltFrame(breaker=breaker)))
+
+    def want_help(self, request: HelpRequest) -> None:
+        """Tell of a request for help."""
+        self.say(ServerFrame(help_wanted=server_pb2.HelpWantedFrame(help=request)))
 
     def alert(self, blocker_id: str) -> None:
         """Bring an incident before the orchestrator."""
@@ -217,6 +224,10 @@ class FabricModel:
                 self._reply(frame, ReplyFrame(create=server_pb2.CreateReply(task_ids=ids)))
             case "claim":
                 self._claim(frame)
+            case "cost" if not frame.cost.attempt:
+                self.costs.setdefault(frame.request_id, frame.cost)
+                left = server_pb2.CostReply(reservation_left_micros=7)
+                self._reply(frame, ReplyFrame(cost=left))
             case "close":
                 self.closed = True
                 self._reply(frame, ReplyFrame(accepted=server_pb2.AcceptedReply()))

@@ -10,6 +10,7 @@ from infrafabric.session.events import (
     BroadcastReceived,
     Event,
     Halted,
+    HelpWanted,
     Opened,
     TaskEnded,
     TaskLost,
@@ -22,6 +23,7 @@ from infrafabric.session.holdings import Claim
 from infrafabric.session.inbox import Inbox
 from infrafabric.v1.blocker_pb2 import Blocker
 from infrafabric.v1.governor_breaker_pb2 import HaltFrame
+from infrafabric.v1.help_pb2 import HelpRequest
 from infrafabric.v1.session_server_pb2 import REVOKE_REASON_UNSPECIFIED
 from infrafabric.v1.status_pb2 import BroadcastMessage
 from infrafabric.v1.task_pb2 import Task
@@ -44,6 +46,7 @@ class Deliveries:
         broadcasts: texts for everyone.
         alerts: incidents, for an orchestrator.
         halts: orders to stop all work.
+        help_wanted: requests for help that the swarm has to do with.
     """
 
     def __init__(self, exchange: Exchange) -> None:
@@ -53,6 +56,7 @@ class Deliveries:
         self.broadcasts: Inbox[BroadcastMessage] = Inbox(_MAX_NEWS)
         self.alerts: Inbox[Blocker] = Inbox(_MAX_NEWS)
         self.halts: Inbox[HaltFrame] = Inbox(_MAX_NEWS)
+        self.help_wanted: Inbox[HelpRequest] = Inbox(_MAX_NEWS)
         self._exchange = exchange
         self._handles: dict[Claim, TaskHandle] = {}
 
@@ -72,6 +76,8 @@ class Deliveries:
                     self.alerts.put(blocker)
                 case Halted(frame=frame):
                     self.halts.put(frame)
+                case HelpWanted(help=wanted):
+                    self.help_wanted.put(wanted)
                 case TaskReceived() | TaskReturned() | TaskLost() | TaskEnded():
                     self._task(event)
                 case Answered(reply=reply) if reply.claim.claimed:
@@ -91,7 +97,7 @@ class Deliveries:
             handle.revoke(TaskLost(task_id, attempt, REVOKE_REASON_UNSPECIFIED, str(over)))
         self._handles.clear()
         self._exchange.end(over)
-        for inbox in (self.tasks, self.broadcasts, self.alerts, self.halts):
+        for inbox in (self.tasks, self.broadcasts, self.alerts, self.halts, self.help_wanted):
             inbox.end(failure)
         self.opened.set()
 

@@ -6,6 +6,7 @@ from infrafabric.errors import FabricError
 from infrafabric.v1 import (
     blocker_pb2,
     governor_breaker_pb2,
+    help_pb2,
     session_server_pb2,
     status_pb2,
     task_pb2,
@@ -75,6 +76,13 @@ class Halted:
 
 
 @dataclass(frozen=True, slots=True)
+class HelpWanted:
+    """A request for help that the swarm has to do with, as it stands."""
+
+    help: help_pb2.HelpRequest
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """A request took effect."""
 
@@ -106,6 +114,7 @@ Event = (
     | BroadcastReceived
     | BlockerAlerted
     | Halted
+    | HelpWanted
     | Answered
     | Denied
     | Superseded

@@ -22,6 +22,7 @@ from infrafabric.session.events import (
     BroadcastReceived,
     Event,
     Halted,
+    HelpWanted,
     Opened,
     Superseded,
 )
@@ -260,6 +261,8 @@ class SessionProtocol:
                 return [BlockerAlerted(frame.blocker_alert.blocker)]
             case "halt":
                 return [Halted(frame.halt), *self._dialogue.halt(frame.halt.breaker.detail)]
+            case "help_wanted":
+                return [HelpWanted(frame.help_wanted.help)]
         return []
 
     def _opened(self, opened: server_pb2.OpenedFrame, now: float) -> list[Event]:

@@ -21,6 +21,7 @@ from infrafabric.session.link import Link, Surroundings
 from infrafabric.session.protocol import SessionProtocol, Settings, State
 from infrafabric.v1.blocker_pb2 import Blocker
 from infrafabric.v1.governor_breaker_pb2 import HaltFrame
+from infrafabric.v1.help_pb2 import HelpRequest
 from infrafabric.v1.session_client_pb2 import (
     SESSION_ROLE_WORKER,
     BlockerFrame,
@@ -232,6 +233,15 @@ class Session:
         """
         return self._deliveries.halts
 
+    def help_wanted(self) -> AsyncIterator[HelpRequest]:
+        """Iterate over requests for help that the swarm has to do with, at each change of them.
+
+        It is asked (`Client.help.accept` takes the offer) when it is among `asked_swarm_ids`, and
+        helps when among `helper_swarm_ids`, until the state is ENDED; or `swarm_id` is its own.
+        The same may come again after a cut; the newest 1000 wait here.
+        """
+        return self._deliveries.help_wanted
+
     async def status(
         self,
         status: Status.ValueType,
@@ -299,22 +309,23 @@ class Session:
         reply = await self._exchange.decide(ClientFrame(create=CreateFrame(tasks=tasks)))
         return list(reply.create.task_ids)
 
-    async def cost(self, operation: str, micros: int) -> CostReply:
-        """Report a cost of the swarm itself; charged once, over cuts too.
+    async def cost(self, operation: str, micros: int, *, help_id: str = "") -> CostReply:
+        """Report a cost of the swarm itself, or of its help; charged once, over cuts too.
 
         For a task that is held, use `TaskHandle.cost`.
 
         Args:
             operation: what for, such as `llm.completion`.
             micros: how much, in micro-US-dollars, 1 to 10^12.
+            help_id: request that it helped with, whose task is charged; "" for none.
 
         Returns:
-            What the swarm's account has left.
+            What the swarm's account has left, and with a request what all its helpers have.
 
         Raises:
             FabricError: the cost was refused, or the session is over.
         """
-        frame = CostFrame(operation=operation, cost_micros=micros)
+        frame = CostFrame(operation=operation, cost_micros=micros, help_id=help_id)
         return (await self._exchange.decide(ClientFrame(cost=frame))).cost
 
     async def report_blocker(self, description: str, needs: Iterable[str] = ()) -> Blocker:
