@@ -158,23 +158,34 @@ def track(
     attempt: Annotated[
         int | None, typer.Option("--attempt", min=1, metavar="N", help="Attempt of its claim.")
     ] = None,
+    help_id: Annotated[
+        str,
+        typer.Option(
+            "--help-id", metavar="ID", help="Request for help that it was for, without a task."
+        ),
+    ] = "",
     request_id: Annotated[
         str, typer.Option("--request-id", metavar="ID", help="A repeat with it charges nothing.")
     ] = "",
     server: Server = DEFAULT_SERVER,
     json_output: Json = False,
 ) -> None:
-    """Charge a cost to a swarm, and with a task to the reservation of its claim."""
+    """Charge a cost to a swarm: to the reservation of its claim, or of a task it helps with."""
 
     async def command(client: Client) -> None:
         tracked = await client.budgets.track(
-            swarm, operation, cost, task_id=task, attempt=attempt or 0, request_id=request_id
+            *(swarm, operation, cost),
+            task_id=task,
+            attempt=attempt or 0,
+            help_id=help_id,
+            request_id=request_id,
         )
         if json_output:
             print_json(as_json(tracked))
             return
-        left = f"; {format_usd(tracked.reservation_left_micros)} USD left for the attempt"
-        say(f"{swarm}: {format_usd(cost)} USD for {operation}{left if task else ''}")
+        whose = "for the attempt" if task else "for all helpers" if help_id else ""
+        left = f"; {format_usd(tracked.reservation_left_micros)} USD left {whose}"
+        say(f"{swarm}: {format_usd(cost)} USD for {operation}{left if whose else ''}")
         if tracked.breaker_open:
             say(f"{swarm}: its circuit breaker is open, stop")
 

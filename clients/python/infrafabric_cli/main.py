@@ -9,6 +9,7 @@ from infrafabric_cli.breaker import app as breaker
 from infrafabric_cli.budget import app as budget
 from infrafabric_cli.cost import app as cost
 from infrafabric_cli.escalations import app as escalations
+from infrafabric_cli.help import app as helping
 from infrafabric_cli.policy import app as policy
 from infrafabric_cli.store import app as store
 from infrafabric_cli.swarm import app as swarm
@@ -34,6 +35,11 @@ app.add_typer(tasks, name="tasks", help="Create, claim, finish and watch tasks."
 app.add_typer(board, name="board", help="Bring whole boards of tasks in and out.")
 app.add_typer(swarm, name="swarm", help="Register, read and forget swarms.")
 app.add_typer(blocker, name="blocker", help="Report and resolve what keeps a swarm from going on.")
+app.add_typer(
+    helping,
+    name="help",
+    help="Ask idle swarms for help with a blocker, and give it. (All commands: --help.)",
+)
 app.add_typer(
     escalations, name="escalations", help="What wants a person, and who takes care of it."
 )

@@ -15,6 +15,7 @@ from infrafabric_cli.main import app
 # Nothing listens there: the port is the system's own, and closed.
 NOWHERE = "127.0.0.1:1"
 
+ASK = ("help", "ask", "t1", "no key", "--swarm", "s1", "--attempt", "1")
 COMPLETE = ("tasks", "complete", "t1", "--swarm", "s1")
 
 
@@ -43,6 +44,8 @@ def test_exit_codes_are_those_of_the_documentation() -> None:
         ("witness", "query"),
         ("witness", "verify"),
         ("broadcast", "hello"),
+        ("help", "accept", "h1", "--swarm", "s1"),
+        ("help", "list"),
         ("notify", "idle", "--swarm", "s1"),
         ("board", "export"),
         ("status", "--follow"),
@@ -78,6 +81,11 @@ def test_u3_unreachable_says_what_to_do(arguments: tuple[str, ...]) -> None:
         (("match", "rust", "--task-cost", "1e3"), "US dollars"),
         (("match", "rust", "--metric", "cosine"), "jaccard, coverage"),
         (("notify", "sleeping", "--swarm", "s1"), "idle"),
+        (ASK, "--needs"),
+        ((*ASK, "--needs", "vault", "--urgency", "now"), "low, high, critical"),
+        ((*ASK, "--needs", "vault", "--budget", "all"), "US dollars"),
+        (("help", "accept", "h1"), "--swarm"),
+        (("help", "list", "--state", "over"), "open, staffed, unqualified, ended"),
         (("board", "import", "/no/such/board.yaml"), "cannot be read"),
         (("status", "--server", ""), "HOST:PORT"),
         (("status", "--server", "http://127.0.0.1:50051"), "HOST:PORT"),
