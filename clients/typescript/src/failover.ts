@@ -20,6 +20,8 @@ const REPEATABLE: ReadonlySet<string> = new Set([
   "TripCircuitBreaker",
   "ResetCircuitBreaker",
   "ListCircuitBreakers",
+  "AcceptHelp",
+  "ListHelpRequests",
   "ListEscalations",
   "AcknowledgeEscalation",
   "GetPolicy",

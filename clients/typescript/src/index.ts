@@ -20,7 +20,9 @@ export * from "./gen/infrafabric/v1/entry_pb.js";
 export * from "./gen/infrafabric/v1/error_pb.js";
 export * from "./gen/infrafabric/v1/governor_breaker_pb.js";
 export * from "./gen/infrafabric/v1/governor_budget_pb.js";
+export * from "./gen/infrafabric/v1/governor_help_pb.js";
 export * from "./gen/infrafabric/v1/governor_service_pb.js";
+export * from "./gen/infrafabric/v1/help_pb.js";
 export * from "./gen/infrafabric/v1/match_pb.js";
 export * from "./gen/infrafabric/v1/notify_service_pb.js";
 export * from "./gen/infrafabric/v1/session_client_pb.js";
@@ -40,5 +42,5 @@ export {
 } from "./names.js";
 export type { FailureDetails, ProgressDetails, TaskHandle } from "./session/handle.js";
 export type { ConnectionChange, SessionOptions } from "./session/options.js";
-export { type NewTask, Session, type StatusDetails } from "./session/session.js";
+export { type CostDetails, type NewTask, Session, type StatusDetails } from "./session/session.js";
 export { type WatchOptions, watchStatus, watchTasks } from "./watch.js";

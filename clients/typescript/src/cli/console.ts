@@ -1,9 +1,12 @@
 import type { JsonObject } from "@bufbuild/protobuf";
+import type { Clients } from "../clients.js";
+import { FabricError } from "../errors.js";
 import { ClaimRefusalSchema } from "../gen/infrafabric/v1/task_pb.js";
 import { STATUS_BY_NAME } from "../names.js";
 import type { TaskHandle } from "../session/handle.js";
 import type { Session } from "../session/session.js";
 import { choose, UsageError } from "./args.js";
+import { DEADLINE_MS } from "./command.js";
 import type { Told } from "./io.js";
 import { objectOf } from "./json.js";
 import type { Outcome } from "./worker.js";
@@ -20,6 +23,7 @@ release TASK [REASON]
 progress TASK 0|25|50|75|100 [NOTE]
 block TASK DESCRIPTION
 claim TASK
+accept HELP-REQUEST
 status STATUS [MESSAGE]
 close`;
 
@@ -29,7 +33,10 @@ const PERCENTS = { "0": 0, "25": 25, "50": 50, "75": 75, "100": 100 } as const;
 export class Console {
   readonly #open = new Map<string, Open>();
 
-  constructor(private readonly session: Session) {}
+  constructor(
+    private readonly session: Session,
+    private readonly governor: Clients["governor"],
+  ) {}
 
   /** Waits until the lines, or the fabric, have ended a task. */
   work(task: TaskHandle): Promise<Outcome> {
@@ -64,6 +71,8 @@ export class Console {
         return this.#block(name, rest);
       case "claim":
         return this.#claim(name);
+      case "accept":
+        return this.#accept(name);
       case "status":
         return this.#status(name, rest);
       case "close":
@@ -105,6 +114,19 @@ export class Console {
     return claimed
       ? [told, `${taskId} is claimed`]
       : [{ ...told, refusal: why, owner_swarm_id: ownerSwarmId }, `${taskId} is not: ${why}`];
+  }
+
+  async #accept(helpId: string): Promise<Told> {
+    const { swarmId } = this.session;
+    const call = { timeoutMs: DEADLINE_MS };
+    const answer = await this.governor.acceptHelp({ helpId, swarmId }, call).catch((error) => {
+      throw FabricError.from(error);
+    });
+    const { accepted, refusalDetail } = answer;
+    return [
+      { event: "accept", help_id: helpId, accepted, refusal_detail: refusalDetail },
+      accepted ? `${swarmId} helps with ${helpId}` : `${swarmId} does not help: ${refusalDetail}`,
+    ];
   }
 
   async #status(name: string, message: string): Promise<Told> {

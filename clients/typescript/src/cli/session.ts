@@ -2,6 +2,7 @@ import { createInterface } from "node:readline";
 import type { ConnectionOptions } from "../clients.js";
 import { FabricError, TaskLostError } from "../errors.js";
 import { type Blocker, BlockerSchema } from "../gen/infrafabric/v1/blocker_pb.js";
+import { type HelpRequest, HelpRequestSchema, HelpState } from "../gen/infrafabric/v1/help_pb.js";
 import { TaskSchema } from "../gen/infrafabric/v1/task_pb.js";
 import { ROLE_BY_NAME } from "../names.js";
 import type { TaskHandle } from "../session/handle.js";
@@ -32,12 +33,15 @@ ${LINES.replaceAll(/^/gm, "        ")}`,
     role: { type: "string" },
     "connect-timeout": { type: "string" },
   },
-  async run(args, io, _clients, connection) {
+  async run(args, io, { governor }, connection) {
     const command = args.text("exec");
     const options = optionsOf(args, connection);
     const open = await openSession(options, io);
     if (open === undefined) return EXIT.ok;
-    const hands = command === undefined ? direct(open, io) : new CommandWorker(command, io);
+    const hands =
+      command === undefined
+        ? direct(new Console(open, governor), io)
+        : new CommandWorker(command, io);
     try {
       return await serve(open, hands, options.maxTasks, io);
     } finally {
@@ -86,6 +90,7 @@ async function openSession(options: SessionOptions, io: Io): Promise<Session | u
       onBroadcast: ({ message }) =>
         io.emit({ event: "broadcast", message }, `broadcast: ${message}`),
       onAlert: (blocker) => tellAlert(blocker, io),
+      onHelpWanted: (help) => tellHelp(help, options.swarmId, io),
     });
   } catch (error) {
     if (io.signal.aborted) return undefined;
@@ -136,8 +141,7 @@ async function finish(worker: Worker, task: TaskHandle, io: Io): Promise<Outcome
 }
 
 /** Lets the lines of standard input direct the session. */
-function direct(session: Session, io: Io): Worker {
-  const console = new Console(session);
+function direct(console: Console, io: Io): Worker {
   createInterface({ input: process.stdin }).on("line", (line) => {
     if (line.trim() === "") return;
     console.obey(line).then(
@@ -176,5 +180,16 @@ function tellAlert(blocker: Blocker, io: Io): void {
   io.emit(
     { event: "blocker", blocker: record(BlockerSchema, blocker) },
     words(`${blocker.swarmId} ${state}`, blocker.taskId, `- ${blocker.description}`),
+  );
+}
+
+function tellHelp(help: HelpRequest, swarmId: string, io: Io): void {
+  const { helpId, taskId, state, needs, askedSwarmIds, helperSwarmIds } = help;
+  const wanted = `${help.swarmId} needs ${needs.join(", ")} in ${taskId} - ${help.reason}`;
+  const role = askedSwarmIds.includes(swarmId) ? "(you are asked)" : "";
+  const helpers = helperSwarmIds.length > 0 && `(helped by ${helperSwarmIds.join(", ")})`;
+  io.emit(
+    { event: "help_wanted", help: record(HelpRequestSchema, help) },
+    words(`help ${helpId}`, `${HelpState[state]?.toLowerCase()}:`, wanted, helpers, role),
   );
 }

@@ -10,11 +10,8 @@ import {
 } from "../gen/infrafabric/v1/task_pb.js";
 import { STATUS_BY_NAME, TASK_STATE_BY_NAME } from "../names.js";
 import { choose } from "./args.js";
-import type { Command } from "./command.js";
+import { type Command, DEADLINE_MS } from "./command.js";
 import { EXIT, record, words } from "./io.js";
-
-/** The most that a call may take, in milliseconds: an agent's hook must not hang on it. */
-const DEADLINE_MS = 5_000;
 
 const PAGE = 1_000;
 

@@ -2,6 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import type { ConnectionOptions } from "../clients.js";
 import type { Blocker } from "../gen/infrafabric/v1/blocker_pb.js";
 import type { HaltFrame } from "../gen/infrafabric/v1/governor_breaker_pb.js";
+import type { HelpRequest } from "../gen/infrafabric/v1/help_pb.js";
 import { type OpenFrame, OpenFrameSchema } from "../gen/infrafabric/v1/session_client_pb.js";
 import type { BroadcastMessage } from "../gen/infrafabric/v1/status_pb.js";
 import type { Task } from "../gen/infrafabric/v1/task_pb.js";
@@ -65,6 +66,13 @@ export interface SessionOptions extends ConnectionOptions {
    * given back and its signal aborted.
    */
   readonly onHalt?: (halt: HaltFrame) => void;
+  /**
+   * Called with each request for help that the swarm has to do with, at each change of it, and
+   * again after a cut. The swarm is asked when it is among `askedSwarmIds` (`governor.acceptHelp`
+   * takes the offer), and helps when among `helperSwarmIds`, until the state is ENDED; or
+   * `swarmId` is its own.
+   */
+  readonly onHelpWanted?: (help: HelpRequest) => void;
   /** Called when the connection came or went. */
   readonly onConnection?: (change: ConnectionChange) => void;
 }

@@ -32,6 +32,12 @@ export interface StatusDetails {
   readonly costSpentMicros?: bigint | number;
 }
 
+/** What a cost of the swarm was for. */
+export interface CostDetails {
+  /** Request for help that it helped with, whose task is charged. */
+  readonly helpId?: string;
+}
+
 /** A task to create; only its `input` and what is not the default need be given. */
 export type NewTask = MessageInitShape<typeof TaskSchema>;
 
@@ -175,16 +181,20 @@ export class Session implements AsyncIterable<TaskHandle>, AsyncDisposable {
   }
 
   /**
-   * Reports a cost of the swarm itself; charged once, through cuts too. For a task that is held,
-   * use `TaskHandle.cost`.
+   * Reports a cost of the swarm itself, or of its help; charged once, through cuts too. For a task
+   * that is held, use `TaskHandle.cost`.
    *
    * @param operation - what for, such as `llm.completion`
    * @param costMicros - how much, in micro-US-dollars, 1 to 10^12
-   * @returns what the swarm's account has left
+   * @returns what the swarm's account has left, and with a request what all its helpers have
    * @throws FabricError, SessionEndedError, BufferFullError
    */
-  async cost(operation: string, costMicros: bigint | number): Promise<CostReply> {
-    const value = { operation, costMicros: BigInt(costMicros) };
+  async cost(
+    operation: string,
+    costMicros: bigint | number,
+    { helpId = "" }: CostDetails = {},
+  ): Promise<CostReply> {
+    const value = { operation, costMicros: BigInt(costMicros), helpId };
     return answerOf(await this.#requests.call({ case: "cost", value }), "cost");
   }
 
@@ -223,9 +233,14 @@ export class Session implements AsyncIterable<TaskHandle>, AsyncDisposable {
     else if (frame.case === "broadcast") callHook(this.options.onBroadcast, frame.value);
     else if (frame.case === "opened") this.#welcomed(frame.value);
     else if (frame.case === "halt") this.#halted(frame.value);
-    else if (frame.case === "blockerAlert" && frame.value.blocker !== undefined) {
-      callHook(this.options.onAlert, frame.value.blocker);
-    }
+    else this.#news(frame);
+  }
+
+  #news(frame: ServerFrame["frame"]): void {
+    const { onAlert, onHelpWanted } = this.options;
+    if (frame.case === "blockerAlert" && frame.value.blocker)
+      callHook(onAlert, frame.value.blocker);
+    if (frame.case === "helpWanted" && frame.value.help) callHook(onHelpWanted, frame.value.help);
   }
 
   #halted(halt: HaltFrame): void {
