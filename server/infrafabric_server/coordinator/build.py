@@ -18,6 +18,7 @@ from infrafabric_server.coordinator.dispatcher import Dispatcher
 from infrafabric_server.coordinator.doubts import Doubts
 from infrafabric_server.coordinator.endings import Endings
 from infrafabric_server.coordinator.halting import Halting
+from infrafabric_server.coordinator.judging_anew import JudgingAnew
 from infrafabric_server.coordinator.link import Links
 from infrafabric_server.coordinator.offers import Offers
 from infrafabric_server.coordinator.placing import Placing
@@ -146,7 +147,9 @@ def build_coordinator(
     work = _work(ground, flood, leadership, attendance, limits)
     coordinator = _coordinator(ground, work, replica, limits)
     work.reactions.connect()
-    policies.follow(work.reactions.policy_changed)
+    refresh = work.reactions.refresh
+    anew = JudgingAnew(scheduler, work.offers, work.dispatcher, links, background, refresh)
+    policies.follow(anew.policy_changed)
     shortages.connect(records.tasks, work.reactions.admission_changed)
     work.halting.connect()
     Announcements(records, links).connect()

@@ -1,7 +1,8 @@
 """Tasks on offer: shown to one swarm or to all that qualify, taken by the first claim."""
 
+from collections.abc import Callable
+
 from infrafabric_server.coordinator import rules
-from infrafabric_server.coordinator.backlog import Backlog
 from infrafabric_server.coordinator.capacity import Capacity
 from infrafabric_server.coordinator.dispatcher import Dispatcher, send_tasks
 from infrafabric_server.coordinator.frames import Delivery
@@ -10,6 +11,7 @@ from infrafabric_server.coordinator.models import Dispatch, Task
 from infrafabric_server.coordinator.records import Records
 from infrafabric_server.coordinator.scheduler import Scheduler
 from infrafabric_server.coordinator.timers import Timers
+from infrafabric_server.coordinator.waiting import Waiting
 from infrafabric_server.governor.gate import Gate
 from infrafabric_server.governor.matching import hourly_cap
 from infrafabric_server.governor.policy.book import PolicyBook
@@ -47,8 +49,8 @@ class Offers:
         self._records = records
         self._capacity = capacity
         self._links = links
-        self._regular = Backlog()
-        self._fillers = Backlog()
+        self._regular = Waiting(policies)
+        self._fillers = Waiting(policies)
         self._pushed: dict[str, set[str]] = {}
 
     def task_changed(self, old: Task | None, new: Task | None, age: tuple[int, int]) -> None:
@@ -69,43 +71,38 @@ class Offers:
             if wanted is not None and self._gate.closed(new.offered_to) is None:
                 self._show(wanted, new)
         elif new.dispatch is Dispatch.BROADCAST:
-            self._waiting(new).put(
-                new.task_id,
-                new.spec.required_capabilities,
-                priority=new.spec.priority,
-                age=age,
-                max_cost_per_hour_micros=hourly_cap(
-                    new.spec.max_cost_micros, new.spec.estimated_duration
-                ),
-            )
+            self._waiting(new).put(new, age)
+            qualifies = self.qualifier(new)
             for link in self._links.live():
-                if self.sees(link, new):
+                if self._sees(link, new, qualifies):
                     self._show(link, new)
 
-    def _waiting(self, task: Task) -> Backlog:
+    def _waiting(self, task: Task) -> Waiting:
         return self._fillers if task.spec.filler else self._regular
 
-    def sees(self, link: SessionLink, task: Task) -> bool:
+    def _sees(self, link: SessionLink, task: Task, qualifies: Callable[[str], bool]) -> bool:
         """Tell whether a broadcast task is for this session now."""
         if task.task_id in link.declined or len(link.offered) >= MAX_OFFERS:
             return False
         available = self._capacity.availability(link.swarm_id)
         return (
             available.allows(task)
-            and self.qualifies(link.swarm_id, task)
+            and qualifies(link.swarm_id)
             and self._capacity.admits(link.swarm_id, task)
         )
 
-    def qualifies(self, swarm_id: str, task: Task) -> bool:
-        """Tell whether a swarm has what a task requires at a price that it may cost."""
-        return self._capacity.roster.qualifies(
-            swarm_id,
-            task.spec.required_capabilities,
-            comparison=self._policies.current.policy.matching.comparison,
-            max_cost_per_hour_micros=hourly_cap(
-                task.spec.max_cost_micros, task.spec.estimated_duration
-            ),
+    def qualifier(self, task: Task) -> Callable[[str], bool]:
+        """Return what tells of swarms, now, whether they qualify for a task at its price."""
+        required = task.spec.required_capabilities
+        matching = self._policies.current.policy.matching_for(task.task_id, required)
+        cap = hourly_cap(task.spec.max_cost_micros, task.spec.estimated_duration)
+        return lambda swarm_id: self._capacity.roster.qualifies(
+            swarm_id, required, comparison=matching.comparison, max_cost_per_hour_micros=cap
         )
+
+    def sort(self, most: int) -> bool:
+        """Sort some broadcast tasks by a policy that is new; return whether all are."""
+        return self._regular.sort(most) and self._fillers.sort(most)
 
     def on_offer_to(self, swarm_id: str) -> list[str]:
         """Return the ids of the tasks pushed to a swarm that it has not claimed."""
@@ -125,17 +122,13 @@ class Offers:
         refused: set[str] = set()
         for waiting in (self._regular, self._fillers):
             while len(waiting) and len(link.offered) < MAX_OFFERS and len(refused) < MAX_OFFERS:
-                task_id = waiting.best_for(
-                    profile.capabilities,
-                    profile.cost_per_hour_micros,
-                    comparison=self._policies.current.policy.matching.comparison,
-                    excluding=link.offered.keys() | link.declined | refused,
-                )
+                passed = link.offered.keys() | link.declined | refused
+                task_id = waiting.best_for(profile, passed)
                 found = None if task_id is None else self._records.tasks.get(task_id)
                 if found is not None and not self._capacity.admits(link.swarm_id, found):
                     refused.add(found.task_id)
                     continue
-                if found is None or not self.sees(link, found):
+                if found is None or not self._sees(link, found, self.qualifier(found)):
                     break
                 self._show(link, found)
 

@@ -115,8 +115,8 @@ class Placing:
         task = await self._records.change(task_id, rule)
         sessions = self._records.fleet.sessions.items()
         workers = [swarm_id for swarm_id, each in sessions if each.role is SessionRole.WORKER]
-        seen = sum(1 for swarm_id in workers if self._offers.qualifies(swarm_id, task))
-        return TaskBroadcast(task=task, offered=seen)
+        qualified = filter(self._offers.qualifier(task), workers)
+        return TaskBroadcast(task=task, offered=sum(1 for _ in qualified))
 
     async def hand_over(
         self, swarm_id: str, task_id: str, title: str, input_json: str

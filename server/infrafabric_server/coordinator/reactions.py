@@ -138,11 +138,6 @@ class Reactions:
             self._scheduler.judged_anew(swarm_id)
         self.refresh(swarm_id)
 
-    def policy_changed(self) -> None:
-        """Look again at what every swarm may be given."""
-        self._scheduler.policy_changed()
-        self._dispatcher.wake()
-
     def _task_changed(self, change: Change[Task]) -> None:
         old, new = change.old, change.new
         touched = self._capacity.task_changed(old, new)

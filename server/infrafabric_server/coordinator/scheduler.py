@@ -13,12 +13,12 @@ from enum import Enum, auto
 from itertools import islice
 
 from infrafabric_server.coordinator.admission import Admission, ClaimRefused
-from infrafabric_server.coordinator.backlog import Backlog
 from infrafabric_server.coordinator.capacity import Availability, Capacity
 from infrafabric_server.coordinator.deferred import Age, Deferred, bars
 from infrafabric_server.coordinator.models import Refusal, Task
 from infrafabric_server.coordinator.ordered import Ordered
 from infrafabric_server.coordinator.pairs import Pairs
+from infrafabric_server.coordinator.waiting import Waiting
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.governor.matching import hourly_cap
@@ -70,8 +70,8 @@ class Scheduler:
         self._policies = policies
         self._leadership = leadership
         self._capacity = capacity
-        self._regular = Backlog()
-        self._fillers = Backlog()
+        self._regular = Waiting(policies)
+        self._fillers = Waiting(policies)
         # The pairs that are being written, each with its task if that looks for a swarm again.
         self._in_flight: dict[str, tuple[Task, Age] | None] = {}
         self._dirty: dict[str, None] = {}
@@ -183,6 +183,10 @@ class Scheduler:
         self._revive(self._deferred.pop_all())
         for swarm_id in self._fleet.swarms:
             self.swarm_changed(swarm_id)
+
+    def sort(self, most: int) -> bool:
+        """Sort some waiting tasks by a policy that is new; return whether all are."""
+        return self._regular.sort(most) and self._fillers.sort(most)
 
     def left_over(self, task: Task, age: Age) -> None:
         """Note that a task waits in vain for the leader: a swarm here is to take it."""
@@ -298,11 +302,13 @@ class Scheduler:
         passed = {swarm_id for each in pairs for swarm_id in each.swarms(task.task_id)}
         if task.task_id in self._left:
             passed |= capacity.elsewhere
+        required = task.spec.required_capabilities
+        matching = self._policies.current.policy.matching_for(task.task_id, required)
         tried = 0
         while tried != most:
             match = roster.best(
-                task.spec.required_capabilities,
-                comparison=self._policies.current.policy.matching.comparison,
+                required,
+                comparison=matching.comparison,
                 max_cost_per_hour_micros=hourly_cap(
                     task.spec.max_cost_micros, task.spec.estimated_duration
                 ),
@@ -325,16 +331,7 @@ class Scheduler:
 
     def _wait(self, task: Task, age: Age) -> None:
         self._ages[task.task_id] = age
-        backlog = self._fillers if task.spec.filler else self._regular
-        backlog.put(
-            task.task_id,
-            task.spec.required_capabilities,
-            priority=task.spec.priority,
-            age=age,
-            max_cost_per_hour_micros=hourly_cap(
-                task.spec.max_cost_micros, task.spec.estimated_duration
-            ),
-        )
+        (self._fillers if task.spec.filler else self._regular).put(task, age)
 
     def _fill(self, swarm_id: str) -> Iterable[Assignment]:
         tried = 0
@@ -382,16 +379,8 @@ class Scheduler:
         profile = self._fleet.swarms.get(swarm_id)
         if profile is None:
             return None
-        backlogs = [self._regular] if available is Availability.ANY else []
-        found = (
-            backlog.best_for(
-                profile.capabilities,
-                profile.cost_per_hour_micros,
-                comparison=self._policies.current.policy.matching.comparison,
-                excluding=passed,
-            )
-            for backlog in (*backlogs, self._fillers)
-        )
+        queues = [self._regular] if available is Availability.ANY else []
+        found = (queue.best_for(profile, passed) for queue in (*queues, self._fillers))
         return next((task_id for task_id in found if task_id is not None), None)
 
     def _reserve(self, task_id: str, swarm_id: str, match: CapabilityMatch | None) -> Assignment:

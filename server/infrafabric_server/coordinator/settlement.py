@@ -87,11 +87,12 @@ class Settlement:
         rest = done.cost_micros - held.drawn_micros
         cost = self._cost(held.swarm_id, COMPLETION, rest, done.task_id, held)
         profile = self._fleet.swarms.get(held.swarm_id)
-        comparison = self._policies.current.policy.matching.comparison
+        required = done.spec.required_capabilities
+        matching = self._policies.current.policy.matching_for(done.task_id, required)
         found = cheapest(
             done.cost_micros,
             0 if profile is None else profile.cost_per_hour_micros,
-            self._roster.cheapest(done.spec.required_capabilities, comparison=comparison),
+            self._roster.cheapest(required, comparison=matching.comparison),
         )
         said = {"cheapest_micros": found, "charge": rest > 0}
         return [self._ledger.entry(cost.model_copy(update=said))]

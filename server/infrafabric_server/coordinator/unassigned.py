@@ -43,10 +43,11 @@ class Unassigned:
         def refusal(swarm_id: str) -> Refusal | None:
             return screened(swarm_id) or self._unready(swarm_id, task)
 
+        required = spec.required_capabilities
         question = Question(
-            spec.required_capabilities,
+            required,
             hourly_cap(spec.max_cost_micros, spec.estimated_duration),
-            self._policies.current.policy.matching.comparison,
+            self._policies.current.policy.matching_for(task.task_id, required).comparison,
             refusal,
         )
         return await self._qualifying.counts(question)

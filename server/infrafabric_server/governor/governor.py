@@ -11,7 +11,7 @@ from typing import Protocol
 from infrafabric_server.errors import FieldViolation, InvalidField
 from infrafabric_server.fleet.models import SwarmProfile
 from infrafabric_server.governor.gate import TaskFacts
-from infrafabric_server.governor.matching import Comparison, Metric
+from infrafabric_server.governor.matching import Metric
 from infrafabric_server.governor.models import Page, Qualification
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.governor.qualifying import Qualifying, Question
@@ -92,9 +92,8 @@ class Governor:
             rule = f"must have at most {MAX_CAPABILITIES} entries"
             raise InvalidField(FieldViolation("required_capabilities", rule))
         policy = self._policies.current.policy
-        comparison = policy.matching.comparison
-        if metric is not None:
-            comparison = Comparison(metric, comparison.threshold)
+        matching = policy.matching_for("", required)
+        comparison = matching.comparison if metric is None else matching.comparisons[metric]
         default = policy.budgets_for("", required).default_micros
         facts = TaskFacts(
             task_id="",

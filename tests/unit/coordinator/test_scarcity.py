@@ -15,6 +15,7 @@ from infrafabric_server.governor.budget.accounts import Accounts
 from infrafabric_server.governor.budget.ports import Spent
 from infrafabric_server.governor.budget.rules import BudgetFacts
 from infrafabric_server.governor.gate import TaskFacts, Violation
+from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.governor.policy.cases import MAX_TASK_COST
 from infrafabric_server.optimise.ledger import Ledger
 from infrafabric_server.optimise.models import FABRIC, Budget, Period, swarm_account
@@ -47,10 +48,16 @@ def judge() -> Judge:
 
 
 @pytest.fixture
-async def judged(judge: Judge) -> AsyncIterator[Fabric]:
+def policies() -> PolicyBook:
+    """Return the policy of the fabric."""
+    return PolicyBook()
+
+
+@pytest.fixture
+async def judged(judge: Judge, policies: PolicyBook) -> AsyncIterator[Fabric]:
     """Return a running coordinator with a judge who counts."""
     store = await MemoryStore.open()
-    async with running_fabric(store, judge=judge) as running:
+    async with running_fabric(store, judge=judge, policies=policies) as running:
         yield running
     await store.close()
 
@@ -108,7 +115,7 @@ async def test_g4_a_task_without_money_of_its_own_is_tried_when_it_has_some(
 
 
 async def test_g3_one_swarm_is_tried_for_a_task_that_may_not_cost_so_much(
-    judged: Fabric, judge: Judge
+    judged: Fabric, judge: Judge, policies: PolicyBook
 ) -> None:
     for n in range(40):
         await judged.join(f"s{n}")
@@ -118,13 +125,13 @@ async def test_g3_one_swarm_is_tried_for_a_task_that_may_not_cost_so_much(
     # One that is tried at its creation is tried once more when it waits.
     assert 30 <= judge.asked <= 60
     judge.rule = ""
-    judged.parts.reactions.policy_changed()
+    policies.install(policies.current)
     await judged.settled()
     assert claimed(judged, 30) == 30
 
 
 async def test_g3_a_rule_that_refuses_all_is_asked_once_for_each_pair_and_some_in_each_turn(
-    judged: Fabric, judge: Judge, monkeypatch: pytest.MonkeyPatch
+    judged: Fabric, judge: Judge, policies: PolicyBook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n in range(40):
         await judged.join(f"s{n}")
@@ -149,7 +156,7 @@ async def test_g3_a_rule_that_refuses_all_is_asked_once_for_each_pair_and_some_i
     await judged.settled()
     assert judge.asked == 30 * 40
     judge.rule = ""
-    judged.parts.reactions.policy_changed()
+    policies.install(policies.current)
     await judged.settled()
     assert claimed(judged, 30) == 30
 

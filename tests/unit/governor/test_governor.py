@@ -136,6 +136,17 @@ async def test_g1_registrations_are_there_after_a_restart() -> None:
         assert "two" not in late, "a closed governor follows nothing"
 
 
+async def test_g8_an_override_for_a_capability_decides_who_qualifies_for_it() -> None:
+    async with running() as world:
+        await world.register("one", "abcdef")
+        world.rule(overrides=[{"capability": "a", "matching": {"metric": "coverage"}}])
+        assert (await world.best("ab"), await world.best("bc")) == ("one", None)
+        assert await world.best("ab", metric=Metric.JACCARD) is None, "a request may say another"
+        lenient = {"metric": "coverage", "min_match": 0.5}
+        world.rule(overrides=[{"capability": "[xb]", "matching": lenient}])
+        assert await world.best("bx") == "one"
+
+
 async def test_g1_a_swarm_without_a_session_qualifies_but_waits_last() -> None:
     async with running() as world:
         await world.register("absent", "ab")

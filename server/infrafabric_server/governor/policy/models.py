@@ -1,7 +1,7 @@
 """The settings of a policy and their defaults, and what else its file may hold."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from fractions import Fraction
@@ -62,10 +62,16 @@ class Matching(BaseModel):
     metric: Metric = Metric.JACCARD
     min_match: Share = 0.7
 
-    @cached_property
+    @property
     def comparison(self) -> Comparison:
         """How swarms are compared, with the least match as the exact number that was written."""
-        return Comparison(self.metric, Fraction(str(self.min_match)))
+        return self.comparisons[self.metric]
+
+    @cached_property
+    def comparisons(self) -> Mapping[Metric, Comparison]:
+        """How they would be by each metric."""
+        least = Fraction(str(self.min_match))
+        return {metric: Comparison(metric, least) for metric in Metric}
 
 
 class Budgets(BaseModel):
@@ -130,7 +136,7 @@ class Override(BaseModel):
 
     `tasks` is a pattern of task ids, `capability` one of capabilities of which a task requires at
     least one, `swarms` one of swarm ids: `*` stands for any text, `?` for one character, `[ab]`
-    for one of some. Only what is written in `budgets` and `breaker` is another setting.
+    for one of some. Only what is written in `matching`, `budgets` and `breaker` is another setting.
     """
 
     model_config = _FROZEN
@@ -146,13 +152,15 @@ class Override(BaseModel):
         of_tasks = self.tasks is not None or self.capability is not None
         if of_tasks is (self.swarms is not None):
             raise ValueError("must have tasks or capability, or else swarms")
-        if of_tasks and (self.budgets is None or self.breaker is not None):
-            raise ValueError("has tasks or capability: must have budgets, and no breaker")
-        if not of_tasks and (self.breaker is None or self.budgets is not None):
-            raise ValueError("has swarms: must have breaker, and no budgets")
+        says = self.matching is not None or self.budgets is not None
+        if of_tasks and (not says or self.breaker is not None):
+            raise ValueError("has tasks or capability: must have matching or budgets, no breaker")
+        if not of_tasks and (self.breaker is None or says):
+            raise ValueError("has swarms: must have breaker, and neither matching nor budgets")
         if self.budgets is not None and "soft_share" in self.budgets.model_fields_set:
             raise ValueError("soft_share is of accounts, and cannot differ by task")
         return self
+    matching: Matching | None = None
 
     def is_for_task(self, task_id: str, required: Collection[str]) -> bool:
         """Tell whether it is for a task; with both patterns, both must fit."""
@@ -199,6 +207,38 @@ class Policy(BaseModel):
             if each.breaker is not None and each.is_for_swarm(swarm_id):
                 found = found.model_copy(update=_given(each.breaker))
         return found
+
+    def matching_for(self, task_id: str, required: Collection[str]) -> Matching:
+        """Return what holds for a task: the same object for the same settings.
+
+        So what a Matching works out is worked out once, and `is` tells whether two are alike.
+        """
+        metric, least = self.matching.metric, self.matching.min_match
+        for each, given in self._matching_overrides:
+            if each.is_for_task(task_id, required):
+                said = given.model_fields_set
+                metric = given.metric if "metric" in said else metric
+                least = given.min_match if "min_match" in said else least
+        found = self._matchings.get((metric, least))
+        if found is None:
+            # No copy: that would take along what another one has worked out.
+            found = Matching(metric=metric, min_match=least)
+            self._matchings[(metric, least)] = found
+        return found
+
+    @property
+    def overrides_matching(self) -> bool:
+        """Whether swarms may be compared differently for some tasks."""
+        return bool(self._matching_overrides)
+
+    @cached_property
+    def _matching_overrides(self) -> tuple[tuple[Override, Matching], ...]:
+        return tuple((each, each.matching) for each in self.overrides if each.matching is not None)
+
+    @cached_property
+    def _matchings(self) -> dict[tuple[Metric, float], Matching]:
+        """What was found before; at most two for each share that is written somewhere."""
+        return {(self.matching.metric, self.matching.min_match): self.matching}
 
 
 def _given(model: BaseModel) -> dict[str, object]:

@@ -7,6 +7,7 @@ import pytest
 from infrafabric_server.governor.policy.document import MAX_BYTES
 from tests.unit.governor.policy.kit import loaded, problems, with_rule
 
+ANY_MATCH = "overrides[0].matching.min_match"
 DEEP = "matching: " + "[" * 50_000
 WIDE = "overrides: [" + "1," * 30_000 + "1]"
 DEAR = "cases:\n- name: dear\n  task: {max_cost_micros: 6}\n  expect: allow"
@@ -44,7 +45,9 @@ BOMB = "a: &a [1]\n" + "".join(f"b{n}: &b{n} [*a, *a]\n" for n in range(20))
         (DEEP, "", 1, "nested at most 16 deep"),
         (WIDE, "", 1, "at most 20000 values"),
         (b"#" * (MAX_BYTES + 1), "", 0, f"at most {MAX_BYTES} bytes"),
-        ("overrides:\n- tasks: a\n  breaker: {}", "overrides[0]", 2, "must have budgets"),
+        ("overrides:\n- tasks: a\n  breaker: {}", "overrides[0]", 2, "must have matching or"),
+        ("overrides:\n- tasks: a\n  matching: {min_match: 2}", ANY_MATCH, 3, "less than or equal"),
+        ("overrides:\n- swarms: a\n  breaker: {}\n  matching: {}", "overrides[0]", 2, "neither"),
         ("overrides:\n- swarms: a\n  budgets: {}", "overrides[0]", 2, "must have breaker"),
         ("overrides:\n- budgets: {}", "overrides[0]", 2, "must have tasks or capability"),
         ("overrides:\n- tasks: a\n  swarms: a\n  budgets: {}", "overrides[0]", 2, "or else swarms"),

@@ -5,12 +5,19 @@ from fnmatch import fnmatchcase
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infrafabric_server.governor.policy.models import Breaking, Budgets, Override, Policy
+from infrafabric_server.governor.policy.models import Breaking, Budgets, Matching, Override, Policy
 from tests.unit.governor.policy.kit import loaded
 
 IDS = st.sampled_from(["a", "ab", "b", "render-1", "x:y"])
 GLOBS = st.sampled_from(["*", "a*", "?", "render-*", "[ab]", "x:y", "no"])
 MONEY = st.integers(0, 9)
+MATCHING = st.fixed_dictionaries(
+    {},
+    optional={
+        "metric": st.sampled_from(["jaccard", "coverage"]),
+        "min_match": st.sampled_from([0.5, 0.7, 1.0]),
+    },
+)
 
 
 @st.composite
@@ -19,7 +26,8 @@ def of_tasks(draw: st.DrawFn) -> Override:
     capability = draw(GLOBS) if tasks is None else draw(st.none() | GLOBS)
     names = draw(st.sets(st.sampled_from(["default_task_cost_micros", "max_task_cost_micros"])))
     budgets = Budgets.model_validate({name: draw(MONEY) for name in names})
-    return Override(tasks=tasks, capability=capability, budgets=budgets)
+    matching = draw(st.none() | MATCHING.map(Matching.model_validate))
+    return Override(tasks=tasks, capability=capability, budgets=budgets, matching=matching)
 
 
 @st.composite
@@ -35,6 +43,7 @@ def test_g8_the_last_override_that_fits_counts(
 ) -> None:
     policy = Policy(overrides=tuple(overrides))
     budgets, breaker = policy.budgets.model_dump(), policy.breaker.model_dump()
+    matching = policy.matching.model_dump()
     for each in overrides:
         if each.swarms is not None:
             if fnmatchcase(name, each.swarms):
@@ -45,8 +54,15 @@ def test_g8_the_last_override_that_fits_counts(
         fits = fits and (wanted is None or any(fnmatchcase(n, wanted) for n in needs))
         if fits and each.budgets:
             budgets |= each.budgets.model_dump(exclude_unset=True)
+        if fits and each.matching:
+            matching |= each.matching.model_dump(exclude_unset=True)
     assert policy.budgets_for(name, needs).model_dump() == budgets
     assert policy.breaker_for(name).model_dump() == breaker
+    found = policy.matching_for(name, needs)
+    assert found.model_dump() == matching
+    assert found.comparison == Matching.model_validate(matching).comparison
+    assert policy.matching_for(name, needs) is found, "what it works out is worked out once"
+    assert (found == policy.matching) is (found is policy.matching)
 
 
 def test_g8_a_limit_can_be_lifted_for_some_and_the_default_never_exceeds_it() -> None:
