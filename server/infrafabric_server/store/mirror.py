@@ -11,6 +11,7 @@ import structlog
 from pydantic import BaseModel
 
 from infrafabric_server.store.following import Announcer, Follower
+from infrafabric_server.store.loading import read_views
 from infrafabric_server.store.progress import Progress
 from infrafabric_server.store.protocol import (
     Compacted,
@@ -24,6 +25,8 @@ from infrafabric_server.store.protocol import (
     Put,
     Store,
     StoreClosed,
+    StoreDenied,
+    StoreUnavailable,
     TxnResult,
     WatchBatch,
 )
@@ -33,8 +36,7 @@ __all__ = ["Change", "Entry", "Mirror", "View", "ViewPut", "Write"]
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 AnyEntry = Entry[Any]
-# Keys asked for at a time while the views are loaded.
-_PAGE = 1000
+_RETRY_SECONDS = 1.0
 # Revisions that a store may be ahead of a late watch for what is heard of it to be believed.
 _FURTHEST = 100_000
 
@@ -61,9 +63,16 @@ class Mirror:
     the revisions of what was decided on.
     """
 
-    def __init__(self, store: Store, *, shared: bool = False) -> None:
-        """Take the store; `shared` tells whether other processes change it, too."""
+    def __init__(
+        self, store: Store, *, shared: bool = False, retry_seconds: float = _RETRY_SECONDS
+    ) -> None:
+        """Take the store; `shared` tells whether other processes change it, too.
+
+        A store that does not answer when the views must be loaded anew is asked again after
+        `retry_seconds`.
+        """
         self._store = store
+        self._retry_seconds = retry_seconds
         self.shared = shared
         self._asking = asyncio.Lock()
         self._question: asyncio.Task[int] | None = None
@@ -232,7 +241,17 @@ class Mirror:
                 self._logger.warning(
                     "mirror_behind_history", revision=self.revision, reason=str(error)
                 )
+                await self._load_again()
+
+    async def _load_again(self) -> None:
+        while True:
+            try:
                 await self._load()
+            except (StoreUnavailable, StoreDenied) as error:
+                self._logger.warning("mirror_load_put_off", reason=str(error))
+                await asyncio.sleep(self._retry_seconds)
+            else:
+                return
 
     def _show(self, ops: Sequence[Write], revision: int) -> None:
         changes: list[tuple[AnyView, Change[Any]]] = []
@@ -287,12 +306,7 @@ class Mirror:
         return True
 
     async def _load(self) -> None:
-        while True:
-            try:
-                revision, found = await self._read_views()
-            except Compacted:
-                continue
-            break
+        revision, found = await read_views(self._store, self._views.values())
         changes: list[tuple[AnyView, Change[Any]]] = []
         for view in self._views.values():
             entries = found.get(view.prefix, {})
@@ -317,28 +331,6 @@ class Mirror:
         self._tell(changes)
         for follower in self._followers:
             follower.start_over(revision)
-
-    async def _read_views(self) -> tuple[int, dict[str, dict[str, AnyEntry]]]:
-        revision = 0
-        found: dict[str, dict[str, AnyEntry]] = {}
-        for view in self._views.values():
-            entries = found[view.prefix] = {}
-            after, more = "", True
-            while more:
-                page = await self._store.range(
-                    view.prefix, limit=_PAGE, after=after, revision=revision
-                )
-                revision = page.revision
-                if revision == 0:
-                    return 0, {}
-                for kv in page.kvs:
-                    entry = view.read(kv)
-                    entries[entry.id] = entry
-                    after = kv.key
-                more = page.more
-        if not self._views:
-            revision = await self._store.revision()
-        return revision, found
 
     def _settle(self, revision: int) -> list[tuple[AnyView, Change[Any] | None]]:
         """Note that the views hold all up to `revision`; return what had to be taken back."""

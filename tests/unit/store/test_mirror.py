@@ -11,8 +11,12 @@ from infrafabric_server.store.protocol import (
     Delete,
     Op,
     Put,
+    RangeResult,
     StoreClosed,
+    StoreDenied,
+    StoreError,
     StoreRefused,
+    StoreUnavailable,
     TxnResult,
     absent,
     present,
@@ -265,6 +269,44 @@ async def test_a_mirror_that_history_has_left_behind_loads_the_differences(
         told = [(change.id, change.new.n if change.new else None) for change in changes]
         assert sorted(told) == sorted(set(told))
         assert {("a", 2), ("b", None), ("d", 3), ("e", 4)} <= set(told)
+
+
+class Refusing(HeldStore):
+    """A store that answers some ranges with errors, each once."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.errors: list[StoreError] = []
+
+    async def range(self, prefix: str, **options: Any) -> RangeResult:
+        if self.errors:
+            raise self.errors.pop()
+        return await super().range(prefix, **options)
+
+
+async def test_views_are_loaded_again_once_the_store_answers() -> None:
+    store = await Refusing.open()
+    mirror = Mirror(store, retry_seconds=0)
+    items = mirror.view("items/", Item)
+    async with running(mirror):
+        await mirror.commit([], [items.put("a", Item(n=0))])
+        store.release(1)
+        await mirror.caught_up(1)
+        # The watch waits with the next revision in its hand while more is forgotten.
+        for n in (1, 2, 3):
+            await store.txn([], [Put("items/a", Item(n=n).model_dump_json())])
+        await store.compact(4)
+        store.errors = [StoreUnavailable("no answer"), StoreDenied("no more")]
+        store.release(4)
+        await mirror.caught_up(4)
+        assert items.get("a") == Item(n=3)
+        assert not store.errors
+    store.errors = [StoreUnavailable("no answer")]
+    unstarted = Mirror(store)
+    unstarted.view("items/", Item)
+    with pytest.raises(StoreUnavailable):
+        await unstarted.start()
+    await store.close()
 
 
 async def test_an_error_in_a_listener_ends_the_mirror_and_not_the_commit(
