@@ -121,6 +121,21 @@ class Escalating(BaseModel):
     raise_after: _Span = timedelta(minutes=15)
 
 
+class Helping(BaseModel):
+    """How many swarms help with a task, which ones fit, and how long each has to answer."""
+
+    model_config = _FROZEN
+
+    max_swarms_per_task: Annotated[_Number, Field(ge=1, le=64)] = 3
+    min_coverage: Share = 0.5
+    offer_for: _Span = timedelta(seconds=30)
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """Which swarms fit, with the least coverage as the exact number that was written."""
+        return Comparison(Metric.COVERAGE, Fraction(str(self.min_coverage)))
+
+
 class Rule(BaseModel):
     """A claim of which `when` holds is denied, with `deny` as the message."""
 
@@ -188,6 +203,7 @@ class Policy(BaseModel):
     budgets: Budgets = Budgets()
     breaker: Breaking = Breaking()
     escalation: Escalating = Escalating()
+    help: Helping = Helping()
     overrides: Annotated[tuple[Override, ...], Field(max_length=100)] = ()
     rules: Annotated[tuple[Rule, ...], Field(max_length=100)] = ()
     cases: Annotated[tuple[Case, ...], Field(max_length=1000)] = ()
