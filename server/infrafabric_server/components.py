@@ -12,6 +12,7 @@ from infrafabric_server.config import Settings
 from infrafabric_server.coordinator.attendance import Attendance
 from infrafabric_server.coordinator.build import Governing, Limits, Parts, build_coordinator
 from infrafabric_server.coordinator.coordinator import Coordinator
+from infrafabric_server.coordinator.help.keeper import Keeper as HelpKeeper
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.fleet.presence import Presence
@@ -57,6 +58,7 @@ class Components:
     ledger: Ledger
     breakers: Breakers
     keeper: Keeper
+    help_keeper: HelpKeeper
     roller: Roller
     cost_reports: CostReports
     parts: Parts
@@ -128,6 +130,7 @@ class Components:
             ledger=ledger,
             breakers=breakers,
             keeper=Keeper(mirror, fleet, ledger, breakers, leadership, clock, policies),
+            help_keeper=parts.help.keeper(notify.idle, breakers.records, leadership),
             roller=Roller(mirror, ledger, rollups, leadership, clock, settle=settle),
             cost_reports=CostReports(rollups),
             parts=parts,

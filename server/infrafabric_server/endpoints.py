@@ -108,6 +108,7 @@ def _services(store: Store, components: Components, statuses: StatusWatch) -> li
                 escalations,
                 breakers=components.breakers,
                 policy=components.policy,
+                help_requests=coordinator.help_requests,
             ),
         ),
         _service(

@@ -111,6 +111,7 @@ class Replica:
             components.roller.run,
             lambda: while_leading(leadership, requests.run),
             lambda: while_leading(leadership, components.keeper.run),
+            lambda: while_leading(leadership, components.help_keeper.run),
             lambda: while_leading(leadership, components.desk.run),
             lambda: while_leading(leadership, components.sender.run),
             components.violations.run,

@@ -1,5 +1,7 @@
 """Blockers: an incident opens, is brought before the orchestrator, and is resolved."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from infrafabric_server.coordinator import rules
@@ -8,6 +10,16 @@ from infrafabric_server.coordinator.records import MAX_TRIES, Fact, Records
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.store.mirror import Write
 from infrafabric_server.store.protocol import Compare, present, unchanged
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """An incident that was reported, and what its transaction compares, writes and tells."""
+
+    alert: BlockerAlert
+    compares: Sequence[Compare]
+    writes: Sequence[Write]
+    fact: Fact
 
 
 class Blockers:
@@ -32,31 +44,37 @@ class Blockers:
             entry = self._records.blockers.entry(blocker_id)
             if entry is not None and _repeats(entry.value, report):
                 return entry.value
-            alert = self._alert(swarm_id, report, entry.value if entry is not None else None)
-            compares = [
-                unchanged(
-                    self._records.blockers.key(blocker_id), entry.mod_revision if entry else 0
-                ),
-                present(self._records.fleet.swarms.key(swarm_id)),
-            ]
+            opening = self.opening(swarm_id, report)
+            compares = [present(self._records.fleet.swarms.key(swarm_id)), *opening.compares]
             if epoch is not None:
                 compares.append(unchanged(self._records.fleet.sessions.key(swarm_id), epoch))
-            more_compares, writes = self._park(swarm_id, report)
-            fact = Fact(
-                "blocker_reported",
-                swarm_id,
-                report.task_id,
-                report.attempt,
-                {"description": report.description, "needs": sorted(report.needs)},
-            )
-            result = await self._records.commit(
-                [*compares, *more_compares],
-                [self._records.blockers.put(blocker_id, alert), *writes],
-                [fact],
-            )
+            result = await self._records.commit(compares, opening.writes, [opening.fact])
             if result.succeeded:
-                return alert
+                return opening.alert
         raise _contention(blocker_id)
+
+    def opening(self, swarm_id: str, report: BlockerReport, help_id: str = "") -> Opening:
+        """Return what opens an incident or updates the open one, and parks its task.
+
+        `help_id` is the request for help that it has from now on, "" to leave that as it is.
+        Raises, with a task, as `rules.holder_claim`.
+        """
+        blocker_id = self._records.blocker_id(swarm_id, report.task_id)
+        entry = self._records.blockers.entry(blocker_id)
+        alert = self._alert(swarm_id, report, entry.value if entry is not None else None)
+        if help_id:
+            alert = alert.model_copy(update={"help_id": help_id})
+        same = unchanged(self._records.blockers.key(blocker_id), entry.mod_revision if entry else 0)
+        compares, writes = self._park(swarm_id, report)
+        fact = Fact(
+            "blocker_reported",
+            swarm_id,
+            report.task_id,
+            report.attempt,
+            {"description": report.description, "needs": sorted(report.needs)},
+        )
+        opened = self._records.blockers.put(blocker_id, alert)
+        return Opening(alert, [same, *compares], [opened, *writes], fact)
 
     def _alert(
         self, swarm_id: str, report: BlockerReport, known: BlockerAlert | None

@@ -18,8 +18,10 @@ from infrafabric_server.coordinator.dispatcher import Dispatcher
 from infrafabric_server.coordinator.doubts import Doubts
 from infrafabric_server.coordinator.endings import Endings
 from infrafabric_server.coordinator.halting import Halting
+from infrafabric_server.coordinator.help.build import Help
+from infrafabric_server.coordinator.help.involved import Involved
 from infrafabric_server.coordinator.judging_anew import JudgingAnew
-from infrafabric_server.coordinator.link import Links
+from infrafabric_server.coordinator.link import Links, SessionLink
 from infrafabric_server.coordinator.offers import Offers
 from infrafabric_server.coordinator.placing import Placing
 from infrafabric_server.coordinator.reactions import Reactions
@@ -91,6 +93,7 @@ class Parts:
     accounts: Accounts
     shares: Shares | None
     screening: Screening
+    help: Help
 
 
 def build_coordinator(
@@ -110,7 +113,7 @@ def build_coordinator(
 ) -> Parts:
     """Return the coordinator over a store; call before the mirror starts."""
     records = Records(store, mirror, fleet, outbox, clock)
-    links = Links()
+    links, involved = Links(), Involved(records.help)
     timers, background = Timers(clock), Background()
     ledger, policies = governing.ledger, governing.policies
     accounts = Accounts(ledger, clock)
@@ -120,7 +123,7 @@ def build_coordinator(
         fleet, ledger, accounts, policies, governing.gate, governing.judge, shortages
     )
     capacity = Capacity(
-        fleet, records.blockers, links, clock, roster, Roster(), attendance, admission
+        fleet, records.blockers, links, clock, roster, Roster(), attendance, admission, involved
     )
     scheduler = Scheduler(fleet, records.tasks, capacity, admission, leadership, policies)
     screening = Screening(fleet.swarms, governing.gate, accounts, policies, capacity)
@@ -143,6 +146,16 @@ def build_coordinator(
         policies=policies,
         breakers=governing.breakers,
         gate=governing.gate,
+        help=Help.over(
+            records,
+            involved,
+            links,
+            roster,
+            governing.gate,
+            policies,
+            replica=replica,
+            lease_seconds=limits.lease,
+        ),
     )
     work = _work(ground, flood, leadership, attendance, limits)
     coordinator = _coordinator(ground, work, replica, limits)
@@ -165,6 +178,7 @@ def build_coordinator(
         accounts,
         shares,
         screening,
+        ground.help,
     )
 
 
@@ -185,6 +199,7 @@ class _Ground:
     policies: PolicyBook
     breakers: Breakers
     gate: Gate
+    help: Help
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +265,11 @@ def _work(
 def _coordinator(ground: _Ground, work: _Work, replica: str, limits: Limits) -> Coordinator:
     records, capacity, slots = ground.records, ground.capacity, ground.slots
     claims, dispatcher, offers, endings = work.claims, work.dispatcher, work.offers, work.endings
+
+    def greet(link: SessionLink, resumed: bool) -> None:  # named by the callable
+        work.halting.greet(link)
+        ground.help.frames.greet(link, resumed=resumed)
+
     sessions = Sessions(
         records,
         capacity,
@@ -260,7 +280,7 @@ def _coordinator(ground: _Ground, work: _Work, replica: str, limits: Limits) -> 
         work.revocations,
         ground.links,
         slots,
-        work.halting,
+        greet,
         replica=replica,
         lease_seconds=limits.lease,
     )
@@ -290,4 +310,5 @@ def _coordinator(ground: _Ground, work: _Work, replica: str, limits: Limits) -> 
         ground.background,
         capacity,
         Costs(records, claims, ground.settlement, ground.breakers.counting, ground.accounts),
+        ground.help.requests,
     )

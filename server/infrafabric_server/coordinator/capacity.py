@@ -7,6 +7,7 @@ from enum import Enum, auto
 from infrafabric_server.clock import Clock
 from infrafabric_server.coordinator.admission import Admission
 from infrafabric_server.coordinator.attendance import Attendance
+from infrafabric_server.coordinator.help.involved import Involved
 from infrafabric_server.coordinator.link import Links
 from infrafabric_server.coordinator.models import BlockerAlert, Task
 from infrafabric_server.fleet.fleet import Fleet
@@ -46,7 +47,9 @@ class Capacity:
         filler_roster: Roster,
         attendance: Attendance,
         admission: Admission,
+        involved: Involved,
     ) -> None:
+        self._involved = involved
         self._attendance = attendance
         self._admission = admission
         self._blockers = blockers
@@ -91,7 +94,11 @@ class Capacity:
         return self._held.get(swarm_id, {})
 
     def free_slots(self, swarm_id: str) -> int:
-        """Return how many more tasks the swarm may work on; parked ones take no slot.
+        """Return how many more tasks the swarm may be given: each request it helps takes a slot."""
+        return self.claimable_slots(swarm_id) - len(self._involved.helping(swarm_id))
+
+    def claimable_slots(self, swarm_id: str) -> int:
+        """Return how many more tasks the swarm may claim by itself; parked ones take no slot.
 
         With them it may hold `MAX_HELD` all the same.
         """

@@ -102,7 +102,7 @@ class Claims:
                 return _lost(refusal, task)
             won = self._slots.claimed(task, swarm_id, self._ttl if epoch is None else None)
             try:
-                if self._capacity.free_slots(swarm_id) <= 0:
+                if self._capacity.claimable_slots(swarm_id) <= 0:
                     raise self._slots.refusal(task, swarm_id) or no_slot(swarm_id, task_id)
                 if await self._write_claim(won, profile, entry.mod_revision, epoch):
                     return ClaimOutcome(refusal=None, owner=swarm_id, task=won)

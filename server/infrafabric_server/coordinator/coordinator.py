@@ -9,6 +9,7 @@ from infrafabric_server.coordinator.claims import Claims
 from infrafabric_server.coordinator.costs import Costs
 from infrafabric_server.coordinator.creation import Creation
 from infrafabric_server.coordinator.endings import Endings
+from infrafabric_server.coordinator.help.requests import HelpRequests
 from infrafabric_server.coordinator.models import BlockerAlert, BlockerReport, ClaimOutcome, Task
 from infrafabric_server.coordinator.placing import Placing
 from infrafabric_server.coordinator.records import Records
@@ -66,6 +67,7 @@ class Coordinator:
         background: Background,
         capacity: Capacity,
         costs: Costs,
+        help_requests: HelpRequests,
     ) -> None:
         self.records = records
         self.registration = registration
@@ -78,6 +80,7 @@ class Coordinator:
         self.background = background
         self._capacity = capacity
         self.costs = costs
+        self.help_requests = help_requests
         self.tasks = records.tasks
         self.blockers = records.blockers
 

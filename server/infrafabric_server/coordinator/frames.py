@@ -8,6 +8,7 @@ from typing import Protocol
 from infrafabric_server.coordinator.models import BlockerAlert, ClaimOutcome, Task
 from infrafabric_server.fleet.models import Broadcast
 from infrafabric_server.governor.breaker.models import Breaker
+from infrafabric_server.governor.help.models import HelpRequest
 
 
 class Delivery(Enum):
@@ -101,6 +102,13 @@ class Halt:
 
 
 @dataclass(frozen=True, slots=True)
+class HelpWanted:
+    """How a request for help stands that the swarm has to do with."""
+
+    help: HelpRequest
+
+
+@dataclass(frozen=True, slots=True)
 class Beat:
     """The answer to a heartbeat: all that the swarm holds through its session."""
 
@@ -187,4 +195,4 @@ class Reply:
     answer: Answer
 
 
-Frame = Opened | TaskFrame | Reply | Revoked | Said | Alert | Halt | Beat | Closing
+Frame = Opened | TaskFrame | Reply | Revoked | Said | Alert | Halt | HelpWanted | Beat | Closing

@@ -251,7 +251,8 @@ class BlockerAlert(BaseModel):
     """One incident that keeps a swarm from going on.
 
     Stored under `blockers/<swarm_id>/<task_id or ->`: one open incident for each pair.
-    `request_id` is that of the last report, so that a repeat of it is recognised.
+    `request_id` is that of the last report, so that a repeat of it is recognised. `help_id` is the
+    request for help that was made for it, "" for none.
     """
 
     model_config = _FROZEN
@@ -268,6 +269,7 @@ class BlockerAlert(BaseModel):
     request_id: str = ""
     resolve_time: datetime | None = None
     resolution: Text = ""
+    help_id: str = ""
 
     @property
     def open(self) -> bool:

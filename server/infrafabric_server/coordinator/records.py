@@ -11,6 +11,7 @@ from infrafabric_server.coordinator.requests import Requests
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.models import Broadcast
+from infrafabric_server.governor.help.models import HelpRequest
 from infrafabric_server.store.mirror import Mirror, Write
 from infrafabric_server.store.protocol import Compare, Put, Store, TxnResult, unchanged
 from infrafabric_server.witness.outbox import Outbox
@@ -59,6 +60,7 @@ class Records:
         self.clock = clock
         self.tasks = mirror.view("tasks/", Task)
         self.blockers = mirror.view("blockers/", BlockerAlert)
+        self.help = mirror.view("help/", HelpRequest)
         self.requests = Requests(store, clock)
         self.broadcasts = mirror.view("broadcasts/", Broadcast)
         self._outbox = outbox

@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from infrafabric_server.coordinator.announcements import sayings
@@ -16,7 +17,6 @@ from infrafabric_server.coordinator.frames import (
     Holding,
     Opened,
 )
-from infrafabric_server.coordinator.halting import Halting
 from infrafabric_server.coordinator.link import Links, SessionLink
 from infrafabric_server.coordinator.models import LossKind, Task
 from infrafabric_server.coordinator.offers import Offers
@@ -56,7 +56,11 @@ def token_hash(token: str) -> str:
 
 
 class Sessions:
-    """Use cases about the sessions of this replica. `lease_seconds` is how long silence lasts."""
+    """Use cases about the sessions of this replica.
+
+    `greet` tells one that has just opened, or was resumed, what else it has to know;
+    `lease_seconds` is how long silence lasts.
+    """
 
     def __init__(
         self,
@@ -69,7 +73,7 @@ class Sessions:
         revocations: Revocations,
         links: Links,
         slots: Slots,
-        halting: Halting,
+        greet: Callable[[SessionLink, bool], None],
         *,
         replica: str,
         lease_seconds: float,
@@ -83,7 +87,7 @@ class Sessions:
         self._revocations = revocations
         self._links = links
         self._slots = slots
-        self._halting = halting
+        self._greet = greet
         self._replica = replica
         self._lease_seconds = lease_seconds
         self._renewed: dict[int, float] = {}
@@ -221,7 +225,7 @@ class Sessions:
         if opening.after_broadcast is not None:
             missed = self._records.broadcasts_after(opening.after_broadcast)
             link.send(*sayings(missed))
-        self._halting.greet(link)
+        self._greet(link, resumed)
         self._reactions.refresh(link.swarm_id)
         link.welcomed()
 

@@ -15,6 +15,7 @@ from infrafabric_server.coordinator.service.wire import (
 from infrafabric_server.edge.error_table import status_of
 from infrafabric_server.fleet.models import Broadcast
 from infrafabric_server.governor.service.breaker_wire import breaker_to_wire
+from infrafabric_server.governor.service.help_wire import help_to_wire
 
 _DELIVERIES = {
     frames.Delivery.OFFERED: pb.TASK_DELIVERY_OFFERED,
@@ -56,11 +57,8 @@ def frame_to_wire(frame: frames.Frame, sequence: int) -> pb.ServerFrame:
             message.revoked.detail = detail
         case frames.Said(broadcast, _):
             message.broadcast.CopyFrom(broadcast_to_wire(broadcast))
-        case frames.Alert(blocker):
-            message.blocker_alert.blocker.CopyFrom(blocker_to_wire(blocker))
-        case frames.Halt(breaker, grace):
-            message.halt.breaker.CopyFrom(breaker_to_wire(breaker))
-            message.halt.grace.FromTimedelta(timedelta(seconds=grace))
+        case frames.Alert() | frames.Halt() | frames.HelpWanted():
+            _fill_incident(message, frame)
         case frames.Opened():
             _fill_opened(message.opened, frame)
         case frames.Closing(action, why):
@@ -78,6 +76,19 @@ def broadcast_to_wire(broadcast: Broadcast) -> status_pb2.BroadcastMessage:
 
 def _holding(holding: frames.Holding) -> pb.Holding:
     return pb.Holding(task_id=holding.task_id, attempt=holding.attempt, parked=holding.parked)
+
+
+def _fill_incident(
+    message: pb.ServerFrame, frame: frames.Alert | frames.Halt | frames.HelpWanted
+) -> None:
+    match frame:
+        case frames.Alert(blocker):
+            message.blocker_alert.blocker.CopyFrom(blocker_to_wire(blocker))
+        case frames.Halt(breaker, grace):
+            message.halt.breaker.CopyFrom(breaker_to_wire(breaker))
+            message.halt.grace.FromTimedelta(timedelta(seconds=grace))
+        case frames.HelpWanted(request):
+            message.help_wanted.help.CopyFrom(help_to_wire(request))
 
 
 def _fill_opened(message: pb.OpenedFrame, opened: frames.Opened) -> None:

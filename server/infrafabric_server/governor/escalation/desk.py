@@ -1,7 +1,6 @@
 """The desk: keeps one escalation for each incident, and takes acknowledgements."""
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -9,17 +8,15 @@ import structlog
 
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.leadership import Leadership
+from infrafabric_server.fleet.rounds import RETRY_SECONDS, Rounds
 from infrafabric_server.governor.escalation import rules
 from infrafabric_server.governor.escalation.agenda import Agenda
 from infrafabric_server.governor.escalation.models import Cause, Escalation, Operation, State
 from infrafabric_server.governor.escalation.records import EscalationRecords
 from infrafabric_server.governor.escalation.sources import Source
 from infrafabric_server.governor.policy.book import PolicyBook
-from infrafabric_server.store.protocol import StoreClosed, StoreError
+from infrafabric_server.store.protocol import StoreError
 
-# Wait before what was not written is tried again, in seconds.
-RETRY_SECONDS = 1.0
-_GATHER_SECONDS = 0.02
 # When one that found no room is tried again.
 _FULL = timedelta(minutes=1)
 _SOON = timedelta(seconds=1)
@@ -48,7 +45,6 @@ class Desk:
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         """Follow the sources; the views have not started."""
-        self._retry_seconds = retry_seconds
         self.records = records
         self._sources = sorted(sources, key=lambda source: len(source.prefix), reverse=True)
         self._policies = policies
@@ -56,7 +52,9 @@ class Desk:
         self._agenda = Agenda()
         # In the order in which they came; the values mean nothing.
         self._waiting: dict[str, None] = {}
-        self._woken = asyncio.Event()
+        self._rounds = Rounds(
+            self._round, failed="escalation_not_written", retry_seconds=retry_seconds
+        )
         self._leading = False
         self._effective = policies.current
         for source in sources:
@@ -69,21 +67,7 @@ class Desk:
         self._leading = True
         try:
             self._look_at_all()
-            while True:
-                self._woken.clear()
-                try:
-                    wait = await self._round()
-                except StoreClosed:
-                    raise
-                except (FabricError, StoreError) as error:
-                    _log.warning("escalation_not_written", error=str(error))
-                    await asyncio.sleep(self._retry_seconds)
-                    continue
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await self._woken.wait()
-                # What changes together is looked at together.
-                await asyncio.sleep(_GATHER_SECONDS)
+            await self._rounds.run()
         finally:
             self._leading = False
             self._waiting.clear()
@@ -91,7 +75,7 @@ class Desk:
 
     def wake(self) -> None:
         """Look for what is due now; `run` does so by itself when the time has come."""
-        self._woken.set()
+        self._rounds.wake()
 
     async def acknowledge(self, escalation_id: str, by: str, note: str) -> Escalation:
         """Note that somebody takes care; a closed escalation is returned as it is.
@@ -135,7 +119,7 @@ class Desk:
     def _look(self, escalation_id: str) -> None:
         if self._leading:
             self._waiting[escalation_id] = None
-            self._woken.set()
+            self._rounds.wake()
 
     def _look_at_all(self) -> None:
         for id_ in self.records.escalations:

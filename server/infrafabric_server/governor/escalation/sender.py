@@ -14,9 +14,9 @@ import structlog
 
 from infrafabric_server.errors import FabricError
 from infrafabric_server.fleet.leadership import Leadership
+from infrafabric_server.fleet.rounds import RETRY_SECONDS
 from infrafabric_server.governor.escalation import rules
 from infrafabric_server.governor.escalation.agenda import Agenda
-from infrafabric_server.governor.escalation.desk import RETRY_SECONDS
 from infrafabric_server.governor.escalation.models import Delivery
 from infrafabric_server.governor.escalation.records import EscalationRecords
 from infrafabric_server.governor.escalation.webhook import Webhook

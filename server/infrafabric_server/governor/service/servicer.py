@@ -4,11 +4,13 @@ from infrafabric_server.governor.breaker.breakers import Breakers
 from infrafabric_server.governor.budget.budgets import Budgets
 from infrafabric_server.governor.escalation.desk import Desk
 from infrafabric_server.governor.governor import IFGovernor
+from infrafabric_server.governor.help.ports import IFHelp
 from infrafabric_server.governor.policy.file import PolicyFile
 from infrafabric_server.governor.service.breakers import BreakerCalls
 from infrafabric_server.governor.service.budgets import BudgetCalls
 from infrafabric_server.governor.service.costs import CostCalls
 from infrafabric_server.governor.service.escalations import EscalationCalls
+from infrafabric_server.governor.service.help import HelpCalls
 from infrafabric_server.governor.service.matching import MatchingCalls
 from infrafabric_server.governor.service.policy import PolicyCalls
 from infrafabric_server.optimise.reports import CostReports
@@ -16,7 +18,7 @@ from infrafabric_server.store.feed import Feed
 
 
 class GovernorServicer(
-    MatchingCalls, BudgetCalls, CostCalls, BreakerCalls, EscalationCalls, PolicyCalls
+    MatchingCalls, BudgetCalls, CostCalls, BreakerCalls, HelpCalls, EscalationCalls, PolicyCalls
 ):
     """All calls of the governor."""
 
@@ -30,7 +32,9 @@ class GovernorServicer(
         *,
         breakers: Breakers,
         policy: PolicyFile,
+        help_requests: IFHelp,
     ) -> None:
+        self.help = help_requests
         self.breakers = breakers
         self.policy = policy
         self.governor = governor

@@ -1,0 +1,1 @@
+"""Ganging up on a blocker: who asks, who is asked, who helps, and who pays."""

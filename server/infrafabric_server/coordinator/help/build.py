@@ -1,0 +1,69 @@
+"""Connects what has to do with requests for help."""
+
+from dataclasses import dataclass
+
+from infrafabric_server.coordinator.blockers import Blockers
+from infrafabric_server.coordinator.help.candidates import Candidates, Idle
+from infrafabric_server.coordinator.help.frames import HelpFrames
+from infrafabric_server.coordinator.help.involved import Involved
+from infrafabric_server.coordinator.help.keeper import Keeper
+from infrafabric_server.coordinator.help.liveness import Liveness
+from infrafabric_server.coordinator.help.requests import HelpRequests
+from infrafabric_server.coordinator.link import Links
+from infrafabric_server.coordinator.records import Records
+from infrafabric_server.fleet.leadership import Leadership
+from infrafabric_server.governor.breaker.records import BreakerRecords
+from infrafabric_server.governor.gate import Gate
+from infrafabric_server.governor.policy.book import PolicyBook
+from infrafabric_server.governor.roster import Roster
+
+
+@dataclass(frozen=True, slots=True)
+class Help:
+    """The parts about help; made by `over`."""
+
+    requests: HelpRequests
+    frames: HelpFrames
+    involved: Involved
+    liveness: Liveness
+    records: Records
+    roster: Roster
+    gate: Gate
+    policies: PolicyBook
+
+    @classmethod
+    def over(
+        cls,
+        records: Records,
+        involved: Involved,
+        links: Links,
+        roster: Roster,
+        gate: Gate,
+        policies: PolicyBook,
+        *,
+        replica: str,
+        lease_seconds: float,
+    ) -> "Help":
+        """Connect the parts, before the mirror starts."""
+        liveness = Liveness(records)
+        requests = HelpRequests(
+            records, Blockers(records), liveness, gate, policies, replica=replica
+        )
+        frames = HelpFrames(records, links, involved, lease_seconds=lease_seconds)
+        frames.connect()
+        return cls(requests, frames, involved, liveness, records, roster, gate, policies)
+
+    def keeper(self, idle: Idle, breakers: BreakerRecords, leadership: Leadership) -> Keeper:
+        """Return what keeps requests on offer to those who are `idle`; owned by the leader."""
+        candidates = Candidates(
+            self.records.fleet, self.roster, idle, self.gate, self.involved, self.policies
+        )
+        return Keeper(
+            self.records,
+            self.involved,
+            self.liveness,
+            candidates,
+            breakers,
+            self.policies,
+            leadership,
+        )

@@ -1,0 +1,59 @@
+"""Which swarms and tasks the requests for help have to do with: looked up, never searched."""
+
+from collections import defaultdict
+from collections.abc import Collection
+
+from infrafabric_server.governor.help.models import HelpRequest
+from infrafabric_server.store.view import View
+
+
+class Involved:
+    """Kept from the view of requests as it changes: whoever hears of a change finds it here."""
+
+    def __init__(self, requests: View[HelpRequest]) -> None:
+        """Follow the requests; call before the mirror starts."""
+        self._helping: defaultdict[str, set[str]] = defaultdict(set)
+        self._asked: defaultdict[str, set[str]] = defaultdict(set)
+        self._about: defaultdict[str, set[str]] = defaultdict(set)
+        self._of_task: defaultdict[str, set[str]] = defaultdict(set)
+        requests.count(self._count)
+
+    def helping(self, swarm_id: str) -> Collection[str]:
+        """Return the requests that a swarm helps with and that are not known to be over."""
+        return self._helping.get(swarm_id, ())
+
+    def asked(self, swarm_id: str) -> Collection[str]:
+        """Return the requests that are offered to a swarm now."""
+        return self._asked.get(swarm_id, ())
+
+    def about(self, swarm_id: str) -> Collection[str]:
+        """Return the requests that a swarm made, helps with or is asked for, ended ones too."""
+        return self._about.get(swarm_id, ())
+
+    def of_task(self, task_id: str) -> Collection[str]:
+        """Return the requests for a task that are not known to be over."""
+        return self._of_task.get(task_id, ())
+
+    def _count(self, old: HelpRequest | None, new: HelpRequest | None) -> None:
+        for request, note in ((old, _remove), (new, _add)):
+            if request is None:
+                continue
+            for swarm_id in request.swarm_ids:
+                note(self._about, swarm_id, request.help_id)
+            if request.ended:
+                continue
+            note(self._of_task, request.task_id, request.help_id)
+            for swarm_id in request.helper_ids:
+                note(self._helping, swarm_id, request.help_id)
+            for swarm_id in request.asked_ids:
+                note(self._asked, swarm_id, request.help_id)
+
+
+def _add(index: defaultdict[str, set[str]], name: str, help_id: str) -> None:
+    index[name].add(help_id)
+
+
+def _remove(index: defaultdict[str, set[str]], name: str, help_id: str) -> None:
+    index[name].discard(help_id)
+    if not index[name]:
+        del index[name]

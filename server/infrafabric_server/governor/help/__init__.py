@@ -1,0 +1,1 @@
+"""Ganging up on a blocker: a request for help, from its offers to its end."""

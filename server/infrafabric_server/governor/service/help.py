@@ -1,0 +1,88 @@
+"""The calls about help: asking, accepting, listing."""
+
+from infrafabric.v1 import governor_help_pb2 as pb
+from infrafabric.v1 import help_pb2
+from infrafabric.v1.governor_service_pb2_grpc import GovernorServiceServicer
+from infrafabric_server.edge import paging, validate
+from infrafabric_server.edge.calls import Context
+from infrafabric_server.errors import FieldViolation, InvalidField
+from infrafabric_server.governor.help.models import Urgency, Wanted
+from infrafabric_server.governor.help.ports import IFHelp
+from infrafabric_server.governor.service.help_wire import STATES, URGENCIES, help_to_wire
+from infrafabric_server.limits import MAX_BOARD_BYTES, MAX_MODEL
+
+_URGENCIES = {
+    help_pb2.HELP_URGENCY_UNSPECIFIED: Urgency.LOW,
+    **{number: urgency for urgency, number in URGENCIES.items()},
+}
+_STATES = {
+    help_pb2.HELP_STATE_UNSPECIFIED: None,
+    **{number: state for state, number in STATES.items()},
+}
+
+
+class HelpCalls(GovernorServiceServicer):
+    """RequestHelp, AcceptHelp, ListHelpRequests."""
+
+    help: IFHelp
+
+    async def RequestHelp(
+        self, request: pb.RequestHelpRequest, context: Context
+    ) -> pb.RequestHelpResponse:
+        """Ask for help with a task."""
+        return pb.RequestHelpResponse(help=help_to_wire(await self.help.request(_wanted(request))))
+
+    async def AcceptHelp(
+        self, request: pb.AcceptHelpRequest, context: Context
+    ) -> pb.AcceptHelpResponse:
+        """Join the helpers of a request."""
+        answer = await self.help.accept(
+            validate.require_id("help_id", request.help_id),
+            validate.require_id("swarm_id", request.swarm_id),
+        )
+        return pb.AcceptHelpResponse(
+            accepted=answer.accepted,
+            refusal_detail=answer.refusal,
+            help=help_to_wire(answer.help),
+        )
+
+    async def ListHelpRequests(
+        self, request: pb.ListHelpRequestsRequest, context: Context
+    ) -> pb.ListHelpRequestsResponse:
+        """Return a page of requests, the older ones first."""
+        if request.state not in _STATES:
+            raise InvalidField(FieldViolation("state", "must be a known HelpState"))
+        size = validate.page_size(request.page_size)
+        response = pb.ListHelpRequestsResponse()
+        room = MAX_BOARD_BYTES
+        found = self.help.page(paging.page_position(request), size + 1, _STATES[request.state])
+        for each in found:
+            message = help_to_wire(each)
+            room -= message.ByteSize()
+            if response.help and (len(response.help) == size or room < 0):
+                last = response.help[-1].help_id
+                response.next_page_token = paging.next_page_token(request, last)
+                break
+            response.help.append(message)
+        return response
+
+
+def _wanted(request: pb.RequestHelpRequest) -> Wanted:
+    needs = validate.require_capabilities("needs", request.needs)
+    if not needs:
+        raise InvalidField(FieldViolation("needs", "must have at least one entry"))
+    if request.urgency not in _URGENCIES:
+        raise InvalidField(FieldViolation("urgency", "must be a known HelpUrgency"))
+    budget = None
+    if request.HasField("budget_micros"):
+        budget = validate.require_money("budget_micros", request.budget_micros)
+    return Wanted(
+        validate.require_id("swarm_id", request.swarm_id),
+        validate.require_id("task_id", request.task_id),
+        validate.require_attempt("attempt", request.attempt),
+        validate.require_text("reason", request.reason, least=1),
+        needs,
+        _URGENCIES[request.urgency],
+        budget,
+        validate.require_text("request_id", request.request_id, most=MAX_MODEL),
+    )
