@@ -87,9 +87,8 @@ class Admission:
 
     def judged(self, facts: Iterable[Fact]) -> list[Fact]:
         """Return facts, those of claims with the policy that admits them now."""
-        details = {"policy_hash": self.policy_hash}
         return [
-            replace(fact, details={**fact.details, **details})
+            replace(fact, details={**fact.details, "policy_hash": self.policy_hash})
             if fact.operation in _CLAIMS
             else fact
             for fact in facts
@@ -170,11 +169,14 @@ class Admission:
 
         The fabric's limit is not among it: see `same_limit`.
         """
-        compares: dict[Compare, None] = {}
+        compares: dict[str, Compare] = {}
         for swarm_id in swarm_ids:
-            compares.update(dict.fromkeys(self._gate.compares(swarm_id)))
-            compares[self._same_budget(swarm_account(swarm_id))] = None
-        return list(compares)
+            # The hold is the same for all.
+            for each in self._gate.compares(swarm_id):
+                compares[each.key] = each
+            own = self._same_budget(swarm_account(swarm_id))
+            compares[own.key] = own
+        return list(compares.values())
 
     def same_limit(self) -> Compare:
         """Return what refuses a claim if the fabric's limit is another than now.

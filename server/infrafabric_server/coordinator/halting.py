@@ -168,9 +168,9 @@ class Halting:
 
     def _overdue(self, swarm_id: str) -> Breaker | None:
         """Return the breaker by which a swarm must hold nothing any more, if there is one."""
-        stored, now = self._breakers.records, self._records.clock.now()
-        for each in (stored.of(""), stored.of(swarm_id)):
-            if each.open and (each.fence_time is None or each.fence_time <= now):
+        now = self._records.clock.now()
+        for each in self._breakers.records.all_in_force(swarm_id):
+            if each.fence_time is None or each.fence_time <= now:
                 return each
         return None
 

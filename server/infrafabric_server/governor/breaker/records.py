@@ -1,7 +1,7 @@
 """The stored breakers, the hold and the pools, and what stands on them: the gate."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from infrafabric_server.clock import Clock
@@ -54,10 +54,13 @@ class BreakerRecords:
 
     def in_force(self, swarm_id: str) -> Breaker | None:
         """Return what keeps a swarm from working now: the hold, its own breaker, or None."""
+        return next(self.all_in_force(swarm_id), None)
+
+    def all_in_force(self, swarm_id: str) -> Iterator[Breaker]:
+        """Yield what keeps a swarm from working now: the hold, then its own breaker."""
         for each in (self.holds.get(FABRIC), self.breakers.get(swarm_id)):
             if each is not None and each.open:
-                return each
-        return None
+                yield each
 
     def pool_id(self, swarm_id: str) -> str:
         """Return the pool of a swarm."""
