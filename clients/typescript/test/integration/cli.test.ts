@@ -171,6 +171,34 @@ test("U2: without a command, lines on standard input direct the session", async 
   });
 });
 
+test("G9: a session that is asked for help says so, and a line on standard input accepts", async () => {
+  const clients = clientsOf(server.url);
+  const [asker, swarm, capability] = [fresh("asker"), fresh("ts"), fresh("cap")];
+  const run = new Run(["session", "--swarm", swarm, "--capabilities", capability]);
+  await run.line({ event: "connected" });
+  await clients.coordinator.registerSwarm({ swarmId: asker });
+  const { taskId } = await createTask(clients, { dispatch: Dispatch.MANUAL });
+  await clients.coordinator.claimTask({ swarmId: asker, taskId });
+  const { help } = await clients.governor.requestHelp({
+    swarmId: asker,
+    taskId,
+    attempt: 1n,
+    reason: "no key",
+    needs: [capability],
+  });
+  const { help: offer } = await run.line({ event: "help_wanted" });
+  expect(offer).toMatchObject({ help_id: help?.helpId, asked_swarm_ids: [swarm] });
+  run.say("accept nowhere");
+  run.say(`accept ${help?.helpId}`);
+  await run.line({ event: "accept", help_id: help?.helpId, accepted: true });
+  await clients.coordinator.resolveBlocker({ swarmId: asker, taskId });
+  await clients.coordinator.cancelTask({ taskId, reason: "test over" });
+  run.say("close");
+  const { code, errors } = await run.end();
+  expect(code).toBe(0);
+  expect(errors).toContain("ERROR_REASON_HELP_NOT_FOUND");
+});
+
 test("notify reports a status, and watch shows it as it happens", async () => {
   const watch = new Run(["watch", "statuses"]);
   await watch.line({ watch: "status", snapshot_end: undefined });
