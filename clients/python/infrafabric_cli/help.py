@@ -16,7 +16,7 @@ from infrafabric_cli.running import run
 app = typer.Typer(no_args_is_help=True)
 
 # Few and wide: who is blocked in what, and who helps, is to be read in a narrow terminal too.
-_HEADERS = ("request", "state", "USD", "helpers", "wanted")
+_HEADERS = ("request", "state", "helpers", "wanted")
 
 
 @app.command()
@@ -128,8 +128,8 @@ def list_requests(
 
 def line(request: HelpRequest) -> str:
     """Return a request on one line."""
-    name, state, money, helpers, wanted = row(request)
-    return f"{name}: {state}; helpers {helpers}; {money} USD; {wanted}"
+    name, state, helpers, wanted = row(request)
+    return f"{name}: {state}; helpers {helpers}; {wanted}"
 
 
 def row(request: HelpRequest) -> tuple[str, ...]:
@@ -141,12 +141,12 @@ def row(request: HelpRequest) -> tuple[str, ...]:
     if request.helper_swarm_ids:
         helpers += f": {' '.join(request.helper_swarm_ids)}"
     if request.asked_swarm_ids:
-        helpers += f", asked: {' '.join(request.asked_swarm_ids)}"
+        helpers += f"; asked: {' '.join(request.asked_swarm_ids)}"
+    helpers += f"; {format_usd(request.spent_micros)}/{format_usd(request.budget_micros)} USD"
     needs = " ".join(request.needs)
     return (
         request.help_id,
         state,
-        f"{format_usd(request.spent_micros)}/{format_usd(request.budget_micros)}",
         helpers,
         f"{request.swarm_id} in {request.task_id} needs {needs}: {request.reason}",
     )

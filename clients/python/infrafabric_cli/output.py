@@ -20,8 +20,8 @@ from infrafabric.values import from_struct
 _INTEGERS = frozenset({FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64})
 
 
-# Ids and words up to this long are not broken over lines.
-_SHORT = 24
+# Ids and words up to this long are not broken over lines: those of requests for help.
+_SHORT = 28
 
 
 def plain(text: str) -> str:

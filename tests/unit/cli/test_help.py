@@ -34,8 +34,7 @@ def test_g9_a_row_tells_who_is_blocked_and_who_helps() -> None:
     assert row(HELPED) == (
         "h1",
         "open critical",
-        "0.25/0.60",
-        "2 of 3: ben cy, asked: dan",
+        "2 of 3: ben cy; asked: dan; 0.25/0.60 USD",
         "ada in t1 needs vault security: no key",
     )
 
