@@ -64,10 +64,10 @@ def doctor(
     """
     chosen = settings.load(flags, config)
     # No other command loads these.
-    from infrafabric_server.clock import SystemClock  # noqa: PLC0415
-    from infrafabric_server.doctor.examine import examine  # noqa: PLC0415
-    from infrafabric_server.doctor.findings import Level, worst  # noqa: PLC0415
-    from infrafabric_server.logs import configure_logs  # noqa: PLC0415
+    from infrafabric_server.clock import SystemClock
+    from infrafabric_server.doctor.examine import examine
+    from infrafabric_server.doctor.findings import Level, worst
+    from infrafabric_server.logs import configure_logs
 
     configure_logs("critical")
     found = asyncio.run(examine(chosen, os.environ, SystemClock(), nats_monitor or ()))

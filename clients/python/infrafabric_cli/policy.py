@@ -53,8 +53,8 @@ def check(
     the file cannot be read.
     """
     # No other command but `serve` loads the server.
-    from infrafabric_server.governor.policy.checking import check as checked  # noqa: PLC0415
-    from infrafabric_server.governor.policy.file import read  # noqa: PLC0415
+    from infrafabric_server.governor.policy.checking import check as checked
+    from infrafabric_server.governor.policy.file import read
 
     try:
         found = checked(read(file))

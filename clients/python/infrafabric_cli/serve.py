@@ -31,6 +31,6 @@ def serve(flags: Flags, config: Config = None) -> None:
     before the file.
     """
     chosen = settings.load(flags, config)
-    from infrafabric_server.main import serve as start  # noqa: PLC0415  # no other command loads it
+    from infrafabric_server.main import serve as start
 
     raise typer.Exit(start(chosen))

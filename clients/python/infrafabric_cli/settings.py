@@ -84,7 +84,7 @@ def load(flags: Flags, config: Path | None, *, alone: bool = False) -> "Settings
         typer.Exit: a setting breaks its rule; which one is on standard error.
     """
     # No command but those that need it loads the server.
-    from infrafabric_server.config import ConfigError, Settings  # noqa: PLC0415
+    from infrafabric_server.config import ConfigError, Settings
 
     try:
         return Settings.load(flags, {} if alone else os.environ, config)

@@ -48,9 +48,9 @@ def dump(flags: Flags, file: File, config: Config = None, json_output: Json = Fa
     chosen = settings.load(flags, config)
 
     async def work() -> "Summary":
-        from infrafabric_server.clock import SystemClock  # noqa: PLC0415
-        from infrafabric_server.transfer.opening import place_of  # noqa: PLC0415
-        from infrafabric_server.transfer.transfer import dump  # noqa: PLC0415
+        from infrafabric_server.clock import SystemClock
+        from infrafabric_server.transfer.opening import place_of
+        from infrafabric_server.transfer.transfer import dump
 
         async with place_of(chosen, os.environ) as place:
             return await dump(await place.source(), file, SystemClock().now())
@@ -71,8 +71,8 @@ def restore(flags: Flags, file: File, config: Config = None, json_output: Json =
     chosen = settings.load(flags, config)
 
     async def work() -> "Summary":
-        from infrafabric_server.transfer.opening import place_of  # noqa: PLC0415
-        from infrafabric_server.transfer.transfer import restore  # noqa: PLC0415
+        from infrafabric_server.transfer.opening import place_of
+        from infrafabric_server.transfer.transfer import restore
 
         async with place_of(chosen, os.environ) as place:
             return await restore(file, place)
@@ -106,9 +106,9 @@ def migrate(
     ends = [_end(each, flags, config) for each in (source, target)]
 
     async def work() -> "Summary":
-        from infrafabric_server.clock import SystemClock  # noqa: PLC0415
-        from infrafabric_server.transfer.opening import place_of  # noqa: PLC0415
-        from infrafabric_server.transfer.transfer import migrate  # noqa: PLC0415
+        from infrafabric_server.clock import SystemClock
+        from infrafabric_server.transfer.opening import place_of
+        from infrafabric_server.transfer.transfer import migrate
 
         async with place_of(ends[0], os.environ) as one, place_of(ends[1], os.environ) as other:
             return await migrate(one, dump, other, SystemClock().now())
@@ -132,8 +132,8 @@ def restore_log(flags: Flags, config: Config = None, json_output: Json = False) 
         raise typer.Exit(ExitCode.USAGE)
 
     async def work() -> "Sealed | None":
-        from infrafabric_server.transfer.lost_log import put_back  # noqa: PLC0415
-        from infrafabric_server.transfer.opening import cluster_of  # noqa: PLC0415
+        from infrafabric_server.transfer.lost_log import put_back
+        from infrafabric_server.transfer.opening import cluster_of
 
         async with cluster_of(chosen, os.environ) as place:
             return await put_back(chosen.data, place)
@@ -162,13 +162,13 @@ def _name(chosen: "Settings") -> str:
 
 
 def _run(work: Coroutine[Any, Any, ResultT]) -> ResultT:
-    from infrafabric_server.bus.address import BusRefusedError  # noqa: PLC0415
-    from infrafabric_server.logs import configure_logs  # noqa: PLC0415
-    from infrafabric_server.store.protocol import (  # noqa: PLC0415
+    from infrafabric_server.bus.address import BusRefusedError
+    from infrafabric_server.logs import configure_logs
+    from infrafabric_server.store.protocol import (
         StoreError,
         StoreUnavailable,
     )
-    from infrafabric_server.transfer.dumpfile import ChainBrokenError, DumpError  # noqa: PLC0415
+    from infrafabric_server.transfer.dumpfile import ChainBrokenError, DumpError
 
     configure_logs("critical")
     try:

@@ -139,7 +139,7 @@ def verify(
     The last sequence and hash are printed: note them, and a log that was cut off or forged
     since shows by not containing them.
     """
-    from infrafabric_cli import verification  # noqa: PLC0415  # no other command loads the chain
+    from infrafabric_cli import verification
 
     result = verification.of_folder(data) if data else verification.of_server(server)
     if json_output:
