@@ -17,6 +17,10 @@ from infrafabric_server.governor.matching import hourly_cap
 from infrafabric_server.governor.policy.book import PolicyBook
 
 MAX_OFFERS = 64
+# Live tasks of which a session that has declined so many is shown no broadcast any more.
+MAX_DECLINED = 4_096
+# It may be shown some again when this has passed, and some have ended.
+_FULL_SECONDS = 60.0
 # When a session has declined so many tasks, and twice as many, and so on, those that have
 # ended meanwhile are forgotten.
 _DECLINED = 1_024
@@ -82,7 +86,9 @@ class Offers:
 
     def _sees(self, link: SessionLink, task: Task, qualifies: Callable[[str], bool]) -> bool:
         """Tell whether a broadcast task is for this session now."""
-        if task.task_id in link.declined or len(link.offered) >= MAX_OFFERS:
+        if task.task_id in link.declined or len(link.declined) >= MAX_DECLINED:
+            return False
+        if len(link.offered) >= MAX_OFFERS:
             return False
         available = self._capacity.availability(link.swarm_id)
         return (
@@ -147,12 +153,22 @@ class Offers:
         """Note that a session does not want a task that has not ended: it is not shown it again."""
         link.declined.add(task_id)
         count = len(link.declined)
-        if count >= _DECLINED and count.bit_count() == 1:
-            # Tasks end without a word to those who did not want them.
-            live = self._records.tasks
-            ended = {i for i in link.declined if (t := live.get(i)) is None or t.state.ended}
-            link.declined -= ended
+        if count >= MAX_DECLINED or (count >= _DECLINED and count.bit_count() == 1):
+            self._forget_ended(link)
         self.answered(link, task_id)
+
+    def _forget_ended(self, link: SessionLink) -> None:
+        """Forget what ended of all that a session declined, without a word to it."""
+        live = self._records.tasks
+        link.declined -= {i for i in link.declined if (t := live.get(i)) is None or t.state.ended}
+        if len(link.declined) >= MAX_DECLINED:
+            name = f"declined:{link.epoch}"
+            self._timers.set(name, _FULL_SECONDS, lambda: self._look_at_declined(link))
+
+    def _look_at_declined(self, link: SessionLink) -> None:
+        if self._links.get(link.swarm_id) is link:
+            self._forget_ended(link)
+            self.show_all(link)
 
     def answered(self, link: SessionLink, task_id: str) -> None:
         """Note that a session decided about an offer, or that the offer is gone."""

@@ -13,11 +13,11 @@ from enum import Enum, auto
 from itertools import islice
 
 from infrafabric_server.coordinator.admission import Admission, ClaimRefused
+from infrafabric_server.coordinator.apart import Apart
 from infrafabric_server.coordinator.capacity import Availability, Capacity
 from infrafabric_server.coordinator.deferred import Age, Deferred, bars
 from infrafabric_server.coordinator.models import Refusal, Task
 from infrafabric_server.coordinator.ordered import Ordered
-from infrafabric_server.coordinator.pairs import Pairs
 from infrafabric_server.coordinator.waiting import Waiting
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership
@@ -82,15 +82,13 @@ class Scheduler:
         self._allowance = _UNPAID
         # Tasks that waited in vain for the leader.
         self._left: set[str] = set()
-        # What swarms gave back, what they lack money for, and what the policy keeps from them.
-        self._refused = Pairs()
-        self._unpaid = Pairs()
-        self._denied = Pairs()
+        self._apart = Apart()
 
     @property
     def idle(self) -> bool:
         """Whether nothing has happened that could lead to an assignment."""
-        return not self._dirty and not self._arrived and not self._deferred.covered
+        searching = self._dirty or self._apart.searching or self._arrived
+        return not searching and not self._deferred.covered
 
     @property
     def waiting(self) -> int:
@@ -118,8 +116,7 @@ class Scheduler:
 
     def reconsider(self, task_id: str) -> None:
         """Note that a task changed, so that swarms may be admitted to it that were not before."""
-        self._unpaid.forget_task(task_id)
-        self._denied.forget_task(task_id)
+        self._apart.task_changed(task_id)
 
     def task_left(self, task_id: str) -> None:
         """Note that a task looks for a swarm no longer."""
@@ -131,13 +128,11 @@ class Scheduler:
     def task_ended(self, task_id: str) -> None:
         """Forget all about a task that has ended."""
         self.task_left(task_id)
-        self._refused.forget_task(task_id)
-        self.reconsider(task_id)
+        self._apart.task_ended(task_id)
 
     def swarm_left(self, swarm_id: str) -> None:
         """Forget all about a swarm that was deregistered."""
-        for pairs in (self._refused, self._unpaid, self._denied):
-            pairs.forget_swarm(swarm_id)
+        self._apart.swarm_left(swarm_id)
         self._admission.forget(swarm_id)
 
     def revived(self) -> list[str]:
@@ -147,39 +142,39 @@ class Scheduler:
 
     def refuse(self, swarm_id: str, task_id: str) -> None:
         """Note that a swarm gave a task back: it is not given the same one again for now."""
-        self._refused.add(swarm_id, task_id)
+        self._apart.refuse(swarm_id, task_id)
 
     def has_refused(self, swarm_id: str, task_id: str) -> bool:
         """Tell whether a swarm gave a task back, and is not given it again for now."""
-        return task_id in self._refused.tasks(swarm_id)
+        return self._apart.has_refused(swarm_id, task_id)
 
     def forgive(self, swarm_id: str) -> None:
         """Forget what a swarm gave back: its session ended, or it made progress since."""
-        self._refused.forget_swarm(swarm_id)
+        self._apart.forgive(swarm_id)
         self.swarm_changed(swarm_id)
 
     def unpaid(self, refused: ClaimRefused) -> None:
         """Note that a swarm was not admitted to a task: the pair is not tried again for now."""
         # What a hold or a breaker refuses, it refuses for all tasks, while the swarm is not free.
         if refused.refusal is Refusal.BUDGET:
-            self._unpaid.add(refused.swarm_id, refused.task_id)
+            self._apart.unpaid(refused.swarm_id, refused.task_id)
         if refused.violation is not None:
-            self._denied.add(refused.swarm_id, refused.task_id)
+            self._apart.denied(refused.swarm_id, refused.task_id)
             self._policies.violated(refused.swarm_id, refused.task_id, refused.violation)
 
     def paid(self, swarm_id: str) -> None:
         """Note that a swarm may be admitted to what it was not before."""
-        self._unpaid.forget_swarm(swarm_id)
-        self.judged_anew(swarm_id)
+        self._apart.paid(swarm_id)
+        self.swarm_changed(swarm_id)
 
     def judged_anew(self, swarm_id: str) -> None:
         """Note that the policy may give a swarm what it did not before."""
-        self._denied.forget_swarm(swarm_id)
+        self._apart.judged_anew(swarm_id)
         self.swarm_changed(swarm_id)
 
     def policy_changed(self) -> None:
         """Have all that was kept apart by the policy before looked at again."""
-        self._unpaid, self._denied = Pairs(), Pairs()
+        self._apart.policy_changed()
         self._revive(self._deferred.pop_all())
         for swarm_id in self._fleet.swarms:
             self.swarm_changed(swarm_id)
@@ -210,7 +205,8 @@ class Scheduler:
             self.reconsider(task.task_id)
         if task.task_id in self._in_flight or self._deferred.lacks(task):
             return None
-        found, tried = self._search(task, None if by_hand else self._allowance)
+        barred = self._apart.swarms(task.task_id)
+        found, tried = self._search(task, None if by_hand else self._allowance, barred)
         self._allowance -= 0 if by_hand else tried
         return found if isinstance(found, Assignment) else None
 
@@ -234,23 +230,30 @@ class Scheduler:
         """
         self._allowance = _UNPAID
         found: list[Assignment] = []
-        chosen = list(islice(self._dirty, most))
+        chosen = self._choosing(most)
         for swarm_id in chosen:
-            del self._dirty[swarm_id]
+            self._dirty.pop(swarm_id, None)
             found.extend(self._fill(swarm_id))
-        if most is not None and self._dirty:
+        if most is not None and (self._dirty or self._apart.searching):
             return found
         self._revive(self._deferred.pop_covered())
         left = len(self._arrived) if most is None else most - len(chosen)
-        unfinished: list[tuple[Task, Age]] = []
+        unfinished: list[tuple[Task, Age, set[str]]] = []
         while left > 0 and self._arrived:
             assignment, tried = self._place(*self._arrived.pop(), unfinished)
             left -= 1 if most is None else max(1, tried)
             if assignment is not None:
                 found.append(assignment)
-        for each in unfinished:
-            self._arrive(*each)
+        for task, age, barred in unfinished:
+            self._arrive(task, age)
+            self._apart.keep_task(task.task_id, barred)
         return found
+
+    def _choosing(self, most: int | None) -> list[str]:
+        """Return who is to choose: those whose search goes on have half of the turns."""
+        going_on = self._apart.searchers(None if most is None else most // 2)
+        fresh = (swarm_id for swarm_id in self._dirty if swarm_id not in going_on)
+        return [*going_on, *islice(fresh, None if most is None else most - len(going_on))]
 
     def _arrive(self, task: Task, age: Age) -> None:
         self._remove(task.task_id)
@@ -267,6 +270,7 @@ class Scheduler:
         self._arrived.discard(task_id)
         self._deferred.discard(task_id)
         self._leave_backlog(task_id)
+        self._apart.drop_task(task_id)
 
     def _leave_backlog(self, task_id: str) -> None:
         self._ages.pop(task_id, None)
@@ -274,32 +278,37 @@ class Scheduler:
         self._fillers.remove(task_id)
 
     def _place(
-        self, task: Task, age: Age, unfinished: list[tuple[Task, Age]]
+        self, task: Task, age: Age, unfinished: list[tuple[Task, Age, set[str]]]
     ) -> tuple[Assignment | None, int]:
         """Find a swarm for a task, or have it wait; return how many swarms were tried, too."""
+        barred = self._apart.swarms(task.task_id)
         decides = self._leadership.leading or task.task_id in self._left
         if task.task_id in self._in_flight or not decides:
             self._wait(task, age)
             return None, 0
         if self._deferred.takes(task, age):
             return None, 0
-        found, tried = self._search(task, _UNPAID)
+        found, tried = self._search(task, _UNPAID, barred)
         if isinstance(found, Assignment):
             return found, tried
         if found is _Search.BARRED:
             self._deferred.bar(task, age)
         elif found is _Search.UNFINISHED:
-            unfinished.append((task, age))
+            unfinished.append((task, age, barred))
         else:
             self._wait(task, age)
         return None, tried
 
-    def _search(self, task: Task, most: int | None) -> tuple[Assignment | _Search, int]:
-        """Reserve the best free swarm that is admitted; return how many were not, too."""
+    def _search(
+        self, task: Task, most: int | None, barred: set[str]
+    ) -> tuple[Assignment | _Search, int]:
+        """Reserve the best free swarm that is admitted; return how many were not, too.
+
+        Those in `barred` are not tried; afterwards those are in it that are not admitted.
+        """
         capacity = self._capacity
         roster = capacity.filler_roster if task.spec.filler else capacity.roster
-        pairs = (self._refused, self._unpaid, self._denied)
-        passed = {swarm_id for each in pairs for swarm_id in each.swarms(task.task_id)}
+        passed = set(barred)
         if task.task_id in self._left:
             passed |= capacity.elsewhere
         required = task.spec.required_capabilities
@@ -324,6 +333,7 @@ class Scheduler:
             refused = self._refusal(task, match.swarm_id)
             if refused is None:
                 return self._reserve(task.task_id, match.swarm_id, match), tried
+            barred.add(match.swarm_id)
             tried += 1
             if bars(refused):
                 return _Search.BARRED, tried
@@ -335,8 +345,7 @@ class Scheduler:
 
     def _fill(self, swarm_id: str) -> Iterable[Assignment]:
         tried = 0
-        pairs = (self._refused, self._unpaid, self._denied)
-        passed = {task_id for each in pairs for task_id in each.tasks(swarm_id)}
+        passed = self._apart.tasks(swarm_id)
         while True:
             available = self._capacity.refresh(swarm_id)
             if available is Availability.NONE or not self._capacity.is_here(swarm_id):
@@ -352,7 +361,8 @@ class Scheduler:
             passed.add(task_id)
             tried += 1
             if tried == _UNPAID:
-                self.swarm_changed(swarm_id)
+                if not self._apart.keep_swarm(swarm_id, passed):
+                    self.swarm_changed(swarm_id)
                 return
 
     def _is_kept(self, task: Task, swarm_id: str) -> bool:
