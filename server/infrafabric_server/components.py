@@ -209,10 +209,11 @@ def _budgets(
 
 
 def _sources(parts: Parts, breakers: Breakers, violations: Violations) -> list[Source]:
-    """Return what escalations of blockers, breakers and broken rules come from."""
+    """Return what escalations of blockers, help, breakers and broken rules come from."""
     records = breakers.records
     return [
         ViewSource(blockers.PREFIX, parts.coordinator.blockers, blockers.cause),
+        ViewSource(causes.HELP, parts.coordinator.help, causes.help_cause),
         ViewSource(causes.BREAKERS, records.breakers, causes.breaker_cause),
         ViewSource(causes.HOLDS, records.holds, causes.breaker_cause),
         ViewSource(BROKEN, violations.view, broken_cause),

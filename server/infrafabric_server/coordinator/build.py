@@ -20,6 +20,7 @@ from infrafabric_server.coordinator.endings import Endings
 from infrafabric_server.coordinator.halting import Halting
 from infrafabric_server.coordinator.help.build import Help
 from infrafabric_server.coordinator.help.involved import Involved
+from infrafabric_server.coordinator.help.money import HelpMoney
 from infrafabric_server.coordinator.judging_anew import JudgingAnew
 from infrafabric_server.coordinator.link import Links, SessionLink
 from infrafabric_server.coordinator.offers import Offers
@@ -165,6 +166,7 @@ def build_coordinator(
     policies.follow(anew.policy_changed)
     shortages.connect(records.tasks, work.reactions.admission_changed)
     work.halting.connect()
+    ground.help.connect(work.reactions.refresh)
     Announcements(records, links).connect()
     return Parts(
         coordinator,
@@ -309,6 +311,12 @@ def _coordinator(ground: _Ground, work: _Work, replica: str, limits: Limits) -> 
         sessions,
         ground.background,
         capacity,
-        Costs(records, claims, ground.settlement, ground.breakers.counting, ground.accounts),
+        _costs(ground, claims),
         ground.help.requests,
     )
+
+
+def _costs(ground: _Ground, claims: Claims) -> Costs:
+    settlement, counting = ground.settlement, ground.breakers.counting
+    money = HelpMoney(ground.records, settlement, counting, ground.help.liveness)
+    return Costs(ground.records, claims, settlement, counting, ground.accounts, money)

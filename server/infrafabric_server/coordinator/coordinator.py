@@ -83,6 +83,7 @@ class Coordinator:
         self.help_requests = help_requests
         self.tasks = records.tasks
         self.blockers = records.blockers
+        self.help = records.help
 
     def held_by(self, swarm_id: str) -> list[str]:
         """Return the ids of the tasks that a swarm holds, sorted."""

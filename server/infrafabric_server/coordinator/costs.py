@@ -1,9 +1,12 @@
 """Costs that swarms report while they work, and what a task may cost."""
 
 import hashlib
+from collections.abc import Sequence
+from contextlib import nullcontext
 
 from infrafabric_server.coordinator import rules
 from infrafabric_server.coordinator.claims import Claims
+from infrafabric_server.coordinator.help.money import HelpMoney
 from infrafabric_server.coordinator.models import RequestRecord, Task, TaskClaim
 from infrafabric_server.coordinator.records import MAX_TRIES, Decision, Fact, Records
 from infrafabric_server.coordinator.settlement import Settlement
@@ -30,8 +33,10 @@ class Costs:
         settlement: Settlement,
         counting: Counting,
         accounts: Accounts,
+        help_money: HelpMoney,
     ) -> None:
         self._records = records
+        self._help_money = help_money
         self._accounts = accounts
         self._claims = claims
         self._counting = counting
@@ -40,7 +45,8 @@ class Costs:
     async def track(self, spent: Spent, request_id: str = "", epoch: int | None = None) -> int:
         """Charge a cost to its swarm, and with a task to the reservation of its claim.
 
-        What is beyond the reservation is charged too. A repeat of `request_id` charges nothing,
+        A helper's is charged to whoever asked for help: see `HelpMoney`. What is beyond the
+        reservation is charged too. A repeat of `request_id` charges nothing,
         even when the claim is over since.
 
         Args:
@@ -49,12 +55,19 @@ class Costs:
             epoch: the session that it came through, None outside a session.
 
         Returns:
-            What the attempt may still spend of its reservation; 0 without a task.
+            What the attempt, or all helpers of it, may still spend of the reservation; 0 without
+            a task or a request for help.
 
         Raises:
-            FabricError: SWARM_NOT_FOUND, or with a task as `rules.holder_claim`;
-                REQUEST_ID_REUSED, SESSION_FENCED, SESSION_EXPIRED, CONTENTION.
+            FabricError: SWARM_NOT_FOUND, or with a task as `rules.holder_claim`, or with a
+                request for help as `HelpMoney.charge`; REQUEST_ID_REUSED, SESSION_FENCED,
+                SESSION_EXPIRED, CONTENTION.
         """
+        # Each compares what is left of the budget: those of one moment would refuse each other.
+        async with self._help_money.turn(spent.help_id) if spent.help_id else nullcontext():
+            return await self._track(spent, request_id, epoch)
+
+    async def _track(self, spent: Spent, request_id: str, epoch: int | None) -> int:
         for _ in range(MAX_TRIES):
             refusal: FabricError | None = None
             try:
@@ -113,9 +126,14 @@ class Costs:
             absent, put = self._records.requests.remember(request_id, record)
             compares.append(absent)
             writes.append(put)
+        if spent.help_id:
+            charge = self._help_money.charge(spent)
+            compares, writes = [*compares, *charge.compares], [*writes, *charge.writes]
+            await self._charge(spent, epoch, compares, writes, charge.facts)
+            return charge.left_micros
         if not spent.task_id:
             entry = self._settlement.charge(spent.swarm_id, spent.operation, spent.micros)
-            await self._charge(spent, epoch, compares, [*writes, entry])
+            await self._charge(spent, epoch, compares, [*writes, entry], [_fact(spent, None)])
             return 0
         tried = False
 
@@ -145,18 +163,25 @@ class Costs:
         return 0 if drawn.claim is None else drawn.claim.left_micros
 
     async def _charge(
-        self, spent: Spent, epoch: int | None, compares: list[Compare], writes: list[Write]
+        self,
+        spent: Spent,
+        epoch: int | None,
+        compares: list[Compare],
+        writes: list[Write],
+        facts: Sequence[Fact],
     ) -> None:
         self._claims.check_epoch(spent.swarm_id, epoch)
         swarms = self._records.fleet.swarms
         if spent.swarm_id not in swarms:
             raise FabricError(Reason.SWARM_NOT_FOUND, f"no swarm has the id {spent.swarm_id}")
         known = present(swarms.key(spent.swarm_id))
-        result = await self._records.commit([known, *compares], writes, [_fact(spent, None)])
+        result = await self._records.commit([known, *compares], writes, facts)
         if not result.succeeded:
             raise _LostRace
 
     def _left(self, spent: Spent) -> int:
+        if spent.help_id:
+            return self._help_money.left(spent.help_id)
         task = self._records.tasks.get(spent.task_id) if spent.task_id else None
         if task is None or not rules.holds(task, spent.swarm_id, spent.attempt):
             return 0
@@ -179,5 +204,7 @@ def _account(task: Task) -> TaskAccount:
 
 def _digest(spent: Spent) -> str:
     """Return a hash by which a repeat is known."""
-    said = (spent.swarm_id, spent.operation, spent.micros, spent.task_id, spent.attempt)
+    said = [spent.swarm_id, spent.operation, spent.micros, spent.task_id, spent.attempt]
+    if spent.help_id:
+        said.append(spent.help_id)
     return hashlib.sha256("\n".join(["cost", *map(str, said)]).encode()).hexdigest()

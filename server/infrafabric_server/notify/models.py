@@ -93,18 +93,25 @@ class Situation:
 
     `session` is the role of its open session, None without one. `working` are the tasks
     that it holds and works on, in the order of their claims, `parked` those that wait for
-    a blocker. `blockers` are its open ones by task id, "" for one without a task.
+    a blocker. `helping` are the tasks of others that it helps with, in the order in which it
+    accepted. `blockers` are its open ones by task id, "" for one without a task.
     """
 
     session: SessionRole | None = None
     working: tuple[str, ...] = ()
     parked: tuple[str, ...] = ()
+    helping: tuple[str, ...] = ()
     blockers: Mapping[str, BlockerAlert] = field(default_factory=dict)
 
     @property
     def held(self) -> tuple[str, ...]:
         """All tasks that the swarm holds."""
         return self.working + self.parked
+
+    @property
+    def busy_with(self) -> tuple[str, ...]:
+        """The tasks that it works on, its own ones last: they count for more."""
+        return self.helping + self.working
 
     @property
     def takes_work(self) -> bool:
@@ -150,4 +157,18 @@ class Unblocked:
     task_id: str
 
 
-News = Claimed | Completed | Dropped | Blocked | Unblocked
+@dataclass(frozen=True, slots=True)
+class Helping:
+    """The swarm helps with a task of another one."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Helped:
+    """It helps with it no more."""
+
+    task_id: str
+
+
+News = Claimed | Completed | Dropped | Blocked | Unblocked | Helping | Helped

@@ -104,7 +104,9 @@ class Notify:
         self._fleet = fleet
         self._leadership = leadership
         self._coordinator = coordinator
-        self._situations = Situations(fleet, coordinator.tasks, coordinator.blockers)
+        self._situations = Situations(
+            fleet, coordinator.tasks, coordinator.blockers, coordinator.help
+        )
         self._charges = Charges(ledger, fleet, outbox, clock)
         self._book = StatusBook(
             mirror, fleet, self._situations, self._charges, clock, leadership, replica

@@ -4,6 +4,7 @@ from typing import Protocol
 
 from infrafabric_server.coordinator.models import BlockerAlert, BlockerReport, Task
 from infrafabric_server.fleet.models import SwarmProfile
+from infrafabric_server.governor.help.models import HelpRequest
 from infrafabric_server.store.mirror import View, Write
 
 
@@ -18,6 +19,11 @@ class Coordinator(Protocol):
     @property
     def blockers(self) -> View[BlockerAlert]:
         """The blockers, by `<swarm_id>/<task_id or ->`; resolved ones for a while."""
+        ...
+
+    @property
+    def help(self) -> View[HelpRequest]:
+        """The requests for help; ended ones for a while."""
         ...
 
     async def register_swarm(

@@ -9,10 +9,12 @@
     claim lost or given back       resting, if the swarm was busy because of a claim
     blocker reported               BLOCKED
     blocker over                   resting, if the swarm was blocked
+    begins to help                 BUSY
+    helps no more                  resting, if the swarm was busy because of that
     session opened                 resting, and waiting for work
     session lost                   resting, without waiting
 
-Resting is what a swarm does by what it holds: BUSY with a task to work on, else BLOCKED
+Resting is what a swarm does by what it holds: BUSY with a task to work or help on, else BLOCKED
 with an open blocker, else IDLE. No function here reads a clock or does I/O.
 """
 
@@ -28,6 +30,8 @@ from infrafabric_server.notify.models import (
     Claimed,
     Completed,
     Dropped,
+    Helped,
+    Helping,
     News,
     Situation,
     StatusReport,
@@ -90,9 +94,9 @@ def rest(
     `heard` tells that the swarm was heard of just now, so that it waits when it is idle
     even without a session.
     """
-    if situation.working:
+    if situation.busy_with:
         named = status.last_task
-        last_task = named if named in situation.working else situation.working[-1]
+        last_task = named if named in situation.busy_with else situation.busy_with[-1]
         return _become(status, Status.BUSY, now, last_task=last_task)
     if situation.blockers:
         alert = max(situation.blockers.values(), key=lambda alert: alert.update_time)
@@ -141,18 +145,26 @@ def settle(status: AgentStatus, situation: Situation, now: datetime) -> AgentSta
 def react(status: AgentStatus, news: News, situation: Situation, now: datetime) -> AgentStatus:
     """Return the status after something happened to the swarm's tasks or blockers."""
     match news:
-        case Claimed(task_id):
+        case Claimed(task_id) | Helping(task_id):
             return _become(status, Status.BUSY, now, last_task=task_id)
         case Completed():
             return _completed(status, news, now)
         case Dropped(own_word=own_word):
-            if status.status is Status.BUSY and not status.declared:
-                return rest(status, situation, now, heard=own_word)
-            return status
+            return _dropped(status, situation, now, heard=own_word)
+        case Helped():
+            return _dropped(status, situation, now)
         case Blocked(alert):
             return _blocked(status, alert, now)
         case Unblocked(task_id):
             return _unblocked(status, task_id, situation, now)
+
+
+def _dropped(
+    status: AgentStatus, situation: Situation, now: datetime, *, heard: bool = False
+) -> AgentStatus:
+    if status.status is Status.BUSY and not status.declared:
+        return rest(status, situation, now, heard=heard)
+    return status
 
 
 def _completed(status: AgentStatus, news: Completed, now: datetime) -> AgentStatus:
@@ -197,7 +209,7 @@ def fold(
 def repaired(status: AgentStatus, situation: Situation, now: datetime) -> AgentStatus:
     """Return the status after a restart, brought to agree with what the swarm holds."""
     status = attend(status, situation, now)
-    ended = status.status is Status.BUSY and not status.declared and not situation.working
+    ended = status.status is Status.BUSY and not status.declared and not situation.busy_with
     over = status.status is Status.BLOCKED and not situation.blockers
     return rest(status, situation, now) if ended or over else status
 
@@ -260,7 +272,9 @@ def _reported_idle(
 
 
 def _on_held(named: str | None, situation: Situation) -> bool:
-    return bool(situation.working) if named is None else named in situation.held
+    if named is None:
+        return bool(situation.busy_with)
+    return named in situation.held or named in situation.helping
 
 
 def blocked_on(

@@ -1,6 +1,6 @@
-"""What the fabric holds about each swarm, and what happens to it: tasks, blockers, sessions."""
+"""What the fabric holds about each swarm, and what happens to it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -8,11 +8,14 @@ from typing import TypeVar
 from infrafabric_server.coordinator.models import BlockerAlert, ClaimEnd, EndKind, Task, TaskState
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.models import AgentStatus, SessionRecord, SwarmProfile
+from infrafabric_server.governor.help.models import HelpRequest
 from infrafabric_server.notify.models import (
     Blocked,
     Claimed,
     Completed,
     Dropped,
+    Helped,
+    Helping,
     News,
     Situation,
     Unblocked,
@@ -30,23 +33,34 @@ class Happened:
 
 
 Listener = Callable[[Happened], None]
+_Part = tuple[HelpRequest, str]
 T = TypeVar("T")
 
 
 class Situations:
-    """Follows the views of tasks, blockers, sessions and swarms."""
+    """Follows the views of tasks, requests for help, blockers, sessions and swarms."""
 
-    def __init__(self, fleet: Fleet, tasks: View[Task], blockers: View[BlockerAlert]) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        tasks: View[Task],
+        blockers: View[BlockerAlert],
+        requests: View[HelpRequest],
+    ) -> None:
         self._fleet = fleet
         self._tasks = tasks
         self._blockers = blockers
+        self._requests = requests
         self._listener: Listener = _ignore
         self._held: dict[str, dict[str, bool]] = {}
         # The completed tasks that are not archived yet, by who completed them, with the revision.
         self._completed: dict[str, dict[str, int]] = {}
         self._open: dict[str, dict[str, BlockerAlert]] = {}
-        # The revisions of the news of claims and blockers, unless that was before the start.
+        # The tasks that swarms help with, by the requests for it.
+        self._helping: dict[str, dict[str, str]] = {}
+        # The revisions of the news of claims, help and blockers, unless that was before the start.
         self._claimed: dict[str, int] = {}
+        self._joined: dict[tuple[str, str], int] = {}
         self._blocked: dict[str, int] = {}
 
     def start(self, listener: Listener) -> None:
@@ -62,6 +76,9 @@ class Situations:
             self._note_completion(None, task_entry.value, task_entry.mod_revision)
         for entry in self._blockers.entries():
             self._note_blocker(None, entry.value)
+        for help_entry in self._requests.entries():
+            self._note_help(None, help_entry.value)
+        self._requests.subscribe(self._help_changed)
         self._tasks.subscribe(self._task_changed)
         self._blockers.subscribe(self._blocker_changed)
         self._fleet.sessions.subscribe(self._fleet_changed)
@@ -75,6 +92,7 @@ class Situations:
             session=None if session is None else session.role,
             working=tuple(task_id for task_id, parked in held.items() if not parked),
             parked=tuple(task_id for task_id, parked in held.items() if parked),
+            helping=tuple(self._helping.get(swarm_id, {}).values()),
             blockers=self._open.get(swarm_id, {}),
         )
 
@@ -101,6 +119,7 @@ class Situations:
                 if _is_news(status, seen, entry.mod_revision, time):
                     revision = seen or entry.mod_revision
                     found.append(Happened(swarm_id, revision, Claimed(task_id)))
+        found += self._missed_help(swarm_id, status)
         for alert in self._open.get(swarm_id, {}).values():
             known = self._blockers.entry(alert.blocker_id)
             if known is not None:
@@ -109,6 +128,16 @@ class Situations:
                     revision = seen or known.mod_revision
                     found.append(Happened(swarm_id, revision, Blocked(alert)))
         return sorted(found, key=lambda each: each.revision)
+
+    def _missed_help(self, swarm_id: str, status: AgentStatus) -> Iterator[Happened]:
+        for help_id in self._helping.get(swarm_id, {}):
+            entry = self._requests.entry(help_id)
+            helpers = () if entry is None else entry.value.helpers
+            times = [each.time for each in helpers if each.swarm_id == swarm_id]
+            seen = self._joined.get((help_id, swarm_id))
+            if entry and times and _is_news(status, seen, entry.mod_revision, times[0]):
+                revision = seen or entry.mod_revision
+                yield Happened(swarm_id, revision, Helping(entry.value.task_id))
 
     def _status(self, swarm_id: str) -> AgentStatus | None:
         return self._fleet.statuses.get(swarm_id)
@@ -149,6 +178,15 @@ class Situations:
             self._blocked.pop(change.id, None)
             self._listener(Happened(old.swarm_id, change.revision, Unblocked(old.task_id)))
 
+    def _help_changed(self, change: Change[HelpRequest]) -> None:
+        joined, gone = self._note_help(change.old, change.new)
+        for request, swarm_id in gone:
+            self._joined.pop((change.id, swarm_id), None)
+            self._listener(Happened(swarm_id, change.revision, Helped(request.task_id)))
+        for request, swarm_id in joined:
+            self._joined[change.id, swarm_id] = change.revision
+            self._listener(Happened(swarm_id, change.revision, Helping(request.task_id)))
+
     def _hold(self, old: Task | None, new: Task | None) -> None:
         if old is not None and old.claim is not None and _holder(new) != old.claim.swarm_id:
             _remove(self._held, old.claim.swarm_id, old.task_id)
@@ -163,6 +201,19 @@ class Situations:
         elif old is not None and before and new is None:
             _remove(self._completed, before, old.task_id)
 
+    def _note_help(
+        self, old: HelpRequest | None, new: HelpRequest | None
+    ) -> tuple[list[_Part], list[_Part]]:
+        """Note who helps now; return who does and did not, and who did and does not."""
+        before, after = _helpers(old), _helpers(new)
+        joined = [(request, each) for each, request in after.items() if each not in before]
+        gone = [(request, each) for each, request in before.items() if each not in after]
+        for request, swarm_id in gone:
+            _remove(self._helping, swarm_id, request.help_id)
+        for request, swarm_id in joined:
+            self._helping.setdefault(swarm_id, {})[request.help_id] = request.task_id
+        return joined, gone
+
     def _note_blocker(self, old: BlockerAlert | None, new: BlockerAlert | None) -> None:
         if new is not None and new.open:
             self._open.setdefault(new.swarm_id, {})[new.task_id] = new
@@ -172,6 +223,10 @@ class Situations:
 
 def _ignore(_happened: Happened) -> None:
     """Do nothing: nobody listens yet."""
+
+
+def _helpers(request: HelpRequest | None) -> dict[str, HelpRequest]:
+    return {} if request is None else dict.fromkeys(request.helping_ids, request)
 
 
 def _claim_time(task: Task) -> float:

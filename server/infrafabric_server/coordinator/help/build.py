@@ -1,5 +1,6 @@
 """Connects what has to do with requests for help."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from infrafabric_server.coordinator.blockers import Blockers
@@ -14,8 +15,10 @@ from infrafabric_server.coordinator.records import Records
 from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.governor.breaker.records import BreakerRecords
 from infrafabric_server.governor.gate import Gate
+from infrafabric_server.governor.help.models import HelpRequest
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.governor.roster import Roster
+from infrafabric_server.store.mirror import Change
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,19 @@ class Help:
             records, Blockers(records), liveness, gate, policies, replica=replica
         )
         frames = HelpFrames(records, links, involved, lease_seconds=lease_seconds)
-        frames.connect()
         return cls(requests, frames, involved, liveness, records, roster, gate, policies)
+
+    def connect(self, refresh: Callable[[str], None]) -> None:
+        """Follow the requests; `refresh` looks again at what a swarm may be given."""
+        self.frames.connect()
+
+        def look_again(change: Change[HelpRequest]) -> None:
+            before = () if change.old is None else change.old.helping_ids
+            after = () if change.new is None else change.new.helping_ids
+            for swarm_id in sorted({*before} ^ {*after}):
+                refresh(swarm_id)
+
+        self.records.help.subscribe(look_again)
 
     def keeper(self, idle: Idle, breakers: BreakerRecords, leadership: Leadership) -> Keeper:
         """Return what keeps requests on offer to those who are `idle`; owned by the leader."""

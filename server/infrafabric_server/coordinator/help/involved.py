@@ -40,13 +40,12 @@ class Involved:
                 continue
             for swarm_id in request.swarm_ids:
                 note(self._about, swarm_id, request.help_id)
-            if request.ended:
-                continue
-            note(self._of_task, request.task_id, request.help_id)
-            for swarm_id in request.helper_ids:
+            for swarm_id in request.helping_ids:
                 note(self._helping, swarm_id, request.help_id)
             for swarm_id in request.asked_ids:
                 note(self._asked, swarm_id, request.help_id)
+            if not request.ended:
+                note(self._of_task, request.task_id, request.help_id)
 
 
 def _add(index: defaultdict[str, set[str]], name: str, help_id: str) -> None:

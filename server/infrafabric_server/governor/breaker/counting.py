@@ -96,11 +96,15 @@ class Counting:
 
     def drawn(self, swarm_id: str, *, cost_micros: int, bound_micros: int | None) -> Effect:
         """Return what a cost that is reported while an attempt runs changes, if anything."""
-        breaker = self._records.of(swarm_id)
         beyond = rules.overrun(cost_micros, bound_micros)
-        if breaker.open or not beyond:
+        return self.overran(swarm_id, beyond) if beyond else Effect()
+
+    def overran(self, swarm_id: str, detail: str) -> Effect:
+        """Return what a cost changes that nobody has covered: `detail` has the numbers."""
+        breaker = self._records.of(swarm_id)
+        if breaker.open:
             return Effect()
-        return self._decided(breaker, breaker, (BreakerCause.OVERRUN, beyond))
+        return self._decided(breaker, breaker, (BreakerCause.OVERRUN, detail))
 
     def provider_refused(self, swarm_id: str, reason: str, retry_time: datetime | None) -> Effect:
         """Return the pause of a swarm's pool: its provider has no quota left until a time."""

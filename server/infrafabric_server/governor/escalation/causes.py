@@ -1,4 +1,4 @@
-"""What of the governor wants a person: open breakers, holds, and budgets nearly used up."""
+"""What of the governor wants a person: breakers, holds, calls for help, budgets nearly used up."""
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -7,6 +7,7 @@ from infrafabric_server.clock import Clock
 from infrafabric_server.governor.breaker.models import Breaker
 from infrafabric_server.governor.budget.rules import BudgetFacts, BudgetState, state
 from infrafabric_server.governor.escalation.models import Cause, Kind
+from infrafabric_server.governor.help.models import HelpRequest, HelpState, Urgency
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.optimise.ledger import Ledger, zone_of
 from infrafabric_server.optimise.models import FABRIC
@@ -16,6 +17,7 @@ from infrafabric_server.optimise.periods import period_at
 BREAKERS = f"{Kind.BREAKER}:"
 HOLDS = f"{Kind.BREAKER}:holds/"
 BUDGETS = f"{Kind.BUDGET}:"
+HELP = f"{Kind.HELP}:"
 
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROS = 1_000_000
@@ -34,6 +36,23 @@ def breaker_cause(breaker: Breaker) -> Cause | None:
         since=breaker.open_time or _EVER,
         summary=f"{what}: {breaker.detail}" if breaker.detail else what,
         swarm_id=swarm_id,
+    )
+
+
+def help_cause(request: HelpRequest) -> Cause | None:
+    """Return what a request for help wants a person for: nobody fits, or it is critical."""
+    unqualified = request.state is HelpState.UNQUALIFIED
+    if request.ended or not (unqualified or request.urgency is Urgency.CRITICAL):
+        return None
+    asks = f"swarm {request.swarm_id} asks for help on task {request.task_id}"
+    nobody = f"; nobody idle covers {', '.join(sorted(request.needs))}" if unqualified else ""
+    return Cause(
+        kind=Kind.HELP,
+        subject=request.help_id,
+        since=request.create_time,
+        summary=f"{asks} ({request.urgency}){nobody}: {request.reason}",
+        swarm_id=request.swarm_id,
+        task_id=request.task_id,
     )
 
 

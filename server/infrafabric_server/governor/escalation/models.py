@@ -26,6 +26,7 @@ class Kind(StrEnum):
 
     BREAKER = "breaker"
     BLOCKER = "blocker"
+    HELP = "help"
     POLICY = "policy"
     BUDGET = "budget"
 

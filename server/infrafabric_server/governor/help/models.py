@@ -108,8 +108,13 @@ class HelpRequest(BaseModel):
 
     @property
     def helper_ids(self) -> tuple[str, ...]:
-        """Who helps."""
+        """Who helps, or did until the end."""
         return tuple(each.swarm_id for each in self.helpers)
+
+    @property
+    def helping_ids(self) -> tuple[str, ...]:
+        """Who helps, as far as it is not known to be over."""
+        return () if self.ended else self.helper_ids
 
     @property
     def asked_ids(self) -> tuple[str, ...]:

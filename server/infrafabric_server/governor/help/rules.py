@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
+from infrafabric_server.governor.breaker.rules import usd
 from infrafabric_server.governor.help.models import Helper, HelpRequest, Offer, Wanted
 from infrafabric_server.governor.helpers import Helper as IdleSwarm
 from infrafabric_server.governor.helpers import rank_helpers
@@ -199,3 +200,9 @@ def spent(request: HelpRequest, micros: int) -> HelpRequest:
         spent_micros=request.spent_micros + micros,
         drawn_micros=request.drawn_micros + covered(request, micros),
     )
+
+
+def beyond(request: HelpRequest) -> str:
+    """Return what to say of a helper whose cost the budget did not cover."""
+    spent, budget = usd(request.spent_micros), usd(request.budget_micros)
+    return f"helpers of {request.help_id} have spent {spent}, they had {budget} to spend"

@@ -101,6 +101,10 @@ def spent_of(
 ) -> Spent:
     """Return the cost that a message reports; `prefix` is the path of its fields."""
     task_id = validate.optional_id(f"{prefix}task_id", message.task_id)
+    help_id = validate.optional_id(f"{prefix}help_id", message.help_id)
+    if task_id and help_id:
+        rule = "must be empty with a task_id: who helps does not hold the task"
+        raise InvalidField(FieldViolation(f"{prefix}help_id", rule))
     if task_id:
         validate.require_attempt(f"{prefix}attempt", message.attempt)
     elif message.attempt:
@@ -111,6 +115,7 @@ def spent_of(
         validate.require_int(f"{prefix}cost_micros", message.cost_micros, 1, MAX_MONEY_MICROS),
         task_id,
         message.attempt,
+        help_id,
     )
 
 
