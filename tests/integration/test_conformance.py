@@ -95,7 +95,12 @@ async def run_all(servers: Sequence[ServerProcess]) -> dict[Run, Outcome | str]:
         async with asyncio.TaskGroup() as group:
             for (library, subject), cut in product(subjects.items(), CUTS):
                 scenario = Scenario(
-                    f"{library}-{cut or 'uncut'}", subject, proxy.address, client, cut
+                    f"{library}-{cut or 'uncut'}",
+                    subject,
+                    proxy.address,
+                    client,
+                    tuple(addresses),
+                    cut,
                 )
                 proxy.courses.update(scenario.courses)
                 runs[library, cut] = group.create_task(one(scenario, meeting))

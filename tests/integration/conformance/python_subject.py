@@ -12,7 +12,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from infrafabric import FabricError, Session, SessionOptions, TaskHandle
+from infrafabric import Client, FabricError, Session, SessionOptions, TaskHandle
+from infrafabric.v1.help_pb2 import HelpState
 from infrafabric.v1.session_client_pb2 import SESSION_ROLE_ORCHESTRATOR, SESSION_ROLE_WORKER
 from infrafabric.v1.status_pb2 import Status
 from infrafabric.v1.task_pb2 import Task
@@ -47,7 +48,7 @@ class Subject:
     async def open(self, _command: Command) -> None:
         await self._session.__aenter__()
         await self._session.opened()
-        listening = (self._work(), self._hear(), self._watch(), self._heed())
+        listening = (self._work(), self._hear(), self._watch(), self._heed(), self._offer())
         self._listeners = [asyncio.create_task(each) for each in listening]
 
     async def _work(self) -> None:
@@ -77,6 +78,12 @@ class Subject:
         async for halt in self._session.halts():
             say(session=self._name, event="halt", detail=halt.breaker.detail)
 
+    async def _offer(self) -> None:
+        async for wanted in self._session.help_wanted():
+            state = HelpState.Name(wanted.state)
+            asked = self._name in wanted.asked_swarm_ids
+            say(session=self._name, event="help", task_id=wanted.task_id, state=state, asked=asked)
+
     async def status(self, command: Command) -> None:
         status = Status.Value(f"STATUS_{command['status'].upper()}")
         await self._session.status(status, message=command["message"])
@@ -99,6 +106,15 @@ class Subject:
 
     async def cost(self, command: Command) -> None:
         await self._tasks[command["task_id"]].cost(command["operation"], command["micros"])
+
+    async def accept(self, command: Command) -> bool:
+        async with Client(command["server"]) as client:
+            return (await client.help.accept(self._name, command["help_id"])).accepted
+
+    async def charge(self, command: Command) -> int:
+        cost = command["operation"], command["micros"]
+        reply = await self._session.cost(*cost, help_id=command["help_id"])
+        return reply.reservation_left_micros
 
     async def complete(self, command: Command) -> None:
         await self._tasks[command["task_id"]].complete({"answer": 42})

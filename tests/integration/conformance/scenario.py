@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from infrafabric import Client
+from infrafabric.v1.help_pb2 import HelpState
 from infrafabric.v1.status_pb2 import STATUS_IDLE, AgentStatus
 from infrafabric.v1.task_pb2 import (
     DISPATCH_BROADCAST,
@@ -50,6 +51,14 @@ EXPECTED = Outcome(
         "blocked": ("COMPLETED", 1, "w", _UNBLOCKED),
         "cancelled": ("CANCELLED", 1, "w", _given("task_cancelled")),
         "paid": ("COMPLETED", 1, "w", _given("cost_tracked", "task_completed")),
+        "stuck": (
+            *("COMPLETED", 1, "a"),
+            (
+                *("task_created", "claim_won", "blocker_reported", "help_requested"),
+                *("help_accepted", "cost_tracked", "blocker_resolved", "help_ended"),
+                "task_completed",
+            ),
+        ),
         "halted": ("CANCELLED", 1, "w", _given("task_released", "task_cancelled")),
         "late": ("COMPLETED", 1, "w", _given("task_completed")),
     },
@@ -73,6 +82,10 @@ EXPECTED = Outcome(
 """What each run comes to."""
 
 
+# Whom the leader asks for help, and when, depends on who is idle at that moment.
+_SEARCH = frozenset({"help_offered", "help_offer_ended", "help_unqualified"})
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """One run with a worker and an orchestrator, both through the proxy."""
@@ -81,6 +94,7 @@ class Scenario:
     subject: Subject
     proxy: str
     client: Client
+    servers: tuple[str, ...]
     cut: Cut | None
     courses: dict[str, Course] = field(default_factory=dict)
 
@@ -94,6 +108,11 @@ class Scenario:
     def worker(self) -> str:
         """Swarm id of the worker, which alone has the capability of the same name."""
         return f"{self.name}.w"
+
+    @property
+    def asker(self) -> str:
+        """Swarm id of one that has no session, and asks for help."""
+        return f"{self.name}.a"
 
     @property
     def orchestrator(self) -> str:
@@ -111,6 +130,7 @@ class Scenario:
         await self._block()
         await self._lose()
         await self._spend()
+        await self._help()
         await self._halt()
         await self._hear()
         await self._say()
@@ -205,6 +225,28 @@ class Scenario:
         task = await self.client.tasks.get(self._id("paid"))
         assert task.spent_micros == 5, f"{task.spent_micros} were charged for 5"
 
+    async def _help(self) -> None:
+        """Help a swarm with what only the worker can do, at the cost of that swarm."""
+        stuck, asker = self._id("stuck"), self.asker
+        await self.client.swarms.register(asker, [])
+        await self.client.tasks.create(
+            Task(task_id=stuck, dispatch=DISPATCH_MANUAL, max_cost_micros=10)
+        )
+        task = (await self.client.claims.claim(asker, stuck)).task
+        wanted = await self.client.help.request(
+            asker, stuck, task.attempt, "no key", [self.worker], request_id=self.name
+        )
+        await self.subject.event(self.worker, event="help", task_id=stuck, asked=True)
+        assert await self._do("accept", server=self.servers, help_id=wanted.help_id)
+        charge = {"operation": "llm", "micros": 4, "help_id": wanted.help_id}
+        assert await self._do("charge", **charge) == 6
+        await self.client.claims.resolve_blocker(asker, task_id=stuck)
+        over = HelpState.Name(HelpState.HELP_STATE_ENDED)
+        await self.subject.event(self.worker, event="help", task_id=stuck, state=over)
+        await self.client.claims.complete(asker, stuck, task.attempt)
+        spent = (await self.client.tasks.get(stuck)).spent_micros
+        assert spent == 4, f"{spent} were charged for 4"
+
     async def _halt(self) -> None:
         await self._work_on("halted")
         await self.client.breakers.trip(self.worker, "a trial")
@@ -247,8 +289,9 @@ class Scenario:
         told = [
             (event["event"], event.get("task_id", "").removesuffix(f".{self.name}"))
             for event in self.subject.events[self.worker]
-            # The other runs' texts come too, and each stream is told of the halt while it lasts.
-            if event.get("message", self.name) == self.name and event["event"] != "halt"
+            # The other runs' texts come too; a stream is told of halts and help while they last.
+            if event.get("message", self.name) == self.name
+            and event["event"] not in ("halt", "help")
         ]
         # Once it has them all: the status follows the task.
         agent = await self._agent(
@@ -258,7 +301,8 @@ class Scenario:
         return Outcome(tasks, registered, sorted(told), agent.tasks_completed)
 
     async def _decisions(self, query: QueryEntriesRequest) -> tuple[str, ...]:
-        return tuple([entry.operation async for entry in self.client.witness.query(query)])
+        said = [entry.operation async for entry in self.client.witness.query(query)]
+        return tuple(each for each in said if each not in _SEARCH)
 
     async def _agent(self, wanted: Callable[[AgentStatus], bool]) -> AgentStatus:
         """Return the first status of the worker, from now on, that is `wanted`."""

@@ -4,7 +4,7 @@
  */
 
 import { createInterface } from "node:readline";
-import { Session } from "../../dist/index.js";
+import { createClients, HelpState, Session } from "../../dist/index.js";
 
 function say(line) {
   process.stdout.write(`${JSON.stringify(line)}\n`);
@@ -27,6 +27,14 @@ class Subject {
       onBroadcast: ({ message }) => say({ session, event: "broadcast", message }),
       onAlert: ({ taskId, resolveTime }) =>
         say({ session, event: "alert", task_id: taskId, resolved: resolveTime !== undefined }),
+      onHelpWanted: ({ taskId, state, askedSwarmIds }) =>
+        say({
+          session,
+          event: "help",
+          task_id: taskId,
+          state: `HELP_STATE_${HelpState[state]}`,
+          asked: askedSwarmIds.includes(session),
+        }),
       onHalt: ({ breaker }) => say({ session, event: "halt", detail: breaker.detail }),
     });
     void this.#work(session);
@@ -64,6 +72,20 @@ class Subject {
 
   async cost({ task_id, operation, micros }) {
     await this.#tasks.get(task_id).cost(operation, micros);
+  }
+
+  async accept({ session, server, help_id }) {
+    const { governor, close } = createClients({ url: server.map((each) => `http://${each}`) });
+    try {
+      return (await governor.acceptHelp({ helpId: help_id, swarmId: session })).accepted;
+    } finally {
+      close();
+    }
+  }
+
+  async charge({ operation, micros, help_id }) {
+    const cost = await this.#session.cost(operation, micros, { helpId: help_id });
+    return Number(cost.reservationLeftMicros);
   }
 
   async complete({ task_id }) {
