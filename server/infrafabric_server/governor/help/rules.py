@@ -63,7 +63,7 @@ def updated(
     anew: dict[str, object] = {}
     if wanted.needs != request.needs:
         anew = {"asked": (), "passed": (), "unqualified": False}
-    return _next(
+    after = _next(
         request,
         reason=wanted.reason,
         needs=wanted.needs,
@@ -74,6 +74,13 @@ def updated(
         update_time=now,
         **anew,
     )
+    return _without_surplus(after)
+
+
+def _without_surplus(request: HelpRequest) -> HelpRequest:
+    """Return the request without the last offers, if more are asked than may still help."""
+    most = max(0, request.max_helpers - len(request.helpers))
+    return request if len(request.asked) <= most else _next(request, asked=request.asked[:most])
 
 
 def repeats(request: HelpRequest, wanted: Wanted) -> bool:
@@ -100,17 +107,21 @@ def refusal(request: HelpRequest, swarm_id: str) -> str:
 def accepted(
     request: HelpRequest, swarm_id: str, now: datetime, *, in_session: bool
 ) -> HelpRequest:
-    """Return the request with one helper more; the caller has checked `refusal`."""
+    """Return the request with one helper more; the caller has checked `refusal`.
+
+    An offer for which there is no place any more is taken back.
+    """
     if swarm_id in request.helper_ids:
         return request
     helper = Helper(swarm_id=swarm_id, time=now, in_session=in_session)
-    return _next(
+    after = _next(
         withdrawn(request, (swarm_id,)),
         helpers=(*request.helpers, helper),
         passed=tuple(each for each in request.passed if each != swarm_id),
         unqualified=False,
         update_time=now,
     )
+    return _without_surplus(after)
 
 
 def left(request: HelpRequest, swarm_ids: Collection[str], now: datetime) -> HelpRequest:
