@@ -23,7 +23,13 @@ from typing import TypeVar
 from infrafabric_server.bus.local import Hub, LocalBus
 from infrafabric_server.coordinator.attendance import Attendance
 from infrafabric_server.coordinator.build import Limits
-from infrafabric_server.fleet.leadership import ElectedLeader, Leadership, Listener
+from infrafabric_server.coordinator.help.keeper import Keeper
+from infrafabric_server.fleet.leadership import (
+    ElectedLeader,
+    Leadership,
+    Listener,
+    while_leading,
+)
 from infrafabric_server.fleet.news import News
 from infrafabric_server.fleet.presence import Presence
 from infrafabric_server.notify.notify import Notify
@@ -91,6 +97,7 @@ class Replica:
     name: str
     fabric: Fabric
     notify: Notify
+    help_keeper: Keeper
     line: Line
     bus: End
     leader: ChosenLeader | None
@@ -202,13 +209,15 @@ class Cluster:
                 requests=fabric.coordinator.records.requests,
             )
             notify.start()
-            replica = Replica(name, fabric, notify, line, bus, chosen, asyncio.Event())
+            keeper = fabric.parts.help.keeper(notify.idle, fabric.breakers.records, leadership)
+            replica = Replica(name, fabric, notify, keeper, line, bus, chosen, asyncio.Event())
             async with asyncio.TaskGroup() as group:
                 runs: list[Awaitable[None]] = [
                     notify.run(),
                     attendance.run(),
                     presence.run(),
                     news.run(),
+                    while_leading(leadership, keeper.run),
                 ]
                 if isinstance(leadership, ElectedLeader):
                     runs.append(leadership.run())
@@ -253,6 +262,7 @@ class Cluster:
             replica.fabric.parts.timers.fire()
             if replica.leader is None or replica.leader.leading:
                 replica.notify.escalation.check()
+                replica.help_keeper.wake()
         await self.settled()
 
 
@@ -262,7 +272,8 @@ async def _one_turn(_seconds: float) -> None:
 
 def _is_busy(replica: Replica) -> bool:
     parts = replica.fabric.parts
-    return parts.background.busy or not parts.scheduler.idle
+    resting = replica.help_keeper.resting
+    return parts.background.busy or not parts.scheduler.idle or not resting
 
 
 async def _run(work: Awaitable[T]) -> T:

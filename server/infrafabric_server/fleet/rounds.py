@@ -38,6 +38,12 @@ class Rounds:
         self._failed = failed
         self._retry_seconds = retry_seconds
         self._woken = asyncio.Event()
+        self._at_rest = False
+
+    @property
+    def resting(self) -> bool:
+        """Whether it waits, and nothing has woken it."""
+        return self._at_rest and not self._woken.is_set()
 
     def wake(self) -> None:
         """Have a round done now; `run` does so by itself when the time has come."""
@@ -55,8 +61,12 @@ class Rounds:
                 _log.warning(self._failed, error=str(error))
                 await asyncio.sleep(self._retry_seconds)
                 continue
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._woken.wait()
+            self._at_rest = True
+            try:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._woken.wait()
+            finally:
+                self._at_rest = False
             # What changes together is looked at together.
             await asyncio.sleep(_GATHER_SECONDS)

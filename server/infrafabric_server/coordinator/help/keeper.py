@@ -65,7 +65,6 @@ class Keeper:
         # Requests to be looked at, and swarms that may be idle since then.
         self._waiting: dict[str, None] = {}
         self._fresh: dict[str, None] = {}
-        self._at_it = False
         self._leading = False
         self._follow()
 
@@ -102,9 +101,9 @@ class Keeper:
         self._rounds.wake()
 
     @property
-    def idle(self) -> bool:
-        """Whether there is nothing to be looked at before something happens."""
-        return not (self._leading and (self._waiting or self._at_it))
+    def resting(self) -> bool:
+        """Whether there is nothing to be done before something happens, or is due."""
+        return not self._leading or self._rounds.resting
 
     def _look(self, help_id: str) -> None:
         if self._leading:
@@ -160,7 +159,7 @@ class Keeper:
         for help_id in (*self._involved.asked(swarm_id), *self._involved.helping(swarm_id)):
             self._look(help_id)
         self._fresh[swarm_id] = None
-        if self._wanting or self._at_it:
+        if self._wanting or not self._rounds.resting:
             self._rounds.wake()
 
     def _breaker_changed(self, change: Change[Breaker]) -> None:
@@ -178,22 +177,18 @@ class Keeper:
         fresh, self._fresh = list(self._fresh), {}
         idle = [each for each in fresh if self._candidates.available(each)]
         looked = {*self._waiting, *(self._wanting if idle else ())}
-        self._at_it = True
-        try:
-            for number, help_id in enumerate(sorted(looked, key=self._turn), 1):
-                among = None if help_id in self._waiting else idle
-                # What changes from now on is looked at again, and what fails now.
-                self._waiting.pop(help_id, None)
-                try:
-                    await self._bring_up_to_date(help_id, among)
-                except (FabricError, StoreError):
-                    self._waiting[help_id] = None
-                    self._fresh.update(dict.fromkeys(idle))
-                    raise
-                if number % _TURN == 0:
-                    await asyncio.sleep(0)
-        finally:
-            self._at_it = False
+        for number, help_id in enumerate(sorted(looked, key=self._turn), 1):
+            among = None if help_id in self._waiting else idle
+            # What changes from now on is looked at again, and what fails now.
+            self._waiting.pop(help_id, None)
+            try:
+                await self._bring_up_to_date(help_id, among)
+            except (FabricError, StoreError):
+                self._waiting[help_id] = None
+                self._fresh.update(dict.fromkeys(idle))
+                raise
+            if number % _TURN == 0:
+                await asyncio.sleep(0)
         first = self._agenda.first()
         if first is None:
             return None
