@@ -9,9 +9,10 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from demo.helping import Helping
 from demo.journal import Journal
 from demo.member import SECONDS_IN_HOUR, Member, run
-from demo.plan import FLEET_FILE, MILESTONES, Does, Fleet, SessionPlan
+from demo.plan import FLEET_FILE, MILESTONES, Does, Fleet, SessionPlan, Story
 from infrafabric import Client, Session, SessionOptions, TaskHandle
 from infrafabric.errors import ClaimVoid
 from infrafabric.money import MICROS_PER_USD
@@ -44,6 +45,9 @@ class Agent:
             on_offer=self._want,
             options=SessionOptions(model=plan.model),
         )
+        self._helping = Helping(member, plan, self._session, self._hands, journal)
+        # What others spent on help with a task.
+        self._helped: dict[str, int] = {}
 
     async def run(self) -> None:
         """Finish what an earlier process left, then work until the session ends."""
@@ -51,6 +55,7 @@ class Agent:
         async with self._session as session, asyncio.TaskGroup() as tasks:
             await session.opened()
             self._journal.write("opened", pid=os.getpid())
+            tasks.create_task(self._helping.run())
             async for task in session:
                 self._note_receipt(task)
                 tasks.create_task(self._do(task))
@@ -106,16 +111,18 @@ class Agent:
             await task.progress(percent)
             self._journal.write("progress", task.task_id, task.attempt, percent=percent)
             await self._undergo(task, percent)
+        own = round(hours * self._plan.cost_per_hour * MICROS_PER_USD)
         await task.complete(
-            {"simulated_hours": hours},
-            cost_micros=round(hours * self._plan.cost_per_hour * MICROS_PER_USD),
+            {"simulated_hours": hours}, cost_micros=own + self._helped.get(task.task_id, 0)
         )
         self._journal.write("completed", task.task_id, task.attempt)
 
     async def _undergo(self, task: TaskHandle, percent: int) -> None:
-        """Let happen what the story has for this session, in its first task that is no filler."""
+        """Let happen what the story has for this session, in the task that it is for."""
         story = self._story
-        if story is None or task.task.filler or percent != story.at_percent:
+        if story is None or percent != story.at_percent:
+            return
+        if task.task.filler or story.task not in ("", task.task_id):
             return
         self._story = None
         match story.does:
@@ -126,6 +133,8 @@ class Agent:
                 await self._be_blocked(task, story.because, story.needs)
             case Does.HELP:
                 await self._ask_for_help(task, story.because, story.needs)
+            case Does.HELPED:
+                await self._be_helped(task, story)
 
     async def _be_blocked(self, task: TaskHandle, why: str, needs: tuple[str, ...]) -> None:
         async with _laid_aside(self._hands):
@@ -133,6 +142,23 @@ class Agent:
             await task.block(why, needs)
             await task.unblocked()
             self._journal.write("unblocked", task.task_id, task.attempt)
+
+    async def _be_helped(self, task: TaskHandle, story: Story) -> None:
+        about = (task.task_id, task.attempt)
+        async with _laid_aside(self._hands), Client(self._member.server) as client:
+            self._journal.write("blocked", *about, why=story.because)
+            await task.block(story.because, story.needs)
+            wanted = await client.help.request(
+                *(self._plan.id, *about, story.because, story.needs),
+                budget_micros=story.budget * MICROS_PER_USD,
+                request_id=f"{task.task_id}-{task.attempt}",
+            )
+            self._journal.write("asked", *about, help_id=wanted.help_id)
+            await task.unblocked()
+            self._journal.write("unblocked", *about)
+            async for each in client.help.list():
+                if each.help_id == wanted.help_id:
+                    self._helped[task.task_id] = each.spent_micros
 
     async def _ask_for_help(self, task: TaskHandle, why: str, needs: tuple[str, ...]) -> None:
         reply = None

@@ -11,6 +11,10 @@ FOLDER = Path(__file__).parent
 BOARD_FILE = FOLDER / "board.yaml"
 FLEET_FILE = FOLDER / "fleet.yaml"
 TRIAL_FILE = FOLDER / "trial.yaml"
+RESCUE_FILE = FOLDER / "rescue.yaml"
+
+HELPERS = 2
+"""How many of the fleet know what the session needs that is helped."""
 
 MILESTONES = (25, 50, 75, 100)
 
@@ -63,13 +67,20 @@ class Does(StrEnum):
     KILLED = "killed"
     BLOCKED = "blocked"
     HELP = "help"
+    HELPED = "helped"
 
 
 class Story(_Read):
-    """What happens to a session in its first task that is no filler, and when."""
+    """What happens to a session, and at which milestone.
+
+    `task` is where; its first task that is no filler if empty. `budget` is what helpers may spend,
+    in US dollars.
+    """
 
     does: Does
     at_percent: int
+    task: str = ""
+    budget: int = 0
     because: str = ""
     needs: tuple[str, ...] = ()
 

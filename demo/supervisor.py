@@ -18,6 +18,7 @@ from demo.picture import News, Picture
 from demo.plan import BOARD_FILE, FLEET_FILE, Does, Fleet, Runs, SessionPlan
 from demo.plants import FORGERIES, Plant
 from demo.processes import Process, Processes
+from demo.rescue import Rescue
 from demo.trial import Trial
 from demo.view import View
 from infrafabric import Client
@@ -98,7 +99,9 @@ class Supervisor:
                 await self._kill_and_restart(group)
             self.stage = "waiting for the last tasks"
             await self._until(lambda: self._picture.finished)
-            await self._try_the_apprentice()
+            async with TaskGroup() as scenes:
+                scenes.create_task(self._try_the_apprentice())
+                scenes.create_task(self._help_the_stuck(client))
             await self._stop_fleet()
             for watch in watches:
                 watch.cancel()
@@ -169,10 +172,19 @@ class Supervisor:
             await self._processes.run(ROGUE, programs.module("rogue", self._member(ROGUE)))
 
     async def _try_the_apprentice(self) -> None:
-        self.stage = f"trying {APPRENTICE}"
+        self.stage = f"trying {APPRENTICE}, and helping who is stuck"
         member = self._member(APPRENTICE)
         trial = Trial(self._infrafabric, self._processes, member, self._journal, self._view)
         await trial.run()
+
+    async def _help_the_stuck(self, client: Client) -> None:
+        asker = self._fleet.whose(Does.HELPED)
+        assert asker.story is not None
+        task_id = asker.story.task
+        await Rescue(self._infrafabric, client, self._fleet, asker, self._view).run()
+        await self._until(
+            lambda: self._picture.tasks[task_id].state == TASK_STATE_COMPLETED,
+        )
 
     async def _infrafabric(self, group: str, command: str, *words: str) -> str:
         """Run a command of the product and return what it printed."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from demo.check import incidents, ledger, trial
+from demo.check import incidents, ledger, rescue, trial
 from demo.check.evidence import Evidence
 
 Check = Callable[[Evidence], Iterator[str]]
@@ -22,6 +22,9 @@ INVARIANTS: dict[str, Check] = {
     "blocked-session-got-a-filler": incidents.blocked_session_got_a_filler,
     "blocker-reached-the-orchestrator": incidents.blocker_reached_the_orchestrator,
     "help-was-answered": incidents.help_was_answered,
+    "two-sessions-helped": rescue.two_sessions_helped,
+    "help-ended-with-the-blocker": rescue.help_ended_with_the_blocker,
+    "the-helped-paid-the-helpers": rescue.the_helped_paid_the_helpers,
     "failures-opened-the-breaker": trial.failures_opened_the_breaker,
     "a-person-closed-the-breaker": trial.a_person_closed_the_breaker,
     "the-budget-held": trial.the_budget_held,

@@ -24,6 +24,8 @@ sessions:
      story: {does: killed, at_percent: 50}}
   - {id: heir, runs: typescript, model: large, cost_per_hour: 20, capabilities: [b],
      story: {does: help, at_percent: 25}}
+  - {id: stuck, runs: python, model: small, cost_per_hour: 2, capabilities: [c],
+     story: {does: helped, task: hard, at_percent: 50, budget: 5}}
 """
 
 
@@ -80,6 +82,12 @@ def entry(operation: str, swarm_id: str, task_id: str = "", attempt: int = 0) ->
     }
 
 
+def helped(helper: str, micros: int) -> dict[str, Any]:
+    """Return the decision that charges a helper's cost to who asked."""
+    details = {"help_id": "h1", "helper_swarm_id": helper, "cost_micros": micros}
+    return entry("cost_tracked", "stuck", "hard", 1) | {"details": details}
+
+
 def record(event: str, task_id: str = "", attempt: int = 0, **fields: object) -> dict[str, Any]:
     """Return a line of a journal."""
     return {"time": 1769860800.005, "event": event, "task_id": task_id, "attempt": attempt} | fields
@@ -99,6 +107,8 @@ def good_case() -> Case:
                 record("unblocked", "own", 1),
                 record("completed", "extra", 1),
                 record("completed", "own", 1),
+                record("helps", "hard", 1, help_id="h1"),
+                record("helped", "hard", 1, help_id="h1", cost_micros=1_000_000),
             ],
             "victim": [
                 record("opened"),
@@ -113,6 +123,16 @@ def good_case() -> Case:
                 {"event": "progress", "task_id": "taken", "percent": 25},
                 record("help", "taken", 2, helpers=["busy"]),
                 {"event": "completed", "task_id": "taken", "attempt": "2", "reason": ""},
+                record("helps", "hard", 1, help_id="h1"),
+                record("helped", "hard", 1, help_id="h1", cost_micros=3_000_000),
+            ],
+            "stuck": [
+                record("opened"),
+                record("received", "hard", 1),
+                record("blocked", "hard", 1),
+                record("asked", "hard", 1, help_id="h1"),
+                record("unblocked", "hard", 1),
+                record("completed", "hard", 1),
             ],
             SUPERVISOR: [
                 record("killed", "taken", 1, victim="victim", pid=17),
@@ -130,7 +150,11 @@ def good_case() -> Case:
                     max_cost_micros=2_000_000,
                 ),
             ],
-            ORCHESTRATOR: [record("opened"), record("alerted", "own", 1)],
+            ORCHESTRATOR: [
+                record("opened"),
+                record("alerted", "own", 1),
+                record("alerted", "hard", 1),
+            ],
         },
         log=[
             entry("task_assigned", "busy", "own", 1),
@@ -158,6 +182,17 @@ def good_case() -> Case:
             },
             entry("claim_won", APPRENTICE, "again", 1),
             entry("task_completed", APPRENTICE, "again", 1),
+            entry("task_assigned", "stuck", "hard", 1),
+            entry("blocker_reported", "stuck", "hard", 1),
+            entry("help_requested", "stuck", "hard", 1)
+            | {"details": {"help_id": "h1", "max_helpers": 3, "budget_micros": 5_000_000}},
+            entry("help_accepted", "busy", "hard", 1) | {"details": {"help_id": "h1"}},
+            entry("help_accepted", "heir", "hard", 1) | {"details": {"help_id": "h1"}},
+            helped("busy", 1_000_000),
+            helped("heir", 3_000_000),
+            entry("blocker_resolved", "stuck", "hard", 1),
+            entry("help_ended", "stuck", "hard", 1) | {"details": {"help_id": "h1"}},
+            entry("task_completed", "stuck", "hard", 1),
         ],
     )
 

@@ -127,6 +127,63 @@ def nobody_named(case: Case) -> None:
     case.journals["heir"][3]["helpers"] = []
 
 
+def nobody_wanted_help(case: Case) -> None:
+    case.log = without(case.log, operation="help_requested")
+
+
+def one_helper(case: Case) -> None:
+    case.log = without(case.log, operation="help_accepted", swarm_id="heir")
+
+
+def one_helper_twice(case: Case) -> None:
+    next(e for e in case.log if e["operation"] == "help_accepted")["swarm_id"] = "heir"
+
+
+def a_third_helper_by_its_word(case: Case) -> None:
+    case.journals["victim"].append(record("helps", "hard", 1, help_id="h1"))
+
+
+def helped_itself(case: Case) -> None:
+    next(e for e in case.log if e["operation"] == "help_accepted")["swarm_id"] = "stuck"
+
+
+def help_did_not_end(case: Case) -> None:
+    case.log = without(case.log, operation="help_ended")
+
+
+def help_ended_too_early(case: Case) -> None:
+    case.log.insert(20, case.log.pop(26))
+
+
+def joined_too_late(case: Case) -> None:
+    case.log.insert(27, case.log.pop(22))
+
+
+def not_done_with_all_the_help(case: Case) -> None:
+    case.log = without(case.log, operation="task_completed", task_id="hard")
+
+
+def help_for_nothing(case: Case) -> None:
+    for helper in ("busy", "heir"):
+        case.journals[helper] = without(case.journals[helper], event="helped")
+
+
+def help_not_charged(case: Case) -> None:
+    del case.log[23]
+
+
+def help_charged_twice(case: Case) -> None:
+    case.log.insert(23, case.log[23])
+
+
+def help_beyond_the_budget(case: Case) -> None:
+    case.log[20]["details"]["budget_micros"] = 3_999_999
+
+
+def help_charged_to_the_helper(case: Case) -> None:
+    case.log[24]["swarm_id"] = "heir"
+
+
 def breaker_stayed_closed(case: Case) -> None:
     case.log = without(case.log, operation="breaker_opened")
 
@@ -207,6 +264,20 @@ def refused_and_given_out(case: Case) -> None:
         (blocker_not_closed, "blocker-reached-the-orchestrator"),
         (nobody_asked, "help-was-answered"),
         (nobody_named, "help-was-answered"),
+        (nobody_wanted_help, "two-sessions-helped"),
+        (one_helper, "two-sessions-helped"),
+        (one_helper_twice, "two-sessions-helped"),
+        (a_third_helper_by_its_word, "two-sessions-helped"),
+        (helped_itself, "two-sessions-helped"),
+        (help_did_not_end, "help-ended-with-the-blocker"),
+        (help_ended_too_early, "help-ended-with-the-blocker"),
+        (joined_too_late, "help-ended-with-the-blocker"),
+        (not_done_with_all_the_help, "help-ended-with-the-blocker"),
+        (help_for_nothing, "the-helped-paid-the-helpers"),
+        (help_not_charged, "the-helped-paid-the-helpers"),
+        (help_charged_twice, "the-helped-paid-the-helpers"),
+        (help_beyond_the_budget, "the-helped-paid-the-helpers"),
+        (help_charged_to_the_helper, "the-helped-paid-the-helpers"),
         (breaker_stayed_closed, "failures-opened-the-breaker"),
         (breaker_opened_without_a_failure, "failures-opened-the-breaker"),
         (open_breaker_refused_nothing, "failures-opened-the-breaker"),
@@ -300,7 +371,7 @@ def test_a_forged_log_is_a_whole_chain_and_shows_by_what_it_lost(tmp_path: Path)
     assert set(found) == {
         "witness-chain",
         "acknowledged-completion-is-in-the-witness-log",
-        "a-person-closed-the-breaker",
+        "help-ended-with-the-blocker",
     }
     assert "forged" in found["witness-chain"][0]
 
@@ -309,10 +380,11 @@ def test_the_summary_is_computed_from_journals_and_log(tmp_path: Path) -> None:
     evidence = good_case().evidence(tmp_path)
     summary = summarize(evidence)
     assert (summary.tasks, summary.completions) == (3, {1: 3})
-    assert summary.attempts == {"own": 1, "extra": 1, "taken": 2, "trial": 1, "again": 1}
-    assert (summary.fenced, summary.cost_micros, summary.entries) == (2, 2_000_000, 18)
-    # The three assignments that Python agents received, 5 ms after the log's time of decision.
-    assert summary.push.count == 3
+    once = {"own": 1, "extra": 1, "trial": 1, "again": 1, "hard": 1}
+    assert summary.attempts == once | {"taken": 2}
+    assert (summary.fenced, summary.cost_micros, summary.entries) == (2, 2_000_000, 28)
+    # The four assignments that Python agents received, 5 ms after the log's time of decision.
+    assert summary.push.count == 4
     assert summary.push.p99 == pytest.approx(5, abs=0.01)
     assert summary.claim.count == 1
     text = "\n".join(lines(evidence, summary, judge(evidence)))

@@ -4,7 +4,19 @@ from fractions import Fraction
 
 import pytest
 
-from demo.plan import BOARD_FILE, FLEET_FILE, Board, BoardTask, Does, Fleet, Runs, SessionPlan
+from demo.helping import HELP_HOURS
+from demo.plan import (
+    BOARD_FILE,
+    FLEET_FILE,
+    HELPERS,
+    RESCUE_FILE,
+    Board,
+    BoardTask,
+    Does,
+    Fleet,
+    Runs,
+    SessionPlan,
+)
 
 BOARD = Board.read(BOARD_FILE)
 FLEET = Fleet.read(FLEET_FILE)
@@ -77,6 +89,7 @@ def test_each_part_of_the_story_and_each_program_is_there_once() -> None:
         Does.KILLED: "session-4-sip",
         Does.BLOCKED: "session-7-ifbus",
         Does.HELP: "session-3-h323",
+        Does.HELPED: "session-6-talent",
     }
     runs = [session.runs for session in FLEET.sessions]
     assert (runs.count(Runs.TYPESCRIPT), runs.count(Runs.SHELL)) == (1, 1)
@@ -96,6 +109,18 @@ def test_the_call_for_help_can_be_answered() -> None:
     needs = set(asker.story.needs)
     others = [session for session in FLEET.sessions if session.id != asker.id]
     assert any(2 * len(needs & set(each.capabilities)) >= len(needs) for each in others)
+
+
+def test_g9_who_is_helped_does_a_task_that_two_others_can_help_with() -> None:
+    asker = FLEET.whose(Does.HELPED)
+    assert asker.story is not None
+    task = Board.read(RESCUE_FILE).task(asker.story.task)
+    assert qualified(task, SEVEN) == [asker]
+    needs = set(asker.story.needs)
+    others = [session for session in FLEET.sessions if session.id != asker.id]
+    fit = [each for each in others if 2 * len(needs & set(each.capabilities)) >= len(needs)]
+    assert len(fit) == HELPERS
+    assert sum(each.cost_per_hour for each in fit) * HELP_HOURS <= asker.story.budget
 
 
 def test_tasks_by_hand_are_for_the_session_without_a_stream() -> None:
