@@ -1,0 +1,92 @@
+"""What docs/help.md shows is run, in its order, and must print what it says."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infrafabric import Client, Session
+from infrafabric.v1.task_pb2 import DISPATCH_MANUAL, Task
+from infrafabric_server.governor.help.rules import KEPT
+from infrafabric_server.governor.policy.models import Helping
+from tests.harness.documents import ROOT, blocks, dead_links, follow
+from tests.harness.server import ServerProcess
+
+GUIDE = (ROOT / "docs" / "help.md").read_text()
+
+# Who is idle in the example, in this order.
+_IDLE = {"ben": ("vault", "rotation"), "cy": ("vault", "rotation"), "dan": ("vault",)}
+
+# What the guide's helper spends.
+_GIVEN = 600_000
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[ServerProcess]:
+    """A server with the sessions that the guide speaks of, which only listen."""
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(ServerProcess(tmp_path))
+        client = await stack.enter_async_context(Client(server.grpc))
+        for swarm_id, capabilities in _IDLE.items():
+            session = Session(server.grpc, swarm_id=swarm_id, capabilities=capabilities)
+            await stack.enter_async_context(session)
+            await session.opened()
+            async for event in client.statuses.watch():
+                agent = event.changed if event.HasField("changed") else event.snapshot
+                if agent.swarm_id == swarm_id and agent.HasField("waiting_since_time"):
+                    break
+        yield server
+
+
+@pytest.mark.embedded
+async def test_g9_the_commands_of_the_guide_print_what_it_says(fleet: ServerProcess) -> None:
+    await follow(GUIDE, fleet)
+
+
+@pytest.mark.embedded
+async def test_g9_the_python_of_the_guide_asks_and_gives(tmp_path: Path) -> None:
+    names: dict[str, Any] = {}
+    [block] = blocks(GUIDE, "python")
+    exec(compile(block, "docs/help.md", "exec"), names)  # noqa: S102  # what the guide shows
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(ServerProcess(tmp_path))
+        client = await stack.enter_async_context(Client(server.grpc))
+        ada = await stack.enter_async_context(Session(server.grpc, swarm_id="ada"))
+        can = ("vault", "rotation")
+        ben = await stack.enter_async_context(
+            Session(server.grpc, swarm_id="ben", capabilities=can)
+        )
+        await ada.opened()
+        await ben.opened()
+        await client.tasks.create(Task(task_id="key", dispatch=DISPATCH_MANUAL))
+        task = (await ada.claim("key")).task
+        async with asyncio.TaskGroup() as group:
+            giving = group.create_task(names["give"](client, ben, "ben"))
+            asking = group.create_task(names["ask"](client, "ada", task))
+            async for event in client.tasks.watch():
+                if event.changed.spent_micros == _GIVEN:
+                    break
+            await client.claims.resolve_blocker("ada", task_id="key")
+            await asking
+            giving.cancel()
+        helped = [each async for each in client.help.list()]
+        assert [[*each.helper_swarm_ids] for each in helped] == [["ben"]]
+        assert helped[0].spent_micros == _GIVEN
+
+
+@pytest.mark.embedded
+def test_g9_the_guide_names_the_defaults_of_the_policy() -> None:
+    defaults = Helping()
+    assert f"`help.min_coverage` of the needs (the policy's, {defaults.min_coverage})" in GUIDE
+    assert f"`help.offer_for` ({defaults.offer_for.seconds} seconds)" in GUIDE
+    assert f"`help.max_swarms_per_task` ({defaults.max_swarms_per_task}) help" in GUIDE
+    assert KEPT.total_seconds() == 3600
+    assert "kept for an hour" in GUIDE
+
+
+@pytest.mark.embedded
+def test_g9_every_link_of_the_guide_leads_somewhere() -> None:
+    assert dead_links(GUIDE, ROOT / "docs") == []
