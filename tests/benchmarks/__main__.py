@@ -15,6 +15,7 @@ import uvloop
 
 from tests.benchmarks import budgets, etcd, matching, replicated, sizing
 from tests.benchmarks.controls import Disk, Echo
+from tests.benchmarks.economics import command as economics
 from tests.benchmarks.measuring import Report, timed
 from tests.benchmarks.run import Run
 from tests.harness.server import ServerProcess
@@ -32,7 +33,7 @@ EMBEDDED: dict[str, Callable[[Run], Awaitable[None]]] = {
     "open100": lambda run: run.open_loop(100),
     "open1000": lambda run: run.open_loop(1000),
 }
-PARTS = (*EMBEDDED, "matching", "etcd", *replicated.SETUPS, "sizing")
+PARTS = (*EMBEDDED, "matching", "economics", "etcd", *replicated.SETUPS, "sizing")
 
 
 async def _measure(scale: float, only: set[str]) -> int:
@@ -69,6 +70,8 @@ def main() -> int:
             missed = runner.run(_measure(options.scale, only))
     if not only or "matching" in only:
         missed += matching.main([])
+    if not only or "economics" in only:
+        missed += economics.bench(options.scale)
     if not only or "etcd" in only:
         missed += etcd.main(options.scale)
     for name, members in replicated.SETUPS.items():

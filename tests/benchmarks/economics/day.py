@@ -11,10 +11,9 @@ from infrafabric_server.coordinator.build import Limits
 from infrafabric_server.coordinator.models import Task
 from infrafabric_server.fleet.leadership import SoleLeader
 from infrafabric_server.governor.breaker.keeper import Keeper
-from infrafabric_server.governor.breaker.models import BreakerCause
 from infrafabric_server.governor.policy.book import PolicyBook
-from infrafabric_server.optimise.models import Budget, Row, swarm_account
-from infrafabric_server.optimise.reports import CostReports, Question
+from infrafabric_server.optimise.models import Budget, swarm_account
+from infrafabric_server.optimise.reports import CostReports, Dimension, Question, Report
 from infrafabric_server.optimise.roller import Roller
 from infrafabric_server.optimise.rollup_store import Rollups
 from infrafabric_server.store.memory import MemoryStore
@@ -26,7 +25,7 @@ from tests.benchmarks.economics.books import Books
 from tests.benchmarks.economics.giver import Giver
 from tests.benchmarks.economics.model import Scenario
 from tests.benchmarks.economics.orders import Orders
-from tests.benchmarks.economics.people import Operator, day_micros
+from tests.benchmarks.economics.people import Opening, Operator, day_micros
 from tests.benchmarks.economics.regimes import Regime
 from tests.benchmarks.economics.virtual_time import VirtualClock, run_virtually
 from tests.benchmarks.economics.worker import Worker
@@ -45,9 +44,8 @@ _PAGE = 1_000
 class Day:
     """What a day came to: the truth, and what the fabric's own records say of it.
 
-    `ledger` is the total of the cost report, `decisions` how often each operation is in the
-    witness outbox. `opened` has the breakers that opened, by swarm and cause; `resets` is how many
-    a person closed.
+    `ledger` is the cost report by swarm, `decisions` how often each operation is in the witness
+    outbox.
     """
 
     scenario: Scenario
@@ -55,10 +53,9 @@ class Day:
     regime: str
     world: World
     books: Books
-    ledger: Row
+    ledger: Report
     decisions: Counter[str]
-    opened: tuple[tuple[str, BreakerCause], ...]
-    resets: int
+    openings: tuple[Opening, ...]
 
 
 def simulate(scenario: Scenario, seed: int, regime: Regime) -> Day:
@@ -80,10 +77,9 @@ async def _simulate(scenario: Scenario, seed: int, regime: Regime) -> Day:
                 regime=regime.name,
                 world=world,
                 books=books,
-                ledger=(await reports.report(Question())).total,
+                ledger=await reports.report(Question(frozenset({Dimension.SWARM}))),
                 decisions=await _decisions(store),
-                opened=tuple(operator.opened),
-                resets=operator.resets,
+                openings=tuple(operator.openings),
             )
     finally:
         await store.close()

@@ -49,8 +49,8 @@ def figures(day: Day) -> Figures:
     """
     money = day.books.money()
     spent = sum(money.values())
-    if day.ledger.micros != spent:
-        told = f"{day.ledger.micros} micro-US-dollars in the ledger, {spent} spent"
+    if day.ledger.total.micros != spent:
+        told = f"{day.ledger.total.micros} micro-US-dollars in the ledger, {spent} spent"
         raise BooksDisagree(f"{day.scenario.name}, seed {day.seed}, {day.regime}: {told}")
     honest = {swarm.swarm_id for swarm in day.world.swarms if swarm.honest}
     waits, work = day.books.waits(), day.scenario.work
@@ -76,8 +76,8 @@ def figures(day: Day) -> Figures:
         hours_p50=_at(waits, 0.5),
         hours_p95=_at(waits, 0.95),
         idle=1 - busy / (len(day.world.swarms) * work.hours),
-        breakers=len(day.opened),
-        false_alarms=sum(swarm_id in honest for swarm_id, _ in day.opened),
+        breakers=len(day.openings),
+        false_alarms=sum(opening.swarm_id in honest for opening in day.openings),
     )
 
 

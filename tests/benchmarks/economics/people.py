@@ -1,13 +1,14 @@
-"""The people who watch: they close breakers, and review what is said to be done."""
+"""The operator: a person who looks at open breakers."""
 
 import asyncio
+from dataclasses import dataclass
 from random import Random
 
 from infrafabric_server.governor.breaker.models import Breaker, BreakerCause
 from infrafabric_server.optimise.models import swarm_account
 from infrafabric_server.store.mirror import Change
 from tests.benchmarks.economics.model import Scenario
-from tests.benchmarks.economics.world import HOUR, MICROS, Kind, Swarm
+from tests.benchmarks.economics.world import HOUR, MICROS, Swarm
 from tests.harness.fabric import Fabric
 
 
@@ -16,11 +17,18 @@ def day_micros(scenario: Scenario, swarm: Swarm) -> int:
     return round(swarm.hourly_micros * 24 * scenario.money.day)
 
 
-class Operator:
-    """Looks at each open breaker after a while, and closes it where nothing is wrong.
+@dataclass(slots=True)
+class Opening:
+    """A breaker that opened, and when somebody closed it, in seconds; None for never."""
 
-    `opened` has each opening with its cause, `resets` is how many were closed.
-    """
+    swarm_id: str
+    cause: BreakerCause
+    begin: float
+    end: float | None = None
+
+
+class Operator:
+    """Looks at each open breaker after a while, and closes it where nothing is wrong."""
 
     def __init__(
         self,
@@ -35,9 +43,8 @@ class Operator:
         self._swarms = swarms
         self._group = group
         self._rng = Random(f"{seed}/operator")
-        self.opened: list[tuple[str, BreakerCause]] = []
-        self.resets = 0
         self._over = False
+        self.openings: list[Opening] = []
         fabric.breakers.records.breakers.subscribe(self._changed)
 
     def go_home(self) -> None:
@@ -46,26 +53,30 @@ class Operator:
 
     def _changed(self, change: Change[Breaker]) -> None:
         was_open = change.old is not None and change.old.open
-        if change.new is None or not change.new.open or was_open or change.new.cause is None:
+        now = change.new
+        if now is None or not now.open or was_open or now.cause is None:
             return
-        self.opened.append((change.id, change.new.cause))
+        opening = Opening(change.id, now.cause, self._fabric.clock.monotonic())
+        self.openings.append(opening)
         swarm = self._swarms[change.id]
         mistaken = self._rng.random() < self._scenario.people.mistaken
-        if swarm.kind is Kind.HONEST or mistaken:
-            self._group.create_task(self._close(swarm))
+        if swarm.honest or mistaken:
+            self._group.create_task(self._close(swarm, opening))
 
-    async def _close(self, swarm: Swarm) -> None:
+    async def _close(self, swarm: Swarm, opening: Opening) -> None:
         await asyncio.sleep(self._scenario.people.answer_hours * HOUR)
         if self._over:
             return
-        ledger, clock = self._fabric.ledger, self._fabric.clock
-        account = swarm_account(swarm.swarm_id)
-        budget = ledger.budget(account)
-        limit = None
-        if budget is not None and budget.limit_micros is not None:
-            # One more day where the first one is used up.
-            limit = budget.limit_micros
-            if ledger.spent(account, clock.now()) + MICROS > limit:
-                limit += day_micros(self._scenario, swarm)
+        limit = self._new_limit(swarm)
         await self._fabric.breakers.reset(swarm.swarm_id, "Ann Lee", "it is honest", limit)
-        self.resets += 1
+        opening.end = self._fabric.clock.monotonic()
+
+    def _new_limit(self, swarm: Swarm) -> int | None:
+        """Return another day's money where that of the first is used up, else what it had."""
+        ledger, account = self._fabric.ledger, swarm_account(swarm.swarm_id)
+        budget = ledger.budget(account)
+        if budget is None or budget.limit_micros is None:
+            return None
+        left = budget.limit_micros - ledger.spent(account, self._fabric.clock.now())
+        more = 0 if left >= MICROS else day_micros(self._scenario, swarm)
+        return budget.limit_micros + more

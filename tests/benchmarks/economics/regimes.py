@@ -35,6 +35,11 @@ def round_robin() -> Choose:
     return choose
 
 
+def first_able() -> Choose:
+    """Return the rule that takes the first idle swarm that registered all that the job needs."""
+    return lambda job, free: next((swarm for swarm in free if job.needs <= swarm.claimed), None)
+
+
 def informed() -> Choose:
     """Return the rule of who knows everything but chance.
 
@@ -81,9 +86,10 @@ COMPARED = (
 
 CONTROLS = (
     Regime("governor-coverage", Policy(matching=_ALL_OF_IT), limits=True),
+    Regime("first-able", _UNGOVERNED, limits=False, choose=first_able),
     Regime("informed", _UNGOVERNED, limits=False, choose=informed),
 )
-"""A policy that asks for all that a task needs, and what no governor could do better."""
+"""A policy that asks for all that a task needs, a plain filter, and what nobody could do better."""
 
 PARTS = (
     Regime("matching-only", _UNGOVERNED, limits=False),

@@ -33,7 +33,11 @@ def orders(
 
 
 def simulated(wanted: Iterable[Order], jobs: int) -> Iterator[Figures]:
-    """Yield the figures of days in their order, computed by so many processes."""
+    """Yield the figures of days in their order, computed by so many processes; one is this."""
+    if jobs == 1:
+        _prepare()
+        yield from map(_figures_of, wanted)
+        return
     spawn = get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_prepare) as pool:
         yield from pool.map(_figures_of, wanted)
