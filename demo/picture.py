@@ -130,6 +130,8 @@ class Picture:
         name, who = task.task_id, task.owner_swarm_id
         if task.state == TASK_STATE_COMPLETED and before.state != TASK_STATE_COMPLETED:
             return [News(f"{name} done by {who}: {task.title}", routine=True)]
+        if task.failures > before.failures:
+            return [News(f"{before.owner_swarm_id} fails in {name}: {task.reason}")]
         if task.state == TASK_STATE_AVAILABLE and before.state == TASK_STATE_CLAIMED:
             return [News(f"{name} was taken from {before.owner_swarm_id}: its lease ran out")]
         if task.state != TASK_STATE_CLAIMED:

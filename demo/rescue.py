@@ -2,6 +2,7 @@
 
 import asyncio
 import shlex
+from collections.abc import Iterable, Iterator
 
 from demo.helping import HELP_HOURS
 from demo.picture import News
@@ -57,17 +58,24 @@ class Rescue:
 
     async def _helped(self) -> HelpRequest:
         """Return the request when all helpers have done their part, as their costs show."""
-        known: set[str] = set()
+        told: set[str] = set()
         while True:
             async for wanted in self._client.help.list():
-                for helper in wanted.helper_swarm_ids:
-                    if helper not in known:
-                        known.add(helper)
-                        self._view.tell(News(f"{helper} helps {wanted.swarm_id}"))
-                if len(known) == HELPERS and wanted.spent_micros >= self._price(known):
+                for line in self._lines(wanted):
+                    if line not in told:
+                        told.add(line)
+                        self._view.tell(News(line))
+                helpers = wanted.helper_swarm_ids
+                if len(helpers) == HELPERS and wanted.spent_micros >= self._price(helpers):
                     return wanted
             await asyncio.sleep(_LOOK)
 
-    def _price(self, helpers: set[str]) -> int:
+    @staticmethod
+    def _lines(wanted: HelpRequest) -> Iterator[str]:
+        yield f"{wanted.swarm_id} asks for help with {wanted.task_id}: {wanted.reason}"
+        for helper in wanted.helper_swarm_ids:
+            yield f"{helper} helps {wanted.swarm_id}"
+
+    def _price(self, helpers: Iterable[str]) -> int:
         hourly = sum(self._fleet.session(each).cost_per_hour for each in helpers)
         return round(HELP_HOURS * hourly * MICROS_PER_USD)

@@ -54,6 +54,13 @@ def test_a_first_claim_is_no_news_and_a_later_one_is(picture: Picture) -> None:
     assert picture.see_task(task(CLAIMED, "s2", 2)) == [News("t1 passes to s2, attempt 2")]
 
 
+def test_a_failure_is_told_with_its_reason(picture: Picture) -> None:
+    picture.see_task(task(CLAIMED, "s1", 1))
+    failed = task(AVAILABLE, attempt=1)
+    failed.failures, failed.reason = 1, "it came to nothing"
+    assert picture.see_task(failed) == [News("s1 fails in t1: it came to nothing")]
+
+
 def test_a_block_is_told_with_the_filler_and_the_way_back(picture: Picture) -> None:
     picture.see_task(task(CLAIMED, "s1", 1))
     assert picture.see_task(task(CLAIMED, "s1", 1, parked=True)) == [News("s1 is blocked in t1")]
