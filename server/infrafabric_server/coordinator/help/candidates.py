@@ -83,9 +83,11 @@ class Candidates:
             if number % _TURN == 0:
                 await asyncio.sleep(0)
             profile = self._fleet.swarms.get(swarm_id)
-            if profile is None or swarm_id == request.swarm_id or self._involved.asked(swarm_id):
+            if profile is None or swarm_id in request.swarm_ids:
                 continue
-            if self.available(swarm_id):
+            if self.available(swarm_id) and not {*self._involved.asked(swarm_id)} - {
+                request.help_id
+            }:
                 since = self._idle.position(swarm_id)
                 found.append(IdleSwarm(swarm_id, profile.capabilities, since))
         return found

@@ -122,6 +122,8 @@ class Keeper:
         after = None if new is None or new.ended else new.turn
         if before != after:
             self._take_turn(before, after)
+        # Who is not asked any more, or helps no more, may be for others.
+        self._fresh.update(dict.fromkeys({*_parts(old)} - {*_parts(new)}))
         if old is None or new is None or _but_money(old) != _but_money(new):
             self._look(change.id)
 
@@ -299,6 +301,10 @@ def _waits(status: AgentStatus | None) -> bool:
 
 def _overdue(breaker: Breaker, now: datetime) -> bool:
     return breaker.fence_time is None or breaker.fence_time <= now
+
+
+def _parts(request: HelpRequest | None) -> tuple[str, ...]:
+    return () if request is None else (*request.helping_ids, *request.asked_ids)
 
 
 def _but_money(request: HelpRequest) -> HelpRequest:

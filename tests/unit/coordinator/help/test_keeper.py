@@ -1,0 +1,258 @@
+"""G9: whoever leads keeps requests on offer to the best idle swarms, whatever happens to those."""
+
+from infrafabric_server.coordinator.models import Dispatch
+from infrafabric_server.fleet.models import SessionRole, Status
+from infrafabric_server.governor.breaker.models import BreakerCause
+from infrafabric_server.governor.escalation.causes import help_cause
+from infrafabric_server.governor.help.models import HelpState, Urgency
+from infrafabric_server.governor.policy.models import Helping, Policy
+from infrafabric_server.governor.policy.verdicts import effective
+from infrafabric_server.notify.models import StatusReport
+from tests.harness.fabric import new_task
+from tests.harness.replicas import Cluster
+from tests.unit.coordinator.help.kit import (
+    accept,
+    asked,
+    blocked,
+    drafts,
+    helpers,
+    seen,
+    status,
+)
+
+
+async def test_g9_the_three_that_cover_most_are_asked_the_longest_waiting_first(
+    cluster: Cluster,
+) -> None:
+    anna = cluster["anna"].fabric
+    await anna.join("half", {"gpu"})
+    await anna.join("none", {"cpu"})
+    await anna.coordinator.register_swarm("away", frozenset({"gpu", "cuda"}))
+    await anna.join("boss", {"gpu", "cuda"}, role=SessionRole.ORCHESTRATOR)
+    await helpers(cluster, "z", at="bert")
+    await helpers(cluster, "b", "a")
+    await blocked(anna)
+    request = await asked(anna)
+    await cluster.settled()
+    assert seen(anna, request.help_id).asked_ids == ("z", "b", "a")
+    (draft,) = await drafts(anna, "help_offered")
+    assert draft.details["asked"] == ["z", "b", "a"]
+    assert draft.details["policy_hash"]
+    # The next one only when a place is free.
+    assert (await accept(anna, request.help_id, "b")).accepted
+    await cluster.pass_time(31)
+    after = seen(anna, request.help_id)
+    assert (after.helper_ids, after.asked_ids) == (("b",), ("half",))
+    assert after.passed == ("z", "a")
+
+
+async def test_g9_offers_that_run_out_go_to_the_next_and_come_back_at_the_end(
+    cluster: Cluster,
+) -> None:
+    anna = cluster["anna"].fabric
+    await helpers(cluster, "a", "b", "c", "d")
+    await blocked(anna)
+    request = await asked(anna)
+    await cluster.settled()
+    turns = [seen(anna, request.help_id).asked_ids]
+    for _ in range(3):
+        await cluster.pass_time(29)
+        assert seen(anna, request.help_id).asked_ids == turns[-1]
+        await cluster.pass_time(1)
+        turns.append(seen(anna, request.help_id).asked_ids)
+    assert turns == [("a", "b", "c"), ("d",), ("a", "b", "c"), ("d",)]
+    assert [each.details["asked"] for each in await drafts(anna, "help_offer_ended")] == [
+        ["a", "b", "c"],
+        ["d"],
+        ["a", "b", "c"],
+    ]
+
+
+async def test_g9_an_offer_to_one_that_is_gone_or_busy_goes_on_at_once(cluster: Cluster) -> None:
+    anna, bert = cluster["anna"].fabric, cluster["bert"].fabric
+    links = await helpers(cluster, "a", "b", "c", "d", "e", "f", at="bert")
+    await blocked(anna)
+    request = await asked(anna)
+    await cluster.settled()
+    assert seen(anna, request.help_id).asked_ids == ("a", "b", "c")
+    await bert.coordinator.sessions.close(links["a"], "bye")
+    await cluster.settled()
+    assert seen(anna, request.help_id).asked_ids == ("b", "c", "d")
+    await cluster["bert"].notify.notify(StatusReport(swarm_id="b", status=Status.BUSY))
+    await cluster.settled()
+    assert seen(anna, request.help_id).asked_ids == ("c", "d", "e")
+    await bert.breakers.trip("c", BreakerCause.MANUAL, "odd answers")
+    await cluster.settled()
+    assert seen(anna, request.help_id).asked_ids == ("d", "e", "f")
+    # Nobody is left; each of them comes back as it can be asked again.
+    await bert.coordinator.registration.deregister("f")
+    await cluster.settled()
+    assert seen(anna, request.help_id).asked_ids == ("d", "e")
+    await bert.breakers.reset("c", "Ann", "fixed")
+    await cluster.settled()
+    assert seen(anna, request.help_id).asked_ids == ("d", "e", "c")
+
+
+async def test_g9_the_more_urgent_request_has_the_swarm_then_the_older_one(
+    cluster: Cluster,
+) -> None:
+    anna = cluster["anna"].fabric
+    made = {}
+    for n, urgency in enumerate((Urgency.LOW, Urgency.LOW, Urgency.HIGH)):
+        await blocked(anna, f"a{n}", f"t{n}")
+        made[n] = await asked(anna, f"a{n}", task_id=f"t{n}", urgency=urgency)
+        await cluster.pass_time(1)
+    await helpers(cluster, "h")
+    await cluster.settled()
+    order = []
+    for _ in range(3):
+        asking = [n for n, each in made.items() if seen(anna, each.help_id).asked]
+        assert len(asking) == 1
+        order += asking
+        await cluster.pass_time(30)
+        (n,) = asking
+        await anna.coordinator.resolve_blocker(f"a{n}", f"t{n}", "")
+        await cluster.settled()
+    assert order == [2, 0, 1]
+
+
+async def test_g9_help_that_nobody_fits_asks_a_person_until_one_that_fits_is_idle(
+    cluster: Cluster,
+) -> None:
+    anna, bert = cluster["anna"].fabric, cluster["bert"].fabric
+    await anna.join("cpu", {"cpu"})
+    await blocked(anna)
+    request = await asked(anna)
+    await cluster.settled()
+    found = seen(bert, request.help_id)
+    assert found.state is HelpState.UNQUALIFIED
+    (draft,) = await drafts(anna, "help_unqualified")
+    assert draft.details["needs"] == ["cuda", "gpu"]
+    cause = help_cause(found)
+    assert cause is not None
+    assert cause.escalation_id == f"help:{request.help_id}"
+    assert "nobody idle covers cuda, gpu" in cause.summary
+    await helpers(cluster, "h", at="bert")
+    await cluster.settled()
+    found = seen(bert, request.help_id)
+    assert (found.state, found.asked_ids) == (HelpState.OPEN, ("h",))
+    assert help_cause(found) is None
+    # Whoever let it run out is asked again, for there is nobody else.
+    await cluster.pass_time(30)
+    assert seen(anna, request.help_id).asked_ids == ("h",)
+    assert (await accept(anna, request.help_id, "h")).accepted
+    await cluster.settled()
+    assert seen(anna, request.help_id).state is HelpState.OPEN
+
+
+async def test_g9_a_critical_request_asks_a_person_though_it_is_staffed(cluster: Cluster) -> None:
+    anna = cluster["anna"].fabric
+    await blocked(anna)
+    request = await asked(anna, urgency=Urgency.CRITICAL)
+    for n in range(3):
+        await anna.coordinator.register_swarm(f"s{n}")
+        assert (await accept(anna, request.help_id, f"s{n}")).accepted
+    found = seen(anna, request.help_id)
+    assert found.state is HelpState.STAFFED
+    cause = help_cause(found)
+    assert cause is not None
+    assert cause.summary == "swarm asker asks for help on task t (critical): no driver fits"
+    await anna.coordinator.resolve_blocker("asker", "t", "")
+    await cluster.settled()
+    assert help_cause(seen(anna, request.help_id)) is None
+
+
+async def test_g9_a_helper_that_dies_leaves_its_place_to_the_next(cluster: Cluster) -> None:
+    anna, bert = cluster["anna"].fabric, cluster["bert"].fabric
+    links = await helpers(cluster, "a", at="bert")
+    await blocked(anna)
+    request = await asked(anna)
+    await cluster.settled()
+    assert (await accept(bert, request.help_id, "a")).accepted
+    await anna.coordinator.register_swarm("by-hand", frozenset({"gpu"}))
+    assert (await accept(anna, request.help_id, "by-hand")).accepted
+    await cluster.settled()
+    await bert.store.revoke(links["a"].lease)
+    await helpers(cluster, "b")
+    await cluster.settled()
+    found = seen(anna, request.help_id)
+    # One that accepted without a session has none to lose.
+    assert (found.helper_ids, found.asked_ids) == (("by-hand",), ("b",))
+    (draft,) = await drafts(anna, "help_left")
+    assert draft.details["helpers"] == ["a"]
+    await anna.coordinator.registration.deregister("by-hand")
+    await cluster.settled()
+    assert seen(anna, request.help_id).helper_ids == ()
+
+
+async def test_g6_a_helper_whose_time_to_halt_is_over_helps_no_more(cluster: Cluster) -> None:
+    anna = cluster["anna"].fabric
+    await helpers(cluster, "a")
+    await blocked(anna)
+    request = await asked(anna)
+    assert (await accept(anna, request.help_id, "a")).accepted
+    await anna.breakers.trip("a", BreakerCause.MANUAL, "odd answers")
+    await cluster.pass_time(29)
+    assert seen(anna, request.help_id).helper_ids == ("a",)
+    await cluster.pass_time(2)
+    assert seen(anna, request.help_id).helper_ids == ()
+
+
+async def test_g9_the_policy_says_how_many_who_fits_and_for_how_long(cluster: Cluster) -> None:
+    anna = cluster["anna"].fabric
+    for n in range(3):
+        await anna.join(f"half{n}", {"gpu"})
+    await helpers(cluster, "full")
+    await blocked(anna)
+    settings = Helping.model_validate(
+        {"max_swarms_per_task": 2, "min_coverage": 0.51, "offer_for": "5s"}
+    )
+    policies = anna.parts.help.policies
+    policies.install(effective(Policy(help=settings), "hash"))
+    request = await asked(anna)
+    assert request.max_helpers == 2
+    await cluster.settled()
+    assert seen(anna, request.help_id).asked_ids == ("full",)
+    policies.install(effective(Policy(), "other"))
+    await cluster.settled()
+    found = seen(anna, request.help_id)
+    assert (found.max_helpers, found.asked_ids) == (2, ("full", "half0"))
+    policies.install(effective(Policy(help=settings), "hash"))
+    await cluster.settled()
+    begun = anna.clock.now()
+    for seconds in (4, 1):
+        assert {each.time for each in seen(anna, request.help_id).asked} == {begun}
+        await cluster.pass_time(seconds)
+    # There is nobody else: it is asked once more.
+    found = seen(anna, request.help_id)
+    assert (found.asked_ids, found.asked[0].time) == (("full",), anna.clock.now())
+
+
+async def test_g9_who_helps_is_busy_and_is_given_nothing_until_it_is_over(
+    cluster: Cluster,
+) -> None:
+    anna, bert = cluster["anna"].fabric, cluster["bert"].fabric
+    await helpers(cluster, "h", at="bert")
+    await blocked(anna)
+    request = await asked(anna)
+    await cluster.settled()
+    assert status(anna, "h") is Status.IDLE
+    assert (await accept(bert, request.help_id, "h")).accepted
+    await cluster.settled()
+    assert status(anna, "h") is Status.BUSY
+    await anna.create(new_task("more", needs={"gpu", "cuda"}))
+    await bert.create(new_task("cast", needs={"gpu", "cuda"}, dispatch=Dispatch.BROADCAST))
+    await cluster.settled()
+    assert anna.task("more").claim is None
+    # By its own word it may take more.
+    assert (await bert.coordinator.claim_task("h", "cast")).claimed
+    await bert.coordinator.claims.complete("h", "cast", 1, result_json="{}", cost_micros=0)
+    await cluster.settled()
+    assert status(anna, "h") is Status.BUSY
+    await anna.coordinator.resolve_blocker("asker", "t", "")
+    await cluster.settled()
+    assert anna.coordinator.held_by("h") == ["more"]
+    attempt = anna.task("more").attempt
+    await bert.coordinator.claims.complete("h", "more", attempt, result_json="", cost_micros=0)
+    await cluster.settled()
+    assert status(anna, "h") is Status.IDLE
