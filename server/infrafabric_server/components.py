@@ -27,6 +27,7 @@ from infrafabric_server.governor.escalation.sender import Sender
 from infrafabric_server.governor.escalation.sources import Source, ViewSource
 from infrafabric_server.governor.escalation.violations import PREFIX as BROKEN
 from infrafabric_server.governor.escalation.violations import Violations, broken_cause
+from infrafabric_server.governor.former import Former
 from infrafabric_server.governor.governor import Governor
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.governor.policy.file import PolicyFile
@@ -59,6 +60,7 @@ class Components:
     breakers: Breakers
     keeper: Keeper
     help_keeper: HelpKeeper
+    former: Former
     roller: Roller
     cost_reports: CostReports
     parts: Parts
@@ -131,6 +133,7 @@ class Components:
             breakers=breakers,
             keeper=Keeper(mirror, fleet, ledger, breakers, leadership, clock, policies),
             help_keeper=parts.help.keeper(notify.idle, breakers.records, leadership),
+            former=Former(mirror, fleet, ledger, breakers.records, outbox, leadership, clock),
             roller=Roller(mirror, ledger, rollups, leadership, clock, settle=settle),
             cost_reports=CostReports(rollups),
             parts=parts,

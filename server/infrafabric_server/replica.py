@@ -112,6 +112,7 @@ class Replica:
             lambda: while_leading(leadership, requests.run),
             lambda: while_leading(leadership, components.keeper.run),
             lambda: while_leading(leadership, components.help_keeper.run),
+            lambda: while_leading(leadership, components.former.run),
             lambda: while_leading(leadership, components.desk.run),
             lambda: while_leading(leadership, components.sender.run),
             components.violations.run,

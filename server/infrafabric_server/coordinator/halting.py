@@ -15,7 +15,6 @@ from infrafabric_server.coordinator.offers import Offers
 from infrafabric_server.coordinator.records import Records
 from infrafabric_server.coordinator.timers import Timers
 from infrafabric_server.fleet.leadership import Leadership
-from infrafabric_server.fleet.models import SwarmProfile
 from infrafabric_server.governor.breaker.breakers import Breakers
 from infrafabric_server.governor.breaker.models import Breaker, Pool
 from infrafabric_server.store.mirror import Change
@@ -66,7 +65,6 @@ class Halting:
         stored.holds.subscribe(lambda change: self._breaker_changed(change, fabric=True))
         stored.pools.subscribe(self._pool_changed)
         self._records.tasks.subscribe(self._task_changed)
-        self._records.fleet.swarms.subscribe(self._profile_changed)
         self._leadership.follow(self._leads)
 
     def greet(self, link: SessionLink) -> None:
@@ -120,17 +118,8 @@ class Halting:
             for entry in list(view.entries()):
                 if entry.value.open:
                     self._arm(entry.value.swarm_id, entry.value)
-                elif entry.value.swarm_id and entry.id not in self._records.fleet.swarms:
-                    self._forget(entry.id)
         for pool_id, pool in list(stored.pools.items()):
             self._set_resuming(pool_id, pool)
-
-    def _profile_changed(self, change: Change[SwarmProfile]) -> None:
-        if change.new is None and self._leadership.leading:
-            self._forget(change.id)
-
-    def _forget(self, swarm_id: str) -> None:
-        self._background.spawn(f"forget:{swarm_id}", partial(self._breakers.forget, swarm_id))
 
     def _swarms_of(self, scope: str) -> list[str]:
         """Return the swarms whose sessions a breaker concerns."""

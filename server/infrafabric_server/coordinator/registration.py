@@ -10,7 +10,7 @@ from infrafabric_server.coordinator.models import LossKind
 from infrafabric_server.coordinator.records import MAX_TRIES, Fact, Records
 from infrafabric_server.coordinator.slots import Slots
 from infrafabric_server.errors import FabricError, Reason
-from infrafabric_server.fleet.models import SwarmProfile
+from infrafabric_server.fleet.models import FormerSwarm, SwarmProfile
 from infrafabric_server.limits import MAX_SWARMS
 from infrafabric_server.store.mirror import Entry, View, Write
 from infrafabric_server.store.protocol import absent, unchanged
@@ -137,6 +137,7 @@ class Registration:
                 [
                     fleet.swarms.delete(swarm_id),
                     fleet.sessions.delete(swarm_id),
+                    fleet.former.put(swarm_id, FormerSwarm(leave_time=self._records.clock.now())),
                     *self._slots.forget(swarm_id),
                 ],
                 [Fact("swarm_deregistered", swarm_id)],

@@ -1,6 +1,6 @@
 """The fleet as the store knows it: registrations, sessions and statuses."""
 
-from infrafabric_server.fleet.models import AgentStatus, SessionRecord, SwarmProfile
+from infrafabric_server.fleet.models import AgentStatus, FormerSwarm, SessionRecord, SwarmProfile
 from infrafabric_server.store.mirror import Mirror
 
 
@@ -12,3 +12,4 @@ class Fleet:
         self.sessions = mirror.view("sessions/", SessionRecord)
         self.statuses = mirror.view("statuses/", AgentStatus)
         self.departed = mirror.view("departed/", AgentStatus)
+        self.former = mirror.view("former/", FormerSwarm)

@@ -32,6 +32,14 @@ class SwarmProfile(BaseModel):
     update_time: datetime
 
 
+class FormerSwarm(BaseModel):
+    """A swarm that was deregistered, and not registered since; stored under `former/<swarm_id>`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    leave_time: datetime
+
+
 class SessionRole(StrEnum):
     """What a session is here for."""
 

@@ -152,12 +152,14 @@ class Ledger:
                     self._tell(account)
 
     def _budget_changed(self, change: Change[Budget]) -> None:
+        if change.new is None:
+            self._present.pop(change.id, None)
         self._tell(change.id, always=True)
 
     def _tell(self, account: str, *, always: bool = False) -> None:
         total = self.total(account)
         if always or self._told.get(account, 0) != total:
-            self._told[account] = total
+            _set(self._told, account, total)
             for listener in self._listeners:
                 listener(account)
 
@@ -171,6 +173,11 @@ def zone_of(budget: Budget | None) -> tzinfo:
 
 
 def _change(sums: defaultdict[KeyT, int], key: KeyT, micros: int) -> None:
-    sums[key] += micros
-    if not sums[key]:
-        del sums[key]
+    _set(sums, key, sums[key] + micros)
+
+
+def _set(sums: dict[KeyT, int], key: KeyT, micros: int) -> None:
+    if micros:
+        sums[key] = micros
+    else:
+        sums.pop(key, None)

@@ -272,7 +272,7 @@ async def test_g7_a_swarm_that_left_is_not_a_person() -> None:
             await fabric.coordinator.registration.deregister(swarm_id)
         await fabric.settled()
         for scope, approver in (("s", "s"), ("s", "t"), ("", "t")):
-            with pytest.raises(InvalidField, match="a swarm with a circuit breaker"):
+            with pytest.raises(InvalidField, match="is or was a swarm"):
                 await fabric.breakers.reset(scope, approver, "safe")
         assert fabric.breakers.records.of("s").open
 

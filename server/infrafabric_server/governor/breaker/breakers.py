@@ -17,6 +17,7 @@ from infrafabric_server.optimise.ledger import Ledger
 from infrafabric_server.optimise.models import Budget, swarm_account
 from infrafabric_server.store.mirror import Mirror, Write
 from infrafabric_server.store.protocol import Compare, absent, present, unchanged
+from infrafabric_server.store.view import AnyView
 from infrafabric_server.witness.outbox import Outbox
 
 # Races in a row after which a decision is given up, as the coordinator does.
@@ -71,6 +72,7 @@ class Breakers:
         """Connect the breakers over views that they declare, before the mirror starts."""
         records = BreakerRecords(mirror, fleet)
         counting = Counting(mirror, records, outbox, clock, book)
+        fleet.swarms.subscribe(counting.profile_changed)
         return cls(mirror, fleet, records, counting, ledger, outbox, clock, book)
 
     async def trip(
@@ -120,7 +122,7 @@ class Breakers:
 
         Args:
             scope: whose.
-            approver: who takes responsibility; not a swarm that is registered or has a breaker.
+            approver: who takes responsibility; not a swarm, nor one that is remembered.
             reason: why it is safe now.
             new_budget_micros: the swarm's new limit, in micro-US-dollars; None leaves it.
 
@@ -136,11 +138,8 @@ class Breakers:
             if not known and scope not in self.records.breakers:
                 raise _unknown(scope)
             self._check_approval(scope, approver, reason)
-            compares = [
-                self.records.same(scope),
-                absent(self._fleet.swarms.key(approver)),
-                absent(self.records.breakers.key(approver)),
-            ]
+            traces = (absent(view.key(id_)) for view, id_ in self._traces(approver))
+            compares = [self.records.same(scope), *traces]
             budget = self._budget(scope, new_budget_micros)
             said = (breaker.approver, breaker.reset_reason)
             if not breaker.open and budget is None and said == (approver, reason):
@@ -180,14 +179,6 @@ class Breakers:
                 self._outbox.draft("governor", "pool_resumed", details=details),
             ],
         )
-
-    async def forget(self, swarm_id: str) -> None:
-        """Forget the breaker of a swarm that is not registered any more; an open one stays."""
-        entry = self.records.breakers.entry(swarm_id)
-        if entry is not None and not entry.value.open and swarm_id not in self._fleet.swarms:
-            gone = absent(self._fleet.swarms.key(swarm_id))
-            same = unchanged(entry.key, entry.mod_revision)
-            await self._mirror.commit([gone, same], [self.records.breakers.delete(swarm_id)])
 
     def page(self, state: BreakerState | None, after: str, limit: int) -> list[Breaker]:
         """Return breakers that ever opened or count failures, by swarm, after an id.
@@ -232,11 +223,24 @@ class Breakers:
             rule = f"must be a person; {approver} is a registered swarm"
             raise InvalidField(FieldViolation("approver", rule))
         # A swarm that was deregistered is none the more a person.
-        if approver == scope or approver in self.records.breakers:
-            rule = f"must be a person; {approver} is a swarm with a circuit breaker"
+        if approver == scope or any(id_ in view for view, id_ in self._traces(approver)):
+            rule = f"must be a person; {approver} is or was a swarm"
             raise InvalidField(FieldViolation("approver", rule))
         if not reason:
             raise InvalidField(FieldViolation("reason", "must say why it is safe now"))
+
+    def _traces(self, name: str) -> list[tuple[AnyView, str]]:
+        """Return where there is something of a swarm, if the name is, or was, that of one."""
+        account = swarm_account(name)
+        return [
+            (self._fleet.swarms, name),
+            (self._fleet.former, name),
+            (self._fleet.statuses, name),
+            (self._fleet.departed, name),
+            (self.records.breakers, name),
+            (self._ledger.budgets, account),
+            (self._ledger.spending, account),
+        ]
 
     def _budget(self, scope: str, limit: int | None) -> tuple[Compare, Write] | None:
         """Return the new limit of a swarm, if there is one to be set.

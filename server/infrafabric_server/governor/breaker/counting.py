@@ -6,12 +6,13 @@ from datetime import datetime, timedelta
 from weakref import WeakValueDictionary
 
 from infrafabric_server.clock import Clock
+from infrafabric_server.fleet.models import SwarmProfile
 from infrafabric_server.governor.breaker import rules
 from infrafabric_server.governor.breaker.models import Breaker, BreakerCause, Outcome, Pool
 from infrafabric_server.governor.breaker.records import BreakerRecords, Effect
 from infrafabric_server.governor.breaker.tally import Tally
 from infrafabric_server.governor.policy.book import Effective, PolicyBook
-from infrafabric_server.store.mirror import Mirror, Write
+from infrafabric_server.store.mirror import Change, Mirror, Write
 from infrafabric_server.witness.outbox import Outbox
 
 # How long a pool is paused whose provider did not say until when, and the bounds of what it says.
@@ -53,6 +54,11 @@ class Counting:
         if lock is None:
             lock = self._turns[swarm_id] = asyncio.Lock()
         return lock
+
+    def profile_changed(self, change: Change[SwarmProfile]) -> None:
+        """Forget what a swarm did well, as far as that is in memory only, when it is deregistered."""
+        if change.new is None:
+            self._tally.drop(change.id)
 
     def saw_success(
         self, swarm_id: str, revision: int, begun: datetime | None, ended: datetime

@@ -50,3 +50,5 @@ class Tally:
         done = self._done.get(swarm_id)
         while done and done[0][1] < now - span:
             done.popleft()
+        if done is not None and not done:
+            del self._done[swarm_id]
