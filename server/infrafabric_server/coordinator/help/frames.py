@@ -71,8 +71,9 @@ def _concerned(old: HelpRequest | None, new: HelpRequest) -> Iterable[str]:
         return ()
     if new.ended or _said(old) != _said(new):
         return dict.fromkeys((*new.swarm_ids, *old.swarm_ids))
-    asked, helps = {*old.asked_ids} ^ {*new.asked_ids}, {*old.helper_ids} ^ {*new.helper_ids}
-    told = sorted(asked | helps)
+    # Who is asked once more after an offer ran out is told once more.
+    asked = {each.swarm_id for each in {*old.asked} ^ {*new.asked}}
+    told = sorted(asked | ({*old.helper_ids} ^ {*new.helper_ids}))
     if (old.helpers, old.state) != (new.helpers, new.state):
         told.append(new.swarm_id)
     return told
