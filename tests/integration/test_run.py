@@ -97,6 +97,13 @@ async def run(
 
 FAST = ("--second-per-hour", "0.1")
 
+# One that cannot go on is helped by two others, out of what its task may cost.
+RESCUE = (
+    "session-6-talent asks for help with R.1: nobody wrote down how the bus works",
+    "did their part for 17.50 of 20.00 USD",
+    "session-6-talent goes on with R.1",
+)
+
 # An agent fails three times and is stopped, a person lets it go on, and its money runs out.
 TRIAL = (
     "apprentice is refused T.4: the circuit breaker of apprentice is open (failures)",
@@ -118,6 +125,7 @@ async def test_a_fleet_does_the_board_under_faults(tmp_path: Path) -> None:
             "session-3-h323 asks for help",
             "37 of 37, each exactly once",
             *TRIAL,
+            *RESCUE,
             f"OK: all {len(INVARIANTS)} invariants hold",
         ):
             assert told in demo.printed
@@ -143,6 +151,7 @@ async def test_u6_a_fleet_does_the_board_on_three_servers_of_which_one_is_killed
             "session-4-sip was killed (SIGKILL)",
             "37 of 37, each exactly once",
             *TRIAL,
+            *RESCUE,
             f"OK: all {len(INVARIANTS)} invariants hold",
         ):
             assert told in demo.printed
