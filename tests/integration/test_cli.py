@@ -224,6 +224,37 @@ def test_w2_tampered_log_names_the_first_bad_entry(
     assert (told["verified"], told["first_bad"], told["sequence"]) == (False, 3, 2)
 
 
+def test_g9_help_is_asked_for_given_and_over(cli: Cli) -> None:
+    for swarm in ("help-a", "help-b", "help-c"):
+        cli("swarm", "register", swarm)
+    cli("tasks", "create", "x", "--id", "help-t", "--dispatch", "manual", "--max-cost", "2")
+    cli("tasks", "claim", "help-t", "--swarm", "help-a")
+    asking = ("help", "ask", "help-t", "no key", "--swarm", "help-a", "--attempt", "1")
+    asking = (*asking, "--needs", "vault")
+    much = cli(*asking, "--budget", "2.01", code=ExitCode.USAGE)
+    assert "budget_micros: must be at most 2000000" in much.stderr
+    asked = document(cli(*asking, "--budget", "1.50", "--urgency", "high", "--json"))
+    assert (asked["state"], asked["urgency"]) == ("HELP_STATE_OPEN", "HELP_URGENCY_HIGH")
+    assert (asked["needs"], asked["budget_micros"]) == (["vault"], 1_500_000)
+    name = asked["help_id"]
+    own = cli("help", "accept", name, "--swarm", "help-a", code=ExitCode.USAGE)
+    assert own.stderr.startswith("invalid field: swarm_id: must be another swarm")
+    taken = document(cli("help", "accept", name, "--swarm", "help-b", "--json"))
+    assert (taken["accepted"], taken["help"]["helper_swarm_ids"]) == (True, ["help-b"])
+    cli("cost", "track", "llm", "1", "--swarm", "help-c", "--help-id", name, code=ExitCode.REFUSED)
+    paid = document(
+        cli("cost", "track", "llm", "1", "--swarm", "help-b", "--help-id", name, "--json")
+    )
+    assert paid["reservation_left_micros"] == 500_000
+    cli("blocker", "resolve", "--swarm", "help-a", "--task", "help-t")
+    late = cli("help", "accept", name, "--swarm", "help-c", code=ExitCode.REFUSED)
+    assert late.stdout.startswith(f"{name}: help-c does not help: the request is over")
+    ended = ("help", "accept", name, "--swarm", "help-c", "--json")
+    assert not document(cli(*ended, code=ExitCode.REFUSED))["accepted"]
+    cli("help", "accept", "nowhere", "--swarm", "help-c", code=ExitCode.REFUSED)
+    assert name in [each["help_id"] for each in document(cli("help", "list", "--json"))["help"]]
+
+
 def test_u3_of_several_servers_one_that_answers_is_asked(
     cli: Cli, shared_server: ServerProcess
 ) -> None:
