@@ -229,8 +229,8 @@ def test_g9_help_is_asked_for_given_and_over(cli: Cli) -> None:
         cli("swarm", "register", swarm)
     cli("tasks", "create", "x", "--id", "help-t", "--dispatch", "manual", "--max-cost", "2")
     cli("tasks", "claim", "help-t", "--swarm", "help-a")
-    asking = ("help", "ask", "help-t", "no key", "--swarm", "help-a", "--attempt", "1")
-    asking = (*asking, "--needs", "vault")
+    mine = ("help-t", "no key", "--swarm", "help-a", "--attempt", "1")
+    asking = ("help", "ask", *mine, "--needs", "vault")
     much = cli(*asking, "--budget", "2.01", code=ExitCode.USAGE)
     assert "budget_micros: must be at most 2000000" in much.stderr
     asked = document(cli(*asking, "--budget", "1.50", "--urgency", "high", "--json"))
