@@ -109,6 +109,7 @@ def _services(store: Store, components: Components, statuses: StatusWatch) -> li
                 breakers=components.breakers,
                 policy=components.policy,
                 help_requests=coordinator.help_requests,
+                finish=coordinator.background.finish,
             ),
         ),
         _service(

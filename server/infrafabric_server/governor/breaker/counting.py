@@ -56,7 +56,7 @@ class Counting:
         return lock
 
     def profile_changed(self, change: Change[SwarmProfile]) -> None:
-        """Forget what a swarm did well, as far as that is in memory only, when it is deregistered."""
+        """Forget what a swarm did well that is in memory only, when it is deregistered."""
         if change.new is None:
             self._tally.drop(change.id)
 

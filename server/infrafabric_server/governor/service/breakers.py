@@ -4,7 +4,7 @@ from infrafabric.v1 import breaker_pb2
 from infrafabric.v1 import governor_breaker_pb2 as pb
 from infrafabric.v1.governor_service_pb2_grpc import GovernorServiceServicer
 from infrafabric_server.edge import paging, validate
-from infrafabric_server.edge.calls import Context
+from infrafabric_server.edge.calls import Context, Finish
 from infrafabric_server.errors import FieldViolation, InvalidField
 from infrafabric_server.governor.breaker.breakers import Breakers
 from infrafabric_server.governor.breaker.models import BreakerCause, BreakerState
@@ -26,6 +26,7 @@ class BreakerCalls(GovernorServiceServicer):
     """TripCircuitBreaker, ResetCircuitBreaker and ListCircuitBreakers."""
 
     breakers: Breakers
+    finish: Finish
 
     async def TripCircuitBreaker(
         self,
@@ -35,7 +36,7 @@ class BreakerCalls(GovernorServiceServicer):
         """Open a breaker by hand."""
         scope = _scope(request)
         reason = validate.require_text("reason", request.reason, least=1)
-        breaker = await self.breakers.trip(scope, BreakerCause.MANUAL, reason)
+        breaker = await self.finish(self.breakers.trip(scope, BreakerCause.MANUAL, reason))
         return pb.TripCircuitBreakerResponse(breaker=breaker_to_wire(breaker))
 
     async def ResetCircuitBreaker(
@@ -47,12 +48,13 @@ class BreakerCalls(GovernorServiceServicer):
         budget = None
         if request.HasField("new_budget_micros"):
             budget = validate.require_money("new_budget_micros", request.new_budget_micros)
-        breaker = await self.breakers.reset(
+        reset = self.breakers.reset(
             _scope(request),
             validate.require_text("approver", request.approver, least=1, most=MAX_MODEL),
             validate.require_text("reason", request.reason, least=1),
             budget,
         )
+        breaker = await self.finish(reset)
         return pb.ResetCircuitBreakerResponse(breaker=breaker_to_wire(breaker))
 
     async def ListCircuitBreakers(

@@ -4,7 +4,7 @@ from infrafabric.v1 import budget_pb2, session_client_pb2
 from infrafabric.v1 import governor_budget_pb2 as pb
 from infrafabric.v1.governor_service_pb2_grpc import GovernorServiceServicer
 from infrafabric_server.edge import paging, validate
-from infrafabric_server.edge.calls import Context
+from infrafabric_server.edge.calls import Context, Finish
 from infrafabric_server.edge.times import to_timestamp
 from infrafabric_server.errors import FieldViolation, InvalidField
 from infrafabric_server.governor.budget.budgets import BudgetReport, Budgets, Terms
@@ -35,6 +35,7 @@ class BudgetCalls(GovernorServiceServicer):
     """TrackCost, SetBudget, GetBudgetReport."""
 
     budgets: Budgets
+    finish: Finish
 
     async def TrackCost(
         self, request: pb.TrackCostRequest, context: Context
@@ -43,7 +44,7 @@ class BudgetCalls(GovernorServiceServicer):
         swarm_id = validate.require_id("swarm_id", request.swarm_id)
         spent = spent_of("", swarm_id, request)
         request_id = validate.require_text("request_id", request.request_id, most=MAX_MODEL)
-        tracked = await self.budgets.track_cost(spent, request_id)
+        tracked = await self.finish(self.budgets.track_cost(spent, request_id))
         return pb.TrackCostResponse(
             budget=_report(tracked.budget),
             reservation_left_micros=tracked.left_micros,
@@ -58,13 +59,15 @@ class BudgetCalls(GovernorServiceServicer):
         match request.WhichOneof("account"):
             case "swarm_id":
                 swarm_id = validate.require_id("swarm_id", request.swarm_id)
-                report = await self.budgets.set_limit(swarm_account(swarm_id), terms)
+                report = await self.finish(
+                    self.budgets.set_limit(swarm_account(swarm_id), terms)
+                )
             case "task_id":
                 task_id = validate.require_id("task_id", request.task_id)
                 _check_task_terms(terms)
-                report = await self.budgets.limit_task(task_id, terms.limit_micros)
+                report = await self.finish(self.budgets.limit_task(task_id, terms.limit_micros))
             case "fabric" if request.fabric:
-                report = await self.budgets.set_limit(FABRIC, terms)
+                report = await self.finish(self.budgets.set_limit(FABRIC, terms))
             case "fabric":
                 raise InvalidField(FieldViolation("fabric", _NOT_FABRIC))
             case _:

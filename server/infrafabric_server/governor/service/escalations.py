@@ -6,7 +6,7 @@ from infrafabric.v1 import escalation_pb2
 from infrafabric.v1 import governor_escalation_pb2 as pb
 from infrafabric.v1.governor_service_pb2_grpc import GovernorServiceServicer
 from infrafabric_server.edge import validate
-from infrafabric_server.edge.calls import Context
+from infrafabric_server.edge.calls import Context, Finish
 from infrafabric_server.edge.paging import next_page_token, page_position
 from infrafabric_server.edge.times import to_timestamp
 from infrafabric_server.errors import FieldViolation, InvalidField
@@ -41,6 +41,7 @@ class EscalationCalls(GovernorServiceServicer):
     """ListEscalations, WatchEscalations, AcknowledgeEscalation."""
 
     desk: Desk
+    finish: Finish
     escalation_feed: Feed
 
     async def ListEscalations(
@@ -83,13 +84,14 @@ class EscalationCalls(GovernorServiceServicer):
         self, request: pb.AcknowledgeEscalationRequest, context: Context
     ) -> pb.AcknowledgeEscalationResponse:
         """Note that somebody takes care of an escalation."""
-        escalation = await self.desk.acknowledge(
+        acknowledged = self.desk.acknowledge(
             validate.require_text("escalation_id", request.escalation_id, least=1, most=_MAX_ID),
             validate.require_text(
                 "acknowledged_by", request.acknowledged_by, least=1, most=_MAX_NAME
             ),
             validate.require_text("note", request.note),
         )
+        escalation = await self.finish(acknowledged)
         return pb.AcknowledgeEscalationResponse(escalation=_to_wire(escalation))
 
 

@@ -4,7 +4,7 @@ from infrafabric.v1 import governor_help_pb2 as pb
 from infrafabric.v1 import help_pb2
 from infrafabric.v1.governor_service_pb2_grpc import GovernorServiceServicer
 from infrafabric_server.edge import paging, validate
-from infrafabric_server.edge.calls import Context
+from infrafabric_server.edge.calls import Context, Finish
 from infrafabric_server.errors import FieldViolation, InvalidField
 from infrafabric_server.governor.help.models import Urgency, Wanted
 from infrafabric_server.governor.help.ports import IFHelp
@@ -25,21 +25,22 @@ class HelpCalls(GovernorServiceServicer):
     """RequestHelp, AcceptHelp, ListHelpRequests."""
 
     help: IFHelp
+    finish: Finish
 
     async def RequestHelp(
         self, request: pb.RequestHelpRequest, context: Context
     ) -> pb.RequestHelpResponse:
         """Ask for help with a task."""
-        return pb.RequestHelpResponse(help=help_to_wire(await self.help.request(_wanted(request))))
+        asked = await self.finish(self.help.request(_wanted(request)))
+        return pb.RequestHelpResponse(help=help_to_wire(asked))
 
     async def AcceptHelp(
         self, request: pb.AcceptHelpRequest, context: Context
     ) -> pb.AcceptHelpResponse:
         """Join the helpers of a request."""
-        answer = await self.help.accept(
-            validate.require_id("help_id", request.help_id),
-            validate.require_id("swarm_id", request.swarm_id),
-        )
+        help_id = validate.require_id("help_id", request.help_id)
+        swarm_id = validate.require_id("swarm_id", request.swarm_id)
+        answer = await self.finish(self.help.accept(help_id, swarm_id))
         return pb.AcceptHelpResponse(
             accepted=answer.accepted,
             refusal_detail=answer.refusal,

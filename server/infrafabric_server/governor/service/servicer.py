@@ -1,5 +1,6 @@
 """GovernorService."""
 
+from infrafabric_server.edge.calls import Finish
 from infrafabric_server.governor.breaker.breakers import Breakers
 from infrafabric_server.governor.budget.budgets import Budgets
 from infrafabric_server.governor.escalation.desk import Desk
@@ -33,7 +34,10 @@ class GovernorServicer(
         breakers: Breakers,
         policy: PolicyFile,
         help_requests: IFHelp,
+        finish: Finish,
     ) -> None:
+        """Take what answers the calls, and `finish`, which runs what changes something."""
+        self.finish = finish
         self.help = help_requests
         self.breakers = breakers
         self.policy = policy
