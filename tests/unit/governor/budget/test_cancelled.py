@@ -28,14 +28,14 @@ class SlowStore(MemoryStore):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.reached = asyncio.Event()
-        self.open = asyncio.Event()
-        self.open.set()
+        self.passing = asyncio.Event()
+        self.passing.set()
 
     async def txn(
         self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()
     ) -> TxnResult:
         self.reached.set()
-        await self.open.wait()
+        await self.passing.wait()
         return await super().txn(compares, success, failure)
 
 
@@ -49,14 +49,14 @@ class World:
 
     async def cancelled(self, call: Callable[[], Awaitable[object]]) -> None:
         """Make a call, cancel it when its transaction is on its way, and let that get there."""
-        self.store.open.clear()
+        self.store.passing.clear()
         self.store.reached.clear()
         under_way = asyncio.ensure_future(call())
         await self.store.reached.wait()
         under_way.cancel()
         await asyncio.wait([under_way])
         assert under_way.cancelled()
-        self.store.open.set()
+        self.store.passing.set()
         await self.fabric.settled()
 
 
