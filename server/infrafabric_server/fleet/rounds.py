@@ -25,6 +25,7 @@ class Rounds:
         *,
         failed: str,
         retry_seconds: float = RETRY_SECONDS,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         """Take the round and what its failure is called in the log.
 
@@ -33,10 +34,12 @@ class Rounds:
                 None for never. What fails in it is tried again in `retry_seconds`.
             failed: name of the event.
             retry_seconds: wait after a failure.
+            sleep: waits for a number of seconds.
         """
         self._once = once
         self._failed = failed
         self._retry_seconds = retry_seconds
+        self._sleep = sleep
         self._woken = asyncio.Event()
         self._at_rest = False
 
@@ -59,7 +62,7 @@ class Rounds:
                 raise
             except (FabricError, StoreError) as error:
                 _log.warning(self._failed, error=str(error))
-                await asyncio.sleep(self._retry_seconds)
+                await self._sleep(self._retry_seconds)
                 continue
             self._at_rest = True
             try:
@@ -69,4 +72,4 @@ class Rounds:
             finally:
                 self._at_rest = False
             # What changes together is looked at together.
-            await asyncio.sleep(_GATHER_SECONDS)
+            await self._sleep(_GATHER_SECONDS)

@@ -1,6 +1,7 @@
 """Connects what has to do with requests for help."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from infrafabric_server.coordinator.blockers import Blockers
@@ -67,7 +68,14 @@ class Help:
 
         self.records.help.subscribe(look_again)
 
-    def keeper(self, idle: Idle, breakers: BreakerRecords, leadership: Leadership) -> Keeper:
+    def keeper(
+        self,
+        idle: Idle,
+        breakers: BreakerRecords,
+        leadership: Leadership,
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> Keeper:
         """Return what keeps requests on offer to those who are `idle`; owned by the leader."""
         candidates = Candidates(
             self.records.fleet, self.roster, idle, self.gate, self.involved, self.policies
@@ -80,4 +88,5 @@ class Help:
             breakers,
             self.policies,
             leadership,
+            sleep=sleep,
         )

@@ -2,7 +2,7 @@
 
 import asyncio
 from bisect import bisect_left, insort
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime
 
 from infrafabric_server.coordinator.help.candidates import Candidates
@@ -49,7 +49,10 @@ class Keeper:
         breakers: BreakerRecords,
         policies: PolicyBook,
         leadership: Leadership,
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
+        """Take what it stands on; `sleep` waits for seconds between two rounds."""
         self._records = records
         self._involved = involved
         self._liveness = liveness
@@ -58,7 +61,7 @@ class Keeper:
         self._policies = policies
         self._leadership = leadership
         self._agenda = Agenda()
-        self._rounds = Rounds(self._round, failed="help_not_kept")
+        self._rounds = Rounds(self._round, failed="help_not_kept", sleep=sleep)
         # Live requests in their turn, and those of the first that have places left.
         self._turns: list[tuple[int, datetime, str]] = []
         self._wanting: set[str] = set()

@@ -15,7 +15,7 @@ from tests.harness.fabric import Fabric
 from tests.harness.replicas import Cluster
 from tests.unit.coordinator.money import DOLLAR, priced, stored
 
-NEEDS = {"gpu", "cuda"}
+NEEDS = frozenset({"gpu", "cuda"})
 
 
 async def blocked(
@@ -31,7 +31,7 @@ async def blocked(
 
 def wanted(swarm_id: str = "asker", task_id: str = "t", **said: Any) -> Wanted:
     """Return a call for help."""
-    call = Wanted(swarm_id, task_id, 1, "no driver fits", frozenset(NEEDS))
+    call = Wanted(swarm_id, task_id, 1, "no driver fits", NEEDS)
     return replace(call, **said)
 
 
@@ -82,7 +82,7 @@ async def helpers(cluster: Cluster, *swarm_ids: str, at: str = "anna") -> dict[s
     """Open sessions of swarms that meet all needs; the first waits the longest."""
     links = {}
     for swarm_id in swarm_ids:
-        links[swarm_id] = await cluster[at].fabric.join(swarm_id, NEEDS)
+        links[swarm_id] = await cluster[at].fabric.join(swarm_id, {*NEEDS})
         await cluster.settled()
         await cluster.pass_time(0.001)
     return links

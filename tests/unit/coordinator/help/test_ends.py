@@ -23,6 +23,8 @@ from tests.unit.coordinator.help.kit import (
 )
 from tests.unit.coordinator.money import complete
 
+End = Callable[[Fabric], Awaitable[None]]
+
 
 async def _completed(fabric: Fabric) -> None:
     await complete(fabric, "t", 0, "asker")
@@ -64,7 +66,7 @@ async def _deregistered(fabric: Fabric) -> None:
     await fabric.coordinator.registration.deregister("asker")
 
 
-ENDS = {
+ENDS: dict[End, str] = {
     _completed: "the blocker is over: the task was completed",
     _failed: "the blocker is over: the task was failed",
     _released: "the blocker is over: the task was released",
@@ -79,7 +81,7 @@ ENDS = {
 
 @pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__.strip("_"))
 async def test_g9_it_ends_however_the_claim_does_while_helpers_are_at_work(
-    cluster: Cluster, end: Callable[[Fabric], Awaitable[None]]
+    cluster: Cluster, end: End
 ) -> None:
     anna, bert = cluster["anna"].fabric, cluster["bert"].fabric
     await helpers(cluster, "a", "b", at="bert")
@@ -104,9 +106,7 @@ async def test_g9_it_ends_however_the_claim_does_while_helpers_are_at_work(
 
 
 @pytest.mark.parametrize("end", [_released, _taken_over, _resolved], ids=str)
-async def test_g9_nobody_relies_on_the_leader_to_notice_an_end(
-    cluster: Cluster, end: Callable[[Fabric], Awaitable[None]]
-) -> None:
+async def test_g9_nobody_relies_on_the_leader_to_notice_an_end(cluster: Cluster, end: End) -> None:
     anna, bert = cluster["anna"].fabric, cluster["bert"].fabric
     await helpers(cluster, "a", "b", at="bert")
     await blocked(bert)

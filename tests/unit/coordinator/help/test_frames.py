@@ -75,7 +75,7 @@ async def test_g9_a_session_is_told_again_when_it_resumes(cluster: Cluster) -> N
     # Another process of the asker, another replica for a helper and for one that is asked.
     for swarm_id in ("a", "b"):
         anna.coordinator.sessions.detach(links[swarm_id])
-        again = await bert.join(swarm_id, NEEDS)
+        again = await bert.join(swarm_id, {*NEEDS})
         assert brief(await told(again)) == [(HelpState.OPEN, ("a",), ("b",))]
     stranger = await bert.join("c", {"other"})
     assert await told(stranger) == []
@@ -95,7 +95,7 @@ async def test_g9_what_ended_while_a_stream_was_cut_is_told_when_it_resumes(
     anna.coordinator.sessions.detach(link)
     await anna.coordinator.resolve_blocker("asker", "t", "found one")
     await cluster.settled()
-    resumed = await bert.join("a", NEEDS, token=token)
+    resumed = await bert.join("a", {*NEEDS}, token=token)
     assert brief(await told(resumed)) == [(HelpState.ENDED, ("a",), ())]
-    begun = await bert.join("a", NEEDS)
+    begun = await bert.join("a", {*NEEDS})
     assert await told(begun) == []

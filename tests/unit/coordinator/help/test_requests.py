@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -108,7 +109,7 @@ async def test_g9_a_budget_beyond_the_reservation_is_refused_with_both_numbers(
     ],
 )
 async def test_g9_only_the_holder_asks(
-    cluster: Cluster, said: dict[str, object], reason: Reason
+    cluster: Cluster, said: dict[str, Any], reason: Reason
 ) -> None:
     anna = cluster["anna"].fabric
     await blocked(anna)
@@ -125,7 +126,7 @@ async def test_g9_three_of_fifty_that_accept_at_once_at_two_replicas_do(cluster:
     await blocked(anna)
     request = await asked(anna)
     for n in range(50):
-        await anna.coordinator.register_swarm(f"s{n}", frozenset(NEEDS))
+        await anna.coordinator.register_swarm(f"s{n}", NEEDS)
     await cluster.settled()
     answers = await asyncio.gather(
         *(accept((anna, bert)[n % 2], request.help_id, f"s{n}") for n in range(50))
