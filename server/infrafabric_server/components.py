@@ -7,6 +7,9 @@ from datetime import timedelta
 from functools import partial
 
 from infrafabric_server.adapters import Adapters
+from infrafabric_server.chassis.keeper import Keeper as StandingKeeper
+from infrafabric_server.chassis.outcomes import OutcomeLog
+from infrafabric_server.chassis.reputations import Reputations
 from infrafabric_server.clock import Clock, SystemClock
 from infrafabric_server.config import Settings
 from infrafabric_server.coordinator.attendance import Attendance
@@ -58,6 +61,8 @@ class Components:
     governor: Governor
     ledger: Ledger
     breakers: Breakers
+    reputations: Reputations
+    standing_keeper: StandingKeeper
     keeper: Keeper
     help_keeper: HelpKeeper
     former: Former
@@ -95,8 +100,16 @@ class Components:
         ledger = Ledger(mirror, clock, replica=name)
         rollups = Rollups(store, ledger.costs)
         breakers = Breakers.over(mirror, fleet, ledger, outbox, clock, policies)
+        reputations = Reputations(mirror, fleet, clock, policies)
         governing = Governing(
-            ledger, policies, breakers, breakers.gate, policies, present=replicas.present
+            ledger,
+            policies,
+            breakers,
+            reputations,
+            OutcomeLog(reputations.outcomes, clock, policies),
+            breakers.gate,
+            policies,
+            present=replicas.present,
         )
         parts = build_coordinator(
             store,
@@ -128,9 +141,13 @@ class Components:
             attendance=attendance,
             fleet=fleet,
             policy=policy,
-            governor=Governor(fleet.swarms, roster, parts.screening, policies),
+            governor=Governor(fleet.swarms, roster, parts.screening, policies, reputations),
             ledger=ledger,
             breakers=breakers,
+            reputations=reputations,
+            standing_keeper=StandingKeeper(
+                mirror, fleet, reputations, breakers, leadership, clock, policies
+            ),
             keeper=Keeper(mirror, fleet, ledger, breakers, leadership, clock, policies),
             help_keeper=parts.help.keeper(notify.idle, breakers.records, leadership),
             former=Former(mirror, fleet, ledger, breakers.records, outbox, leadership, clock),

@@ -110,6 +110,8 @@ class Replica:
             components.policy.run,
             components.roller.run,
             lambda: while_leading(leadership, requests.run),
+            components.reputations.run,
+            lambda: while_leading(leadership, components.standing_keeper.run),
             lambda: while_leading(leadership, components.keeper.run),
             lambda: while_leading(leadership, components.help_keeper.run),
             lambda: while_leading(leadership, components.former.run),

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from infrafabric_server.chassis.outcomes import OutcomeLog
+from infrafabric_server.chassis.reputations import Reputations
 from infrafabric_server.clock import Clock, SystemClock
 from infrafabric_server.coordinator.attendance import Attendance
 from infrafabric_server.coordinator.build import Governing, Limits, Parts, build_coordinator
@@ -43,6 +45,7 @@ class Fabric:
     flood: Flood
     ledger: Ledger
     breakers: Breakers
+    reputations: Reputations
 
     def task(self, task_id: str) -> Task:
         """Return a live task."""
@@ -113,6 +116,8 @@ async def running_fabric(
     ledger = Ledger(mirror, clock, replica=replica)
     policies = policies or PolicyBook()
     breakers = Breakers.over(mirror, fleet, ledger, outbox, clock, policies)
+    reputations = Reputations(mirror, fleet, clock, policies)
+    outcomes = OutcomeLog(reputations.outcomes, clock, policies)
     parts = build_coordinator(
         store,
         mirror,
@@ -123,11 +128,20 @@ async def running_fabric(
         clock,
         leadership or SoleLeader(),
         attendance or Attendance(replica),
-        Governing(ledger, policies, breakers, gate or breakers.gate, judge, presence),
+        Governing(
+            ledger,
+            policies,
+            breakers,
+            reputations,
+            outcomes,
+            gate or breakers.gate,
+            judge,
+            presence,
+        ),
         replica=replica,
         limits=limits or Limits(),
     )
-    governor = Governor(fleet.swarms, roster, parts.screening, policies)
+    governor = Governor(fleet.swarms, roster, parts.screening, policies, reputations)
     await mirror.start()
     async with asyncio.TaskGroup() as group:
         runs = [
@@ -140,7 +154,18 @@ async def running_fabric(
         tasks = [group.create_task(run) for run in runs]
         await asyncio.sleep(0)
         parts.reactions.begin()
-        yield Fabric(parts.coordinator, parts, fleet, store, mirror, clock, flood, ledger, breakers)
+        yield Fabric(
+            parts.coordinator,
+            parts,
+            fleet,
+            store,
+            mirror,
+            clock,
+            flood,
+            ledger,
+            breakers,
+            reputations,
+        )
         for task in tasks:
             task.cancel()
     governor.close()

@@ -31,7 +31,7 @@ from infrafabric_server.coordinator.registration import Registration
 from infrafabric_server.coordinator.revocations import Revocations
 from infrafabric_server.coordinator.scheduler import Scheduler
 from infrafabric_server.coordinator.sessions import Sessions
-from infrafabric_server.coordinator.settlement import Settlement
+from infrafabric_server.coordinator.settlement import Outcomes, Settlement
 from infrafabric_server.coordinator.shortages import Shortages
 from infrafabric_server.coordinator.slots import Slots
 from infrafabric_server.coordinator.timers import Timers
@@ -44,6 +44,7 @@ from infrafabric_server.governor.budget.accounts import Accounts
 from infrafabric_server.governor.budget.shares import Shares
 from infrafabric_server.governor.gate import Gate, Gates, Judge
 from infrafabric_server.governor.policy.book import PolicyBook
+from infrafabric_server.governor.reputation import Reputations
 from infrafabric_server.governor.roster import Roster
 from infrafabric_server.governor.screening import Screening
 from infrafabric_server.optimise.ledger import Ledger
@@ -64,11 +65,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Governing:
-    """What claims are admitted by: money, the policy, and what else keeps work from a swarm."""
+    """What claims are admitted by: money, the policy, and what else keeps work from a swarm.
+
+    `reputations` say who goes first, and `outcomes` is where they come from.
+    """
 
     ledger: Ledger
     policies: PolicyBook
     breakers: Breakers
+    reputations: Reputations
+    outcomes: Outcomes
     gate: Gate = field(default_factory=Gates)
     judge: Judge | None = None
     present: Presence | None = None
@@ -124,7 +130,16 @@ def build_coordinator(
         fleet, ledger, accounts, policies, governing.gate, governing.judge, shortages
     )
     capacity = Capacity(
-        fleet, records.blockers, links, clock, roster, Roster(), attendance, admission, involved
+        fleet,
+        records.blockers,
+        links,
+        clock,
+        roster,
+        Roster(),
+        attendance,
+        admission,
+        involved,
+        governing.reputations,
     )
     scheduler = Scheduler(fleet, records.tasks, capacity, admission, leadership, policies)
     screening = Screening(fleet.swarms, governing.gate, accounts, policies, capacity)
@@ -142,7 +157,7 @@ def build_coordinator(
         slots=Slots(records, capacity, admission, accounts, doubts.note, replica, shares),
         scheduler=scheduler,
         unassigned=Unassigned(capacity, scheduler, admission, screening, policies),
-        settlement=Settlement(ledger, accounts, fleet, roster, policies, clock),
+        settlement=Settlement(ledger, accounts, fleet, roster, policies, clock, governing.outcomes),
         accounts=accounts,
         policies=policies,
         breakers=governing.breakers,

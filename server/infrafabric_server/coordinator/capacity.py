@@ -12,6 +12,7 @@ from infrafabric_server.coordinator.link import Links
 from infrafabric_server.coordinator.models import BlockerAlert, Task
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.models import SessionRole, Status, SwarmProfile
+from infrafabric_server.governor.reputation import Reputations
 from infrafabric_server.governor.roster import Roster
 from infrafabric_server.limits import MAX_HELD
 from infrafabric_server.store.mirror import View
@@ -48,8 +49,11 @@ class Capacity:
         attendance: Attendance,
         admission: Admission,
         involved: Involved,
+        reputations: Reputations,
     ) -> None:
         self._involved = involved
+        self._reputations = reputations
+        reputations.subscribe(self._judged)
         self._attendance = attendance
         self._admission = admission
         self._blockers = blockers
@@ -68,10 +72,22 @@ class Capacity:
         if profile is None:
             self.filler_roster.remove(swarm_id)
             return
-        self.filler_roster.put(
-            swarm_id, profile.capabilities, profile.cost_per_hour_micros, profile.model
-        )
+        self._enter(swarm_id, profile)
         self.refresh(swarm_id)
+
+    def _judged(self, swarm_id: str) -> None:
+        profile = self._fleet.swarms.get(swarm_id)
+        if profile is not None and swarm_id in self.filler_roster:
+            self._enter(swarm_id, profile)
+
+    def _enter(self, swarm_id: str, profile: SwarmProfile) -> None:
+        self.filler_roster.put(
+            swarm_id,
+            profile.capabilities,
+            profile.cost_per_hour_micros,
+            profile.model,
+            self._reputations.of(swarm_id),
+        )
 
     def task_changed(self, old: Task | None, new: Task | None) -> set[str]:
         """Note who holds a task now; return the swarms whose slots changed, to be refreshed."""

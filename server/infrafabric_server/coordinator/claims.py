@@ -205,7 +205,8 @@ class Claims:
             if kind is FailureKind.PERMANENT:
                 # The task is to blame, which no swarm could do.
                 return Effect()
-            return self._counting.failed(swarm_id, task_id, held.claim_time)
+            failed = self._counting.failed(swarm_id, task_id, held.claim_time)
+            return failed.also(self._settlement.let_down(held, task_id))
 
         async with self._counting.turn(swarm_id):
             return await self._end(swarm_id, task_id, attempt, epoch, EndKind.FAILED, rule, counted)

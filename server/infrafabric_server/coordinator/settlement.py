@@ -1,5 +1,10 @@
-"""What the end of a claim does to the accounts: money is charged, or was spent in vain."""
+"""What the end of a claim does to the accounts and to its swarm's record.
 
+Money is charged, or was spent in vain. What its holder completed, failed or lost is noted; what was
+given back, taken away or nobody could do is not: see `docs/reputation.md`.
+"""
+
+from datetime import datetime
 from typing import Protocol
 
 from infrafabric_server.clock import Clock
@@ -18,6 +23,9 @@ COMPLETION = "task"
 # What the swarm itself gave back; all else was taken from it.
 _GIVEN_BACK = (LossKind.DECLINED, LossKind.SESSION_CLOSED)
 
+# What a swarm is to blame for: it went away or stood still with the task in its hands.
+_LET_DOWN = (LossKind.SESSION_LOST, LossKind.EXPIRED, LossKind.NO_PROGRESS)
+
 
 class Ledger(Protocol):
     """Where costs are written down."""
@@ -27,8 +35,20 @@ class Ledger(Protocol):
         ...
 
 
+class Outcomes(Protocol):
+    """Where it is noted how attempts ended; one that is noted twice counts once."""
+
+    def completed(self, swarm_id: str, source: str, begun: datetime) -> Write:
+        """Return the write that notes an attempt that was completed, for its transaction."""
+        ...
+
+    def failed(self, swarm_id: str, source: str, begun: datetime) -> Write:
+        """Return the write that notes an attempt that its swarm failed or lost."""
+        ...
+
+
 class Settlement:
-    """Makes the ledger's entries about claims, for the transactions that change them."""
+    """Makes the entries about claims that end, for the transactions that end them."""
 
     def __init__(
         self,
@@ -38,7 +58,9 @@ class Settlement:
         roster: Roster,
         policies: PolicyBook,
         clock: Clock,
+        outcomes: Outcomes,
     ) -> None:
+        self._outcomes = outcomes
         self._ledger = ledger
         self._accounts = accounts
         self._fleet = fleet
@@ -76,7 +98,9 @@ class Settlement:
         """Return the entries of a claim that its holder ended; `after` is the task then."""
         match kind:
             case EndKind.COMPLETED:
-                return self._completed(held, after) if after.cost_micros else []
+                source = _source(held, after.task_id)
+                done = self._outcomes.completed(held.swarm_id, source, held.claim_time)
+                return [done, *self._completed(held, after)] if after.cost_micros else [done]
             case EndKind.FAILED:
                 return self._wasted(held, after.task_id, Waste.FAILED)
             case EndKind.RELEASED:
@@ -100,7 +124,13 @@ class Settlement:
     def lost(self, held: TaskClaim, task_id: str, kind: LossKind) -> list[Write]:
         """Return the entries of a claim that went back without its holder's having ended it."""
         given_back = kind in _GIVEN_BACK
-        return self._wasted(held, task_id, Waste.REPEATED if given_back else Waste.FENCED)
+        wasted = self._wasted(held, task_id, Waste.REPEATED if given_back else Waste.FENCED)
+        return [*wasted, *self.let_down(held, task_id)] if kind in _LET_DOWN else wasted
+
+    def let_down(self, held: TaskClaim, task_id: str) -> list[Write]:
+        """Return the entry of an attempt that its swarm is to blame for."""
+        source = _source(held, task_id)
+        return [self._outcomes.failed(held.swarm_id, source, held.claim_time)]
 
     def fenced(self, held: TaskClaim, task_id: str) -> list[Write]:
         """Return the entries of a claim that ends with its task, or with its process."""
@@ -128,3 +158,7 @@ class Settlement:
             model="" if profile is None else profile.model,
             payer="" if held is None else held.payer,
         )
+
+
+def _source(held: TaskClaim, task_id: str) -> str:
+    return f"{task_id}/{held.attempt}"

@@ -2,6 +2,7 @@
 
 GovernorService ── find_qualified_swarm ──▶ Governor ──▶ Qualifying ──▶ Roster, Screening
 view of swarms/ ── registered, changed, gone ──▶ Governor ──▶ Roster
+Reputations ── changed ──▶ Governor ──▶ Roster
 coordinator ── free, not free; best ──▶ Roster
 """
 
@@ -15,6 +16,7 @@ from infrafabric_server.governor.matching import Metric
 from infrafabric_server.governor.models import Page, Qualification
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.governor.qualifying import Qualifying, Question
+from infrafabric_server.governor.reputation import Alike, Reputations
 from infrafabric_server.governor.roster import Roster
 from infrafabric_server.governor.screening import Screening
 from infrafabric_server.limits import MAX_CAPABILITIES
@@ -63,8 +65,14 @@ class Governor:
         roster: Roster,
         screening: Screening,
         policies: PolicyBook,
+        reputations: Reputations | None = None,
     ) -> None:
-        """Enter what is registered in the roster, and follow all changes until `close`."""
+        """Enter what is registered in the roster, and follow all changes until `close`.
+
+        Without `reputations` all swarms have the same.
+        """
+        self._swarms = swarms
+        self._reputations = reputations or Alike()
         self._roster = roster
         self._screening = screening
         self._policies = policies
@@ -72,6 +80,7 @@ class Governor:
         for swarm_id, profile in swarms.items():
             self._enter(swarm_id, profile)
         self._unsubscribe = swarms.subscribe(self._changed)
+        self._reputations.subscribe(self._judged)
 
     def close(self) -> None:
         """Follow no more changes."""
@@ -120,7 +129,16 @@ class Governor:
         else:
             self._enter(change.id, change.new)
 
+    def _judged(self, swarm_id: str) -> None:
+        profile = self._swarms.get(swarm_id)
+        if profile is not None and swarm_id in self._roster:
+            self._enter(swarm_id, profile)
+
     def _enter(self, swarm_id: str, profile: SwarmProfile) -> None:
         self._roster.put(
-            swarm_id, profile.capabilities, profile.cost_per_hour_micros, profile.model
+            swarm_id,
+            profile.capabilities,
+            profile.cost_per_hour_micros,
+            profile.model,
+            self._reputations.of(swarm_id),
         )

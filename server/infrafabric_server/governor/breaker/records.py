@@ -21,6 +21,10 @@ class Effect:
     compares: tuple[Compare, ...] = ()
     writes: tuple[Write, ...] = ()
 
+    def also(self, writes: Sequence[Write]) -> "Effect":
+        """Return the effect with further writes."""
+        return Effect(self.compares, (*self.writes, *writes))
+
 
 class BreakerRecords:
     """Views of what keeps work from swarms, over views that it declares."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from infrafabric_server.governor.matching import Comparison, Metric
 from infrafabric_server.governor.policy.cases import Case, RuleName
-from infrafabric_server.limits import MAX_MONEY_MICROS, MAX_TEXT
+from infrafabric_server.limits import MAX_MONEY_MICROS, MAX_PAYLOAD_BYTES, MAX_TEXT
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
@@ -49,6 +49,8 @@ _Number = Annotated[int, Field(strict=True)]
 
 Money = Annotated[_Number, Field(ge=0, le=MAX_MONEY_MICROS)]
 Share = Annotated[float, Field(strict=True, gt=0, le=1)]
+# Nothing always succeeds: a target of 1 would leave no budget for errors.
+Target = Annotated[float, Field(strict=True, gt=0, lt=1)]
 Count = Annotated[_Number, Field(ge=1, le=1000)]
 Glob = Annotated[str, Field(min_length=1, max_length=128)]
 _Span = Annotated[_Duration, Field(ge=timedelta(seconds=1), le=timedelta(days=30))]
@@ -136,6 +138,74 @@ class Helping(BaseModel):
         return Comparison(Metric.COVERAGE, Fraction(str(self.min_coverage)))
 
 
+class Containing(BaseModel):
+    """What foreign code may use at most, and what a server must hold to run it.
+
+    Memory, processor, calls, time and output bound what contracts may say, `max_module_mb` and
+    `max_modules_mb` the size of a module and of all. On each server, `max_running` runs go on at a
+    time, `max_waiting_per_swarm` wait for a swarm and `max_waiting` in all. `required_layers` are
+    layers of the sandbox, as `infrafabric chassis doctor` names them.
+    """
+
+    model_config = _FROZEN
+
+    max_memory_mb: Annotated[_Number, Field(ge=1, le=4096)] = 512
+    max_cpu_percent: Annotated[_Number, Field(ge=1, le=100)] = 100
+    max_api_calls_per_second: Annotated[_Number, Field(ge=1, le=10_000)] = 1000
+    max_execution_time: Annotated[_Span, Field(le=timedelta(hours=1))] = timedelta(minutes=5)
+    max_output_bytes: Annotated[_Number, Field(ge=1, le=MAX_PAYLOAD_BYTES)] = MAX_PAYLOAD_BYTES
+    max_module_mb: Annotated[_Number, Field(ge=1, le=64)] = 16
+    max_modules_mb: Annotated[_Number, Field(ge=1, le=4096)] = 256
+    max_running: Annotated[_Number, Field(ge=1, le=64)] = 4
+    max_waiting_per_swarm: Annotated[_Number, Field(ge=0, le=1000)] = 16
+    max_waiting: Annotated[_Number, Field(ge=0, le=10_000)] = 128
+    required_layers: Annotated[tuple[RuleName, ...], Field(max_length=32)] = ()
+
+    @property
+    def bounds(self) -> dict[str, int | timedelta]:
+        """What each limit of a contract may be at most, by its name."""
+        return {
+            "max_memory_mb": self.max_memory_mb,
+            "max_cpu_percent": self.max_cpu_percent,
+            "max_api_calls_per_second": self.max_api_calls_per_second,
+            "max_execution_time": self.max_execution_time,
+            "max_output_bytes": self.max_output_bytes,
+        }
+
+
+class ServiceLevel(BaseModel):
+    """What a swarm should keep over the last `window`, of which `max_attempts` are enough.
+
+    99 % of its completed attempts should take no longer than `p99_latency`. A burn rate of
+    `max_burn_rate` opens its breaker, from `min_attempts` on. None asks for nothing.
+    """
+
+    model_config = _FROZEN
+
+    success_rate: Target = 0.95
+    p99_latency: _Span | None = timedelta(minutes=30)
+    availability: Target | None = 0.95
+    window: _Span = timedelta(days=1)
+    max_attempts: Annotated[_Number, Field(ge=10, le=100_000)] = 1_000
+    min_attempts: Count = 10
+    max_burn_rate: Annotated[float, Field(strict=True, ge=1, le=1000)] | None = None
+
+
+class Reputing(BaseModel):
+    """What a swarm without a record is worth, for how many attempts that counts, and how long.
+
+    What was seen of a swarm counts half after each `half_life`.
+    """
+
+    model_config = _FROZEN
+
+    prior: Share = 0.5
+    prior_weight: Annotated[float, Field(strict=True, ge=1, le=1000)] = 10.0
+    half_life: Annotated[_Duration, Field(ge=timedelta(minutes=1), le=timedelta(days=365))] = (
+        timedelta(days=7)
+    )
+
+
 class Rule(BaseModel):
     """A claim of which `when` holds is denied, with `deny` as the message."""
 
@@ -151,7 +221,7 @@ class Override(BaseModel):
 
     `tasks` is a pattern of task ids, `capability` one of capabilities of which a task requires at
     least one, `swarms` one of swarm ids: `*` stands for any text, `?` for one character, `[ab]`
-    for one of some. Only what is written in `matching`, `budgets` and `breaker` is another setting.
+    for one of some. Only what is written in a section of it is another setting.
     """
 
     model_config = _FROZEN
@@ -159,8 +229,10 @@ class Override(BaseModel):
     tasks: Glob | None = None
     capability: Glob | None = None
     swarms: Glob | None = None
+    matching: Matching | None = None
     budgets: Budgets | None = None
     breaker: Breaking | None = None
+    slo: ServiceLevel | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -168,14 +240,18 @@ class Override(BaseModel):
         if of_tasks is (self.swarms is not None):
             raise ValueError("must have tasks or capability, or else swarms")
         says = self.matching is not None or self.budgets is not None
-        if of_tasks and (not says or self.breaker is not None):
-            raise ValueError("has tasks or capability: must have matching or budgets, no breaker")
-        if not of_tasks and (self.breaker is None or says):
-            raise ValueError("has swarms: must have breaker, and neither matching nor budgets")
+        of_swarms = self.breaker is not None or self.slo is not None
+        if of_tasks and (not says or of_swarms):
+            raise ValueError(
+                "has tasks or capability: must have matching or budgets, and no breaker or slo"
+            )
+        if not of_tasks and (not of_swarms or says):
+            raise ValueError(
+                "has swarms: must have breaker or slo, and neither matching nor budgets"
+            )
         if self.budgets is not None and "soft_share" in self.budgets.model_fields_set:
             raise ValueError("soft_share is of accounts, and cannot differ by task")
         return self
-    matching: Matching | None = None
 
     def is_for_task(self, task_id: str, required: Collection[str]) -> bool:
         """Tell whether it is for a task; with both patterns, both must fit."""
@@ -204,25 +280,12 @@ class Policy(BaseModel):
     breaker: Breaking = Breaking()
     escalation: Escalating = Escalating()
     help: Helping = Helping()
+    slo: ServiceLevel = ServiceLevel()
+    reputation: Reputing = Reputing()
+    chassis: Containing = Containing()
     overrides: Annotated[tuple[Override, ...], Field(max_length=100)] = ()
     rules: Annotated[tuple[Rule, ...], Field(max_length=100)] = ()
     cases: Annotated[tuple[Case, ...], Field(max_length=1000)] = ()
-
-    def budgets_for(self, task_id: str, required: Collection[str]) -> Budgets:
-        """Return what holds for a task."""
-        found = self.budgets
-        for each in self.overrides:
-            if each.budgets is not None and each.is_for_task(task_id, required):
-                found = found.model_copy(update=_given(each.budgets))
-        return found
-
-    def breaker_for(self, swarm_id: str) -> Breaking:
-        """Return what holds for a swarm."""
-        found = self.breaker
-        for each in self.overrides:
-            if each.breaker is not None and each.is_for_swarm(swarm_id):
-                found = found.model_copy(update=_given(each.breaker))
-        return found
 
     def matching_for(self, task_id: str, required: Collection[str]) -> Matching:
         """Return what holds for a task: the same object for the same settings.
@@ -255,6 +318,30 @@ class Policy(BaseModel):
     def _matchings(self) -> dict[tuple[Metric, float], Matching]:
         """What was found before; at most two for each share that is written somewhere."""
         return {(self.matching.metric, self.matching.min_match): self.matching}
+
+    def budgets_for(self, task_id: str, required: Collection[str]) -> Budgets:
+        """Return what holds for a task."""
+        found = self.budgets
+        for each in self.overrides:
+            if each.budgets is not None and each.is_for_task(task_id, required):
+                found = found.model_copy(update=_given(each.budgets))
+        return found
+
+    def breaker_for(self, swarm_id: str) -> Breaking:
+        """Return what holds for a swarm."""
+        found = self.breaker
+        for each in self.overrides:
+            if each.breaker is not None and each.is_for_swarm(swarm_id):
+                found = found.model_copy(update=_given(each.breaker))
+        return found
+
+    def slo_for(self, swarm_id: str) -> ServiceLevel:
+        """Return what holds for a swarm."""
+        found = self.slo
+        for each in self.overrides:
+            if each.slo is not None and each.is_for_swarm(swarm_id):
+                found = found.model_copy(update=_given(each.slo))
+        return found
 
 
 def _given(model: BaseModel) -> dict[str, object]:

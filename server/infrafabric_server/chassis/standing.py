@@ -1,0 +1,130 @@
+"""How a swarm stands, as it is stored, and how attempts and sessions change it: pure functions."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from infrafabric_server.chassis import slo
+from infrafabric_server.chassis.reputation import Evidence, Verdict, added, aged, reputation
+from infrafabric_server.chassis.slo import Window
+from infrafabric_server.governor.policy.models import Policy, Reputing
+from infrafabric_server.limits import Identifier
+
+_FROZEN = ConfigDict(frozen=True)
+
+MAX_POINTS = 64
+"""Points of the history of a reputation; they reach back two half-lives."""
+
+_POINTS_PER_HALF_LIFE = 32
+# Less than half an attempt is not worth to be kept of a swarm that is gone.
+_LITTLE = 0.5
+
+
+class Outcome(BaseModel):
+    """How an attempt ended; stored under `outcomes/<source>` by what ended it, until it is counted.
+
+    `verdict` is that of the service level that held then.
+    """
+
+    model_config = _FROZEN
+
+    swarm_id: Identifier
+    verdict: Verdict
+    begin_time: datetime
+    end_time: datetime
+
+    @property
+    def latency(self) -> timedelta:
+        """How long it took; clocks that were set back make it no less than nothing."""
+        return max(timedelta(0), self.end_time - self.begin_time)
+
+
+class Point(NamedTuple):
+    """The reputation of a swarm at the end of a stretch of time, and how much was seen of it."""
+
+    time: datetime
+    reputation: float
+    seen: float
+
+
+class Standing(BaseModel):
+    """How a swarm stands; stored under `reputation/<swarm_id>`, written by the replica that leads.
+
+    `window` has what counts for its service levels, `evidence` what counts for its reputation.
+    `watched_since` is when its first session began, `up_since` when the present one did.
+    """
+
+    model_config = _FROZEN
+
+    evidence: Evidence | None = None
+    window: Window = ()
+    watched_since: datetime | None = None
+    up_since: datetime | None = None
+    history: tuple[Point, ...] = ()
+
+
+def counted(
+    standing: Standing, swarm_id: str, outcomes: Iterable[Outcome], now: datetime, policy: Policy
+) -> Standing:
+    """Return the standing with attempts counted, in whatever order they come."""
+    evidence, slices = standing.evidence, list(standing.window)
+    for each in outcomes:
+        evidence = added(evidence, each.verdict, each.end_time, policy.reputation)
+        slices.append(slo.attempt(each.verdict, each.latency, each.end_time))
+    changed = standing.model_copy(
+        update={
+            "evidence": evidence,
+            "window": slo.merged(slices, now, policy.slo_for(swarm_id)),
+        }
+    )
+    return _pointed(changed, now, policy.reputation)
+
+
+def attended(
+    standing: Standing, swarm_id: str, open_time: datetime | None, now: datetime, policy: Policy
+) -> Standing:
+    """Return the standing with the session that the swarm has now; None if it has none."""
+    if (standing.up_since is None) is (open_time is None):
+        return standing
+    if open_time is not None:
+        since = min(open_time, now)
+        return standing.model_copy(
+            update={"up_since": since, "watched_since": standing.watched_since or since}
+        )
+    window = present_window(standing, swarm_id, now, policy)
+    return standing.model_copy(update={"up_since": None, "window": window})
+
+
+def present_window(standing: Standing, swarm_id: str, now: datetime, policy: Policy) -> Window:
+    """Return the window with the time since the present session began."""
+    settings = policy.slo_for(swarm_id)
+    if standing.up_since is None:
+        return slo.merged(standing.window, now, settings)
+    up = slo.been_up(standing.up_since, now, settings)
+    return slo.merged((*standing.window, *up), now, settings)
+
+
+def negligible(standing: Standing, now: datetime, settings: Reputing) -> bool:
+    """Tell whether what was seen of a swarm has faded."""
+    if standing.evidence is None:
+        return True
+    return aged(standing.evidence, now, settings).seen < _LITTLE
+
+
+def _pointed(standing: Standing, now: datetime, settings: Reputing) -> Standing:
+    """Return the standing with its present reputation as the newest point of its history."""
+    width = settings.half_life / _POINTS_PER_HALF_LIFE
+    history = standing.history
+    if history and now - history[-1].time < width - _since_begin(history[-1].time, width):
+        history = history[:-1]
+    known = standing.evidence
+    seen = 0.0 if known is None else aged(known, now, settings).seen
+    value = reputation(known, now, settings)
+    point = Point(now, round(value, 6), round(seen, 6))
+    return standing.model_copy(update={"history": (*history, point)[-MAX_POINTS:]})
+
+
+def _since_begin(time: datetime, width: timedelta) -> timedelta:
+    return (time - datetime.min.replace(tzinfo=time.tzinfo)) % width
