@@ -4,7 +4,6 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from infrafabric_server.coordinator import rules
-from infrafabric_server.coordinator.admission import ClaimRefused
 from infrafabric_server.coordinator.capacity import Capacity
 from infrafabric_server.coordinator.models import (
     ClaimOutcome,
@@ -12,21 +11,19 @@ from infrafabric_server.coordinator.models import (
     FailureKind,
     LossKind,
     Milestone,
-    Refusal,
     Task,
     TaskClaim,
 )
-from infrafabric_server.coordinator.records import MAX_TRIES, Decision, Fact, Records
+from infrafabric_server.coordinator.records import Decision, Fact, Records
 from infrafabric_server.coordinator.settlement import Settlement
-from infrafabric_server.coordinator.slots import Slots, no_slot
+from infrafabric_server.coordinator.slots import Slots
+from infrafabric_server.coordinator.winning import Bid, Winning
 from infrafabric_server.errors import FabricError, Reason
-from infrafabric_server.fleet.models import SwarmProfile
 from infrafabric_server.governor.breaker.counting import Counting
 from infrafabric_server.governor.breaker.records import Effect
-from infrafabric_server.governor.models import Violation
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.store.mirror import Write
-from infrafabric_server.store.protocol import Compare, present, unchanged
+from infrafabric_server.store.protocol import Compare, unchanged
 from infrafabric_server.store.second_look import second_look
 from infrafabric_server.witness.flood import Flood
 
@@ -56,8 +53,7 @@ class Claims:
         self._records = records
         self._settlement = settlement
         self._counting = counting
-        self._slots = slots
-        self._capacity = capacity
+        self._winning = Winning(records, capacity, slots)
         self._policies = policies
         self._flood = flood
         self._ttl = ttl
@@ -72,67 +68,24 @@ class Claims:
         if known is not None and known.claim is not None and known.claim.swarm_id == swarm_id:
             # A repeat, unless the claim is over and the view is behind.
             await self._records.mirror.catch_up()
-        outcome = await self._claim(swarm_id, task_id, epoch)
+        bid = Bid(swarm_id, task_id, epoch, self._ttl)
+        outcome = await self._winning.win(bid)
         # What was won was compared with the store: a view that is behind only refuses wrongly.
         if outcome.refusal is not None and await self._records.mirror.catch_up():
-            outcome = await self._claim(swarm_id, task_id, epoch)
+            outcome = await self._winning.win(bid)
         if outcome.refusal is not None:
             self._flood.count("claim_refused", swarm_id, task_id, outcome.refusal.value)
         if outcome.violation is not None:
             self._policies.violated(swarm_id, task_id, outcome.violation)
         return outcome
 
-    async def _claim(self, swarm_id: str, task_id: str, epoch: int | None) -> ClaimOutcome:
-        tried = False
-        for _ in range(MAX_TRIES):
-            profile = self._records.fleet.swarms.get(swarm_id)
-            if profile is None:
-                return ClaimOutcome(refusal=Refusal.SWARM_UNKNOWN)
-            entry = self._records.tasks.entry(task_id)
-            if entry is None:
-                return ClaimOutcome(refusal=Refusal.TASK_NOT_FOUND)
-            task = entry.value
-            if task.claim is not None and task.claim.swarm_id == swarm_id:
-                return ClaimOutcome(refusal=None, owner=swarm_id, task=task)
-            now = self._records.clock.now()
-            refusal = rules.refusal(task, swarm_id, now)
-            if refusal is Refusal.ALREADY_CLAIMED and tried:
-                refusal = Refusal.LOST_RACE
-            if refusal is not None:
-                return _lost(refusal, task)
-            won = self._slots.claimed(task, swarm_id, self._ttl if epoch is None else None)
-            try:
-                if self._capacity.claimable_slots(swarm_id) <= 0:
-                    raise self._slots.refusal(task, swarm_id) or no_slot(swarm_id, task_id)
-                if await self._write_claim(won, profile, entry.mod_revision, epoch):
-                    return ClaimOutcome(refusal=None, owner=swarm_id, task=won)
-            except ClaimRefused as refused:
-                return _lost(refused.refusal, task, refused.detail, refused.violation)
-            tried = True
-            self.check_epoch(swarm_id, epoch)
-        raise FabricError(
-            Reason.CONTENTION, f"task {task_id} changes too fast to be claimed", retry_after=0.1
-        )
+    async def claim_anew(self, swarm_id: str, task_id: str, ttl: timedelta) -> ClaimOutcome:
+        """Claim a task outside a session for a time to live of its own.
 
-    async def _write_claim(
-        self, won: Task, profile: SwarmProfile, seen: int, epoch: int | None
-    ) -> bool:
-        swarm_id = profile.swarm_id
-        self._capacity.reserve(swarm_id, won.task_id)
-        try:
-            result = await self._slots.claim(
-                won,
-                [
-                    unchanged(self._records.tasks.key(won.task_id), seen),
-                    present(self._records.fleet.swarms.key(swarm_id)),
-                    *self.same_session(swarm_id, epoch),
-                ],
-                [self._records.tasks.put(won.task_id, won)],
-                [Fact("claim_won", swarm_id, won.task_id, won.attempt)],
-            )
-        finally:
-            self._capacity.unreserve(swarm_id, won.task_id)
-        return result.succeeded
+        Lost when the swarm holds the task already, so that of several that speak for one swarm
+        only one wins. Its refusals are not counted: the fabric itself asks. Raises CONTENTION.
+        """
+        return await self._winning.win(Bid(swarm_id, task_id, None, ttl, anew=True))
 
     async def release(
         self, swarm_id: str, task_id: str, attempt: int, reason: str, epoch: int | None = None
@@ -212,15 +165,21 @@ class Claims:
             return await self._end(swarm_id, task_id, attempt, epoch, EndKind.FAILED, rule, counted)
 
     async def extend(
-        self, swarm_id: str, task_id: str, attempt: int, epoch: int | None = None
+        self,
+        swarm_id: str,
+        task_id: str,
+        attempt: int,
+        epoch: int | None = None,
+        *,
+        ttl: timedelta | None = None,
     ) -> Task:
-        """Give a claim made outside a session its whole time to live again."""
+        """Give a claim made outside a session its whole time to live again, or `ttl`."""
 
         def rule(task: Task) -> Decision | None:
             held = rules.holder_claim(task, swarm_id, attempt)
             if held.expire_time is None:
                 return None
-            extended = rules.extend(task, self._records.clock.now(), self._ttl)
+            extended = rules.extend(task, self._records.clock.now(), ttl or self._ttl)
             fact = Fact("claim_extended", swarm_id, task_id, attempt)
             return Decision(extended, [fact], self.same_session(swarm_id, epoch))
 
@@ -238,8 +197,9 @@ class Claims:
         next_action: str,
         request_id: str = "",
         epoch: int | None = None,
+        ttl: timedelta | None = None,
     ) -> Task:
-        """Record a milestone and extend the claim. Raises as `rules.holder_claim`.
+        """Record a milestone and extend the claim, by `ttl`. Raises as `rules.holder_claim`.
 
         A repeat of the last milestone by its request id changes nothing, even when its holder
         has ended the claim since.
@@ -256,7 +216,7 @@ class Claims:
             if rules.repeats_milestone(task, swarm_id, attempt, said):
                 return None
             rules.holder_claim(task, swarm_id, attempt)
-            reported = rules.progress(task, self._records.clock.now(), self._ttl, said)
+            reported = rules.progress(task, self._records.clock.now(), ttl or self._ttl, said)
             details = {"milestone_percent": percent, "note": note}
             fact = Fact("progress_reported", swarm_id, task_id, attempt, details)
             return Decision(reported, [fact], self.same_session(swarm_id, epoch))
@@ -371,24 +331,8 @@ class Claims:
 
     def same_session(self, swarm_id: str, epoch: int | None) -> list[Compare]:
         """Return what refuses a transaction once the session that it came through is over."""
-        if epoch is None:
-            return []
-        return [unchanged(self._records.fleet.sessions.key(swarm_id), epoch)]
+        return self._winning.same_session(swarm_id, epoch)
 
     def check_epoch(self, swarm_id: str, epoch: int | None) -> None:
         """Raise SESSION_FENCED or SESSION_EXPIRED when a session is over."""
-        if epoch is None:
-            return
-        entry = self._records.fleet.sessions.entry(swarm_id)
-        if entry is None or entry.mod_revision != epoch:
-            raise FabricError(
-                Reason.SESSION_FENCED if entry is not None else Reason.SESSION_EXPIRED,
-                f"this session of {swarm_id} is over; nothing was done",
-            )
-
-
-def _lost(
-    refusal: Refusal, task: Task, detail: str = "", violation: Violation | None = None
-) -> ClaimOutcome:
-    owner = task.claim.swarm_id if task.claim is not None else ""
-    return ClaimOutcome(refusal=refusal, detail=detail, owner=owner, task=task, violation=violation)
+        self._winning.check_epoch(swarm_id, epoch)

@@ -156,11 +156,7 @@ class Creation:
                 self._dispatcher.done(assignment)
 
     def _assign(self, tasks: Iterable[Task]) -> list[Assignment]:
-        ready = [
-            task
-            for task in tasks
-            if task.state is TaskState.AVAILABLE and task.dispatch is Dispatch.AUTO
-        ]
+        ready = [task for task in tasks if task.state is TaskState.AVAILABLE and task.assigned]
         ready.sort(key=lambda task: (task.spec.filler, -task.spec.priority, task.spec.position))
         self._dispatcher.settle()
         found = (self._dispatcher.reserve_for(task) for task in ready[:_ASSIGNED])

@@ -13,7 +13,7 @@ from infrafabric_server.coordinator.background import Background
 from infrafabric_server.coordinator.claims import Claims
 from infrafabric_server.coordinator.frames import Delivery, TaskFrame
 from infrafabric_server.coordinator.link import Links, SessionLink
-from infrafabric_server.coordinator.models import Dispatch, LossKind, Refusal, Task, TaskState
+from infrafabric_server.coordinator.models import LossKind, Refusal, Task, TaskState
 from infrafabric_server.coordinator.records import MAX_TRIES, Decision, Fact, Records
 from infrafabric_server.coordinator.scheduler import Assignment, Scheduler
 from infrafabric_server.coordinator.slots import Slots
@@ -145,7 +145,7 @@ class Dispatcher:
             ready = rules.unblock(entry.value)
             assignment = None
             # Who may not have it after all, or a session that is over, is not to hold it up.
-            if ready.dispatch is Dispatch.AUTO and not tried:
+            if ready.assigned and not tried:
                 self.settle()
                 assignment = self.reserve_for(ready)
             decision = Decision(ready, [Fact("task_unblocked", task_id=task_id)])
@@ -251,7 +251,7 @@ class Dispatcher:
     def _waiting(self, task_id: str) -> Entry[Task] | None:
         """Return a task if it waits to be assigned."""
         entry = self._records.tasks.entry(task_id)
-        if entry is None or entry.value.dispatch is not Dispatch.AUTO or entry.value.offered_to:
+        if entry is None or not entry.value.assigned or entry.value.offered_to:
             return None
         return entry if rules.on_offer(entry.value, self._records.clock.now()) else None
 

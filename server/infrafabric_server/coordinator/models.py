@@ -81,7 +81,8 @@ class TaskSpec(BaseModel):
     """What the creator of a task said; it never changes.
 
     `input_json` is the JSON text of an object, kept as it came so that it is parsed by
-    nobody but the worker. `position` is the task's place on its board.
+    nobody but the worker. `position` is the task's place on its board. `chassis_swarm_id` is the
+    swarm whose module does it, "" for agents.
     """
 
     model_config = _FROZEN
@@ -99,6 +100,7 @@ class TaskSpec(BaseModel):
     deadline: datetime | None = None
     progress_timeout: Annotated[timedelta, Field(ge=timedelta(seconds=1), le=_MONTH)] | None = None
     retry: RetryPolicy = RetryPolicy()
+    chassis_swarm_id: Identifier | Literal[""] = ""
     create_time: datetime
     position: int = 0
 
@@ -150,6 +152,7 @@ class LossKind(StrEnum):
     NOT_ACKNOWLEDGED = "not_acknowledged"
     DECLINED = "declined"
     HALTED = "halted"
+    DRAINED = "drained"
 
 
 class ClaimEnd(BaseModel):
@@ -210,6 +213,17 @@ class Task(BaseModel):
     def task_id(self) -> str:
         """Id of the task."""
         return self.spec.task_id
+
+    @property
+    def assigned(self) -> bool:
+        """Whether it is assigned to a session, once it is available: not if the chassis runs it."""
+        return self.dispatch is Dispatch.AUTO and not self.spec.chassis_swarm_id
+
+    @property
+    def runs_in_chassis(self) -> bool:
+        """Whether the fabric itself runs it, once it is available."""
+        chosen = self.spec.chassis_swarm_id and not self.offered_to
+        return bool(chosen) and self.dispatch is Dispatch.AUTO
 
 
 class Refusal(StrEnum):

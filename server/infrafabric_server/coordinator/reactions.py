@@ -19,7 +19,6 @@ from infrafabric_server.coordinator.frames import Alert
 from infrafabric_server.coordinator.link import Links
 from infrafabric_server.coordinator.models import (
     BlockerAlert,
-    Dispatch,
     EndKind,
     LossKind,
     Task,
@@ -185,7 +184,7 @@ class Reactions:
 
     def _waits_for_assignment(self, task: Task) -> bool:
         return (
-            task.dispatch is Dispatch.AUTO
+            task.assigned
             and not task.offered_to
             and rules.on_offer(task, self._records.clock.now())
         )

@@ -50,6 +50,12 @@ CODES: Mapping[Reason, StatusCode] = MappingProxyType(
         Reason.DRAINING: StatusCode.UNAVAILABLE,
         Reason.STORE_UNAVAILABLE: StatusCode.UNAVAILABLE,
         Reason.CONTENTION: StatusCode.ABORTED,
+        Reason.SWARM_NOT_LOADED: StatusCode.FAILED_PRECONDITION,
+        Reason.MODULE_NOT_FOUND: StatusCode.NOT_FOUND,
+        Reason.MODULE_REFUSED: StatusCode.FAILED_PRECONDITION,
+        Reason.QUEUE_FULL: StatusCode.RESOURCE_EXHAUSTED,
+        Reason.BREAKER_OPEN: StatusCode.FAILED_PRECONDITION,
+        Reason.CHASSIS_CLOSED: StatusCode.FAILED_PRECONDITION,
     }
 )
 
@@ -57,6 +63,7 @@ CODES: Mapping[Reason, StatusCode] = MappingProxyType(
 RETRY_SECONDS: Mapping[Reason, float] = MappingProxyType(
     {
         Reason.OUTBOX_FULL: 1.0,
+        Reason.QUEUE_FULL: 1.0,
         Reason.DRAINING: 1.0,
         Reason.STORE_UNAVAILABLE: 1.0,
         Reason.CONTENTION: 0.1,

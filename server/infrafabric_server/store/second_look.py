@@ -25,6 +25,9 @@ _FINAL = frozenset(
         Reason.DRAINING,
         Reason.STORE_UNAVAILABLE,
         Reason.CONTENTION,
+        Reason.MODULE_REFUSED,
+        Reason.QUEUE_FULL,
+        Reason.CHASSIS_CLOSED,
     }
 )
 

@@ -86,6 +86,22 @@ class _ErrorReasonEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ErrorReaso
     """The request for help is over: report the cost without it. Code FAILED_PRECONDITION."""
     ERROR_REASON_NOT_A_HELPER: _ErrorReason.ValueType  # 29
     """The swarm has not accepted the request for help. Code FAILED_PRECONDITION."""
+    ERROR_REASON_SWARM_NOT_LOADED: _ErrorReason.ValueType  # 30
+    """The swarm has no module: load it first. Code FAILED_PRECONDITION."""
+    ERROR_REASON_MODULE_NOT_FOUND: _ErrorReason.ValueType  # 31
+    """No module with this SHA-256 is stored. Code NOT_FOUND."""
+    ERROR_REASON_MODULE_REFUSED: _ErrorReason.ValueType  # 32
+    """The module is none, cannot be compiled within its limits, or imports what it may not; the message says
+    which. Code FAILED_PRECONDITION.
+    """
+    ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 33
+    """As many runs wait as may, of the swarm or of this server. Code RESOURCE_EXHAUSTED, with RetryInfo."""
+    ERROR_REASON_BREAKER_OPEN: _ErrorReason.ValueType  # 34
+    """The swarm's circuit breaker is open, the fabric is on hold or the pool paused. Code FAILED_PRECONDITION."""
+    ERROR_REASON_CHASSIS_CLOSED: _ErrorReason.ValueType  # 35
+    """This server runs no foreign code: a layer that the policy demands does not hold here, or it cannot start
+    workers. Code FAILED_PRECONDITION.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason says why a call or a frame was refused, in a form that programs match on.
@@ -159,3 +175,19 @@ ERROR_REASON_HELP_ENDED: ErrorReason.ValueType  # 28
 """The request for help is over: report the cost without it. Code FAILED_PRECONDITION."""
 ERROR_REASON_NOT_A_HELPER: ErrorReason.ValueType  # 29
 """The swarm has not accepted the request for help. Code FAILED_PRECONDITION."""
+ERROR_REASON_SWARM_NOT_LOADED: ErrorReason.ValueType  # 30
+"""The swarm has no module: load it first. Code FAILED_PRECONDITION."""
+ERROR_REASON_MODULE_NOT_FOUND: ErrorReason.ValueType  # 31
+"""No module with this SHA-256 is stored. Code NOT_FOUND."""
+ERROR_REASON_MODULE_REFUSED: ErrorReason.ValueType  # 32
+"""The module is none, cannot be compiled within its limits, or imports what it may not; the message says
+which. Code FAILED_PRECONDITION.
+"""
+ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 33
+"""As many runs wait as may, of the swarm or of this server. Code RESOURCE_EXHAUSTED, with RetryInfo."""
+ERROR_REASON_BREAKER_OPEN: ErrorReason.ValueType  # 34
+"""The swarm's circuit breaker is open, the fabric is on hold or the pool paused. Code FAILED_PRECONDITION."""
+ERROR_REASON_CHASSIS_CLOSED: ErrorReason.ValueType  # 35
+"""This server runs no foreign code: a layer that the policy demands does not hold here, or it cannot start
+workers. Code FAILED_PRECONDITION.
+"""

@@ -197,7 +197,7 @@ CLAIM_REFUSAL_HOLD: ClaimRefusal.ValueType  # 10
 class Task(message.Message):
     """Task is a piece of work that is done by exactly one swarm.
 
-    The creator sets the fields up to `retry_policy`; all others are output only and ignored on input.
+    The creator sets the fields up to `chassis_swarm_id`; all others are output only and ignored on input.
     """
 
     DESCRIPTOR: descriptor.Descriptor
@@ -216,6 +216,7 @@ class Task(message.Message):
     DEADLINE_TIME_FIELD_NUMBER: builtins.int
     PROGRESS_TIMEOUT_FIELD_NUMBER: builtins.int
     RETRY_POLICY_FIELD_NUMBER: builtins.int
+    CHASSIS_SWARM_ID_FIELD_NUMBER: builtins.int
     STATE_FIELD_NUMBER: builtins.int
     OWNER_SWARM_ID_FIELD_NUMBER: builtins.int
     ATTEMPT_FIELD_NUMBER: builtins.int
@@ -256,6 +257,11 @@ class Task(message.Message):
     """Model that suits the task; decides between swarms of equal score. At most 128 characters."""
     dispatch: Dispatch.ValueType
     """How the task finds its swarm; UNSPECIFIED on creation means AUTO."""
+    chassis_swarm_id: builtins.str
+    """Loaded swarm whose module does the task, run by the fabric itself in the chassis; empty for agents.
+
+    With dispatch AUTO only. It waits until the swarm is loaded and has a free slot.
+    """
     state: TaskState.ValueType
     """Where the task is in its life."""
     owner_swarm_id: builtins.str
@@ -366,6 +372,7 @@ class Task(message.Message):
         deadline_time: timestamp_pb2.Timestamp | None = ...,
         progress_timeout: duration_pb2.Duration | None = ...,
         retry_policy: RetryPolicy | None = ...,
+        chassis_swarm_id: builtins.str = ...,
         state: TaskState.ValueType = ...,
         owner_swarm_id: builtins.str = ...,
         attempt: builtins.int = ...,
@@ -389,7 +396,7 @@ class Task(message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_max_cost_micros", b"_max_cost_micros", "available_time", b"available_time", "claim_expire_time", b"claim_expire_time", "claim_time", b"claim_time", "create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "estimated_duration", b"estimated_duration", "input", b"input", "max_cost_micros", b"max_cost_micros", "progress_timeout", b"progress_timeout", "result", b"result", "retry_policy", b"retry_policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_max_cost_micros", b"_max_cost_micros", "attempt", b"attempt", "available_time", b"available_time", "blocked_on", b"blocked_on", "claim_expire_time", b"claim_expire_time", "claim_time", b"claim_time", "cost_micros", b"cost_micros", "create_time", b"create_time", "deadline_time", b"deadline_time", "dependencies", b"dependencies", "dispatch", b"dispatch", "end_time", b"end_time", "estimated_duration", b"estimated_duration", "failures", b"failures", "filler", b"filler", "input", b"input", "max_cost_micros", b"max_cost_micros", "milestone_note", b"milestone_note", "milestone_percent", b"milestone_percent", "next_action", b"next_action", "offered_swarm_id", b"offered_swarm_id", "owner_swarm_id", b"owner_swarm_id", "parked", b"parked", "preferred_model", b"preferred_model", "priority", b"priority", "progress_timeout", b"progress_timeout", "reason", b"reason", "required_capabilities", b"required_capabilities", "reserved_micros", b"reserved_micros", "result", b"result", "retry_policy", b"retry_policy", "spent_micros", b"spent_micros", "state", b"state", "task_id", b"task_id", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_max_cost_micros", b"_max_cost_micros", "attempt", b"attempt", "available_time", b"available_time", "blocked_on", b"blocked_on", "chassis_swarm_id", b"chassis_swarm_id", "claim_expire_time", b"claim_expire_time", "claim_time", b"claim_time", "cost_micros", b"cost_micros", "create_time", b"create_time", "deadline_time", b"deadline_time", "dependencies", b"dependencies", "dispatch", b"dispatch", "end_time", b"end_time", "estimated_duration", b"estimated_duration", "failures", b"failures", "filler", b"filler", "input", b"input", "max_cost_micros", b"max_cost_micros", "milestone_note", b"milestone_note", "milestone_percent", b"milestone_percent", "next_action", b"next_action", "offered_swarm_id", b"offered_swarm_id", "owner_swarm_id", b"owner_swarm_id", "parked", b"parked", "preferred_model", b"preferred_model", "priority", b"priority", "progress_timeout", b"progress_timeout", "reason", b"reason", "required_capabilities", b"required_capabilities", "reserved_micros", b"reserved_micros", "result", b"result", "retry_policy", b"retry_policy", "spent_micros", b"spent_micros", "state", b"state", "task_id", b"task_id", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_cost_micros: _TypeAlias = typing.Literal["max_cost_micros"]  # noqa: Y015
     _WhichOneofArgType__max_cost_micros: _TypeAlias = typing.Literal["_max_cost_micros", b"_max_cost_micros"]  # noqa: Y015

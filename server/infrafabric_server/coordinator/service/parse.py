@@ -102,10 +102,18 @@ def new_task(
         ),
         progress_timeout=_length(message, at, "progress_timeout", timedelta(seconds=1), _MONTH),
         retry=_retry(at + "retry_policy", message.retry_policy),
+        chassis_swarm_id=_chassis_swarm(at, message.chassis_swarm_id, dispatch),
         create_time=now,
         position=position,
     )
     return spec, dispatch
+
+
+def _chassis_swarm(path: str, value: str, dispatch: Dispatch) -> str:
+    if value and dispatch is not Dispatch.AUTO:
+        rule = "must be empty unless dispatch is AUTO: the fabric runs it by itself"
+        raise InvalidField(FieldViolation(f"{path}chassis_swarm_id", rule))
+    return validate.optional_id(f"{path}chassis_swarm_id", value)
 
 
 def _length(

@@ -85,6 +85,7 @@ def _add_spec(message: task_pb2.Task, spec: TaskSpec) -> None:
     message.dependencies.extend(spec.dependencies)
     message.filler = spec.filler
     message.preferred_model = spec.preferred_model
+    message.chassis_swarm_id = spec.chassis_swarm_id
     message.create_time.FromDatetime(spec.create_time)
     if spec.input_json != "{}":
         json_to_struct(spec.input_json, message.input)
