@@ -5,6 +5,8 @@ import {
   ClaimRefusal,
   Dispatch,
   ErrorReason,
+  type HelpRequest,
+  HelpState,
   RevokeReason,
   Session,
   SessionEndedError,
@@ -177,6 +179,40 @@ test("work that was ended right before close is kept", async () => {
   await session.close();
   expect((await done).state).toBe(TaskState.COMPLETED);
   expect(await stateNow(clients, taskId)).toBe("COMPLETED");
+});
+
+test("G9: a blocked session sees who helps, and the help is paid out of its task", async () => {
+  const clients = clientsOf(server.url);
+  const [mine, theirs] = [new Mailbox<HelpRequest>(), new Mailbox<HelpRequest>()];
+  const capability = fresh("cap");
+  const asker = await open(server.url, { onHelpWanted: (help) => mine.put(help) });
+  const helper = await open(server.url, {
+    capabilities: [capability],
+    onHelpWanted: (help) => theirs.put(help),
+  });
+  const task = await claimNew(clients, asker);
+  const { taskId, attempt } = task;
+  await task.block("no key", [capability]);
+  const { help } = await clients.governor.requestHelp({
+    swarmId: asker.swarmId,
+    taskId,
+    attempt,
+    reason: "no key",
+    needs: [capability],
+    budgetMicros: 10n,
+  });
+  const { helpId } = await theirs.take((h) => h.askedSwarmIds.includes(helper.swarmId));
+  expect(helpId).toBe(help?.helpId);
+  await clients.governor.acceptHelp({ helpId, swarmId: helper.swarmId });
+  await mine.take((h) => h.helperSwarmIds.includes(helper.swarmId));
+  expect(await helper.cost("llm", 4, { helpId })).toMatchObject({ reservationLeftMicros: 6n });
+  await clients.coordinator.resolveBlocker({ swarmId: asker.swarmId, taskId });
+  await task.unblocked();
+  for (const told of [mine, theirs]) await told.take((h) => h.state === HelpState.ENDED);
+  const late = helper.cost("llm", 1, { helpId });
+  await expect(late).rejects.toMatchObject({ reason: ErrorReason.HELP_ENDED });
+  await task.complete();
+  expect(await taskNow(clients, taskId)).toMatchObject({ spentMicros: 4n });
 });
 
 test("a wrong opening is refused with the field and its rule", async () => {
