@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cache, lru_cache
+from importlib.resources import files
 from zoneinfo import ZoneInfo
 
 from infrafabric_server.optimise.models import Period
 
 _SECOND = timedelta(seconds=1)
+_DATA = files("tzdata")
 
 
 def zone(name: str) -> tzinfo:
@@ -16,14 +19,32 @@ def zone(name: str) -> tzinfo:
         ValueError: there is none of that name; the message says so.
     """
     if name in ("", "UTC"):
-        # Known everywhere, also where no data of time zones are installed.
         return UTC
-    try:
-        return ZoneInfo(name)
-    except (OSError, ValueError, KeyError) as error:
+    found = _zone(name)
+    if found is None:
         raise ValueError(
             f"{name!r} is no time zone that is known here; give an IANA name, such as Europe/Vienna"
-        ) from error
+        )
+    return found
+
+
+@cache
+def _names() -> frozenset[str]:
+    return frozenset(_DATA.joinpath("zones").read_text(encoding="utf-8").split())
+
+
+# Unknown names must not fill the memory; there are some 600 known ones.
+@lru_cache(maxsize=1024)
+def _zone(name: str) -> ZoneInfo | None:
+    """Return a zone of the package `tzdata`.
+
+    ZoneInfo would take that of the machine if there is one, which another replica may not have, or
+    with other rules.
+    """
+    if name not in _names():
+        return None
+    with _DATA.joinpath("zoneinfo", *name.split("/")).open("rb") as file:
+        return ZoneInfo.from_file(file, key=name)
 
 
 def period_at(period: Period, moment: datetime, where: tzinfo) -> tuple[datetime, datetime]:

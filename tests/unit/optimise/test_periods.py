@@ -1,6 +1,11 @@
 """When the periods of a budget begin and end."""
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -90,3 +95,44 @@ def test_a_zone_that_is_not_known_is_refused_by_name(name: str) -> None:
     with pytest.raises(ValueError, match="is no time zone") as refused:
         zone(name)
     assert repr(name) in str(refused.value)
+
+
+def test_g5_every_zone_there_is_is_known_and_nothing_else() -> None:
+    names = files("tzdata").joinpath("zones").read_text().split()
+    assert len(names) > 500
+    for name in names:
+        begin, end = period_at(Period.DAY, _at("2026-05-04T12:00", "UTC"), zone(name))
+        assert end - begin == timedelta(days=1), name
+    for name in (
+        "zones",
+        "../zones",
+        "/etc/localtime",
+        "Europe",
+        "europe/vienna",
+        "Europe/Vienna/",
+    ):
+        with pytest.raises(ValueError, match="no time zone"):
+            zone(name)
+    assert zone("Europe/Vienna") is zone("Europe/Vienna")
+
+
+@pytest.mark.parametrize("own", ["none", "other rules"])
+def test_g5_a_budget_is_renewed_at_the_same_time_whatever_zones_the_machine_has(
+    own: str, tmp_path: Path
+) -> None:
+    path = ""
+    if own == "other rules":
+        path = str(tmp_path)
+        (tmp_path / "Europe").mkdir()
+        wrong = files("tzdata").joinpath("zoneinfo", "Asia", "Kathmandu").read_bytes()
+        (tmp_path / "Europe" / "Vienna").write_bytes(wrong)
+    program = """
+from datetime import UTC, datetime
+from infrafabric_server.optimise.models import Period
+from infrafabric_server.optimise.periods import period_at, zone
+begin, end = period_at(Period.MONTH, datetime(2026, 3, 9, tzinfo=UTC), zone("Europe/Vienna"))
+print(begin.isoformat(), end.isoformat())
+"""
+    environment = {**os.environ, "PYTHONTZPATH": path}
+    told = subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)
+    assert told.split() == ["2026-02-28T23:00:00+00:00", "2026-03-31T22:00:00+00:00"]
