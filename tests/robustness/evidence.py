@@ -14,6 +14,9 @@ STATE = "state.json"
 # What is sent to everyone when all is finished: every watcher and every log must have it.
 LAST_TEXT = "the-last-text"
 
+# How the reasons begin of attempts that failed because of the swarm's provider.
+PROVIDERS = "provider-"
+
 # Decisions that give a task to a swarm, each under an attempt of its own.
 GRANTS = frozenset(("claim_won", "task_assigned", "claim_taken_over"))
 

@@ -3,31 +3,17 @@
 from collections import defaultdict
 from dataclasses import dataclass, field
 
+from tests.robustness.check.known import KNOWN
 from tests.robustness.check.tasks import (
     AVAILABLE,
     BLOCKED,
     COMPLETED,
-    QUIET,
     RULES,
     IllegalError,
     Life,
 )
 from tests.robustness.check.violation import Violation
 from tests.robustness.evidence import Entry, Evidence
-
-# What is said of a swarm or of everyone, and of no task.
-_OTHERS = frozenset(
-    (
-        "swarm_registered",
-        "swarm_deregistered",
-        "session_opened",
-        "session_resumed",
-        "session_closed",
-        "claim_refused",
-        "message_fenced",
-        "broadcast_sent",
-    )
-)
 
 _NEEDS_DEPENDENCIES = frozenset(
     ("claim_won", "task_assigned", "claim_taken_over", "task_unblocked")
@@ -124,7 +110,7 @@ class _Player:
         elif entry.operation == "swarm_deregistered":
             self.replay.slots.pop(entry.swarm_id, None)
             self.replay.blockers.discard((entry.swarm_id, ""))
-        elif entry.operation not in _OTHERS | QUIET:
+        elif entry.operation not in KNOWN:
             self._fault("known-entries", entry, "the model does not know this operation")
 
     def _created(self, entry: Entry) -> None:

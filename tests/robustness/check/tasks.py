@@ -7,7 +7,7 @@ from the server.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tests.robustness.evidence import Entry
+from tests.robustness.evidence import PROVIDERS, Entry
 
 BLOCKED = "BLOCKED"
 AVAILABLE = "AVAILABLE"
@@ -100,6 +100,11 @@ def _kept(life: Life, entry: Entry) -> Life:
     return life
 
 
+def _lives(life: Life, _: Entry) -> Life:
+    _require(life.state not in ENDED, f"the task is {life.state} already")
+    return life
+
+
 def _progress(life: Life, entry: Entry) -> Life:
     _held(life, entry)
     return replace(life, milestone=int(entry.details["milestone_percent"]))
@@ -119,14 +124,15 @@ def _completed(life: Life, entry: Entry) -> Life:
 def _failed(life: Life, entry: Entry) -> Life:
     _held(life, entry)
     state = str(entry.details["state"]).upper()
+    providers = str(entry.details["reason"]).startswith(PROVIDERS)
     _require(state in (AVAILABLE, FAILED), f"a failure does not lead to {state}")
-    return replace(life, state=state, parked=False, failures=life.failures + 1)
+    _require(state == AVAILABLE or not providers, "a failure of the provider is not the task's")
+    return replace(life, state=state, parked=False, failures=life.failures + (not providers))
 
 
 def _ended(state: str) -> Callable[[Life, Entry], Life]:
-    def follow(life: Life, _: Entry) -> Life:
-        _require(life.state not in ENDED, f"the task is {life.state} already")
-        return replace(life, state=state, parked=False, offered="")
+    def follow(life: Life, entry: Entry) -> Life:
+        return replace(_lives(life, entry), state=state, parked=False, offered="")
 
     return follow
 
@@ -185,7 +191,6 @@ RULES: dict[str, Callable[[Life, Entry], Life]] = {
     "offer_withdrawn": _withdrawn,
     "blocker_reported": _parked,
     "blocker_resolved": _resolved,
+    "cost_tracked": _kept,
+    "budget_set": _lives,
 }
-
-# Entries that name a task and do not change it.
-QUIET = frozenset(("blocker_escalated",))
