@@ -9,7 +9,9 @@ from functools import partial
 from infrafabric_server.adapters import Adapters
 from infrafabric_server.chassis.keeper import Keeper as StandingKeeper
 from infrafabric_server.chassis.outcomes import OutcomeLog
+from infrafabric_server.chassis.levels import Levels
 from infrafabric_server.chassis.reputations import Reputations
+from infrafabric_server.chassis.reports import Reports
 from infrafabric_server.clock import Clock, SystemClock
 from infrafabric_server.config import Settings
 from infrafabric_server.coordinator.attendance import Attendance
@@ -66,6 +68,7 @@ class Components:
     keeper: Keeper
     help_keeper: HelpKeeper
     former: Former
+    standing_reports: Reports
     roller: Roller
     cost_reports: CostReports
     parts: Parts
@@ -106,7 +109,8 @@ class Components:
             policies,
             breakers,
             reputations,
-            OutcomeLog(reputations.outcomes, clock, policies),
+        levels = Levels(policies)
+            OutcomeLog(reputations.outcomes, clock, levels),
             breakers.gate,
             policies,
             present=replicas.present,
@@ -146,7 +150,7 @@ class Components:
             breakers=breakers,
             reputations=reputations,
             standing_keeper=StandingKeeper(
-                mirror, fleet, reputations, breakers, leadership, clock, policies
+                mirror, fleet, reputations, breakers, leadership, clock, levels
             ),
             keeper=Keeper(mirror, fleet, ledger, breakers, leadership, clock, policies),
             help_keeper=parts.help.keeper(notify.idle, breakers.records, leadership),
@@ -154,6 +158,7 @@ class Components:
             roller=Roller(mirror, ledger, rollups, leadership, clock, settle=settle),
             cost_reports=CostReports(rollups),
             parts=parts,
+            standing_reports=Reports(fleet, reputations, levels, clock),
             budgets=_budgets(mirror, ledger, parts, breakers, fleet, policies, outbox, clock),
             notify=notify,
             desk=Desk(incidents, sources, policies, leadership),

@@ -12,15 +12,18 @@ from grpc import aio
 from prometheus_client import CollectorRegistry
 
 from infrafabric.v1 import (
+    chassis_service_pb2,
     coordinator_service_pb2,
     governor_service_pb2,
     notify_service_pb2,
     witness_service_pb2,
 )
+from infrafabric.v1.chassis_service_pb2_grpc import add_ChassisServiceServicer_to_server
 from infrafabric.v1.coordinator_service_pb2_grpc import add_CoordinatorServiceServicer_to_server
 from infrafabric.v1.governor_service_pb2_grpc import add_GovernorServiceServicer_to_server
 from infrafabric.v1.notify_service_pb2_grpc import add_NotifyServiceServicer_to_server
 from infrafabric.v1.witness_service_pb2_grpc import add_WitnessServiceServicer_to_server
+from infrafabric_server.chassis.service.servicer import ChassisServicer
 from infrafabric_server.components import Components
 from infrafabric_server.config import Address, Settings
 from infrafabric_server.coordinator.service.servicer import CoordinatorServicer
@@ -113,6 +116,11 @@ def _services(store: Store, components: Components, statuses: StatusWatch) -> li
             ),
         ),
         _service(
+        _service(
+            chassis_service_pb2,
+            add_ChassisServiceServicer_to_server,
+            ChassisServicer(components.standing_reports),
+        ),
             witness_service_pb2,
             add_WitnessServiceServicer_to_server,
             WitnessService(components.witness),

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from infrafabric_server.chassis.levels import Levels
 from infrafabric_server.chassis.outcomes import OutcomeLog
 from infrafabric_server.chassis.reputations import Reputations
 from infrafabric_server.clock import Clock, SystemClock
@@ -117,7 +118,7 @@ async def running_fabric(
     policies = policies or PolicyBook()
     breakers = Breakers.over(mirror, fleet, ledger, outbox, clock, policies)
     reputations = Reputations(mirror, fleet, clock, policies)
-    outcomes = OutcomeLog(reputations.outcomes, clock, policies)
+    outcomes = OutcomeLog(reputations.outcomes, clock, Levels(policies))
     parts = build_coordinator(
         store,
         mirror,

@@ -16,6 +16,7 @@ from infrafabric.escalations import Escalations
 from infrafabric.help import Help
 from infrafabric.policy import Policy
 from infrafabric.servers import Server, Servers
+from infrafabric.standings import Standings
 from infrafabric.statuses import Statuses
 from infrafabric.swarms import Swarms
 from infrafabric.tasks import Tasks
@@ -43,6 +44,7 @@ class Client:
         statuses: report, read and watch statuses; broadcast a text.
         budgets: charge costs, limit accounts and read how they stand.
         costs: what was spent on what.
+        standings: how swarms keep their service levels, and what they are worth.
         breakers: open, close and read circuit breakers.
         help: ask idle swarms for help with a blocker, and accept to help.
         escalations: read, watch and acknowledge what wants a person.
@@ -68,6 +70,7 @@ class Client:
         self.statuses = Statuses(caller)
         self.budgets = Budgets(caller)
         self.costs = Costs(caller)
+        self.standings = Standings(caller)
         self.breakers = Breakers(caller)
         self.help = Help(caller)
         self.escalations = Escalations(caller)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import grpc
 
+from infrafabric.v1.chassis_service_pb2_grpc import ChassisServiceStub
 from infrafabric.v1.coordinator_service_pb2_grpc import CoordinatorServiceStub
 from infrafabric.v1.governor_service_pb2_grpc import GovernorServiceStub
 from infrafabric.v1.notify_service_pb2_grpc import NotifyServiceStub
@@ -17,6 +18,7 @@ class Server:
         channel: where it is; connects when it is used.
 
     Attributes:
+        chassis: calls of ChassisService.
         coordinator: calls of CoordinatorService.
         governor: calls of GovernorService.
         notify: calls of NotifyService.
@@ -24,6 +26,7 @@ class Server:
     """
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.chassis = ChassisServiceStub(channel)
         self.coordinator = CoordinatorServiceStub(channel)
         self.governor = GovernorServiceStub(channel)
         self.notify = NotifyServiceStub(channel)

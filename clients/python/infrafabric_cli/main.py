@@ -11,6 +11,8 @@ from infrafabric_cli.cost import app as cost
 from infrafabric_cli.escalations import app as escalations
 from infrafabric_cli.help import app as helping
 from infrafabric_cli.policy import app as policy
+from infrafabric_cli.reputation import app as reputation
+from infrafabric_cli.reputation import slo
 from infrafabric_cli.store import app as store
 from infrafabric_cli.swarm import app as swarm
 from infrafabric_cli.tasks import app as tasks
@@ -31,6 +33,7 @@ app.command("status")(status.status)
 app.command("notify")(notify.notify)
 app.command("match")(match.match)
 app.command("broadcast")(broadcast.broadcast)
+app.command("slo")(slo)
 app.add_typer(tasks, name="tasks", help="Create, claim, finish and watch tasks.")
 app.add_typer(board, name="board", help="Bring whole boards of tasks in and out.")
 app.add_typer(swarm, name="swarm", help="Register, read and forget swarms.")
@@ -44,6 +47,7 @@ app.add_typer(
     escalations, name="escalations", help="What wants a person, and who takes care of it."
 )
 app.add_typer(breaker, name="breaker", help="What keeps work from swarms, until a person resets.")
+app.add_typer(reputation, name="reputation", help="What swarms are worth by what they have done.")
 app.add_typer(budget, name="budget", help="What accounts may spend, and how they stand.")
 app.add_typer(cost, name="cost", help="What was spent on what, and what of it was in vain.")
 app.add_typer(policy, name="policy", help="Read the policy in force, and check a file.")

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from infrafabric_server.chassis import slo, standing
+from infrafabric_server.chassis.levels import Levels
 from infrafabric_server.chassis.reputations import Reputations
 from infrafabric_server.chassis.slo import Level
 from infrafabric_server.chassis.standing import Outcome, Standing
@@ -17,7 +18,6 @@ from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.governor.breaker.breakers import Breakers
 from infrafabric_server.governor.breaker.models import BreakerCause
-from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.store.mirror import Entry, Mirror
 from infrafabric_server.store.protocol import (
     Compare,
@@ -52,7 +52,7 @@ class Keeper:
         breakers: Breakers,
         leadership: Leadership,
         clock: Clock,
-        book: PolicyBook,
+        levels: Levels,
         *,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -63,7 +63,7 @@ class Keeper:
         self._breakers = breakers
         self._leadership = leadership
         self._clock = clock
-        self._book = book
+        self._levels = levels
         self._sleep = sleep
         self._running = False
         self._some = asyncio.Event()
@@ -142,11 +142,13 @@ class Keeper:
     def _changed(
         self, before: Standing, swarm_id: str, outcomes: Sequence[Outcome], now: datetime
     ) -> Standing:
-        policy = self._book.current.policy
+        level = self._levels.of(swarm_id)
         session = self._fleet.sessions.get(swarm_id)
         open_time = None if session is None else session.open_time
-        after = standing.attended(before, swarm_id, open_time, now, policy)
-        return standing.counted(after, swarm_id, outcomes, now, policy) if outcomes else after
+        after = standing.attended(before, open_time, now, level)
+        if not outcomes:
+            return after
+        return standing.counted(after, outcomes, now, level, self._levels.reputing)
 
     async def _judge(self, swarm_id: str) -> None:
         """Open the breaker of a swarm that burns its error budget too fast for the policy."""
@@ -160,7 +162,7 @@ class Keeper:
             self._log.warning("breaker_not_opened", swarm_id=swarm_id, error=str(error))
 
     def _breach(self, swarm_id: str) -> str:
-        settings = self._book.current.policy.slo_for(swarm_id)
+        settings = self._levels.of(swarm_id)
         breaker = self._breakers.records.of(swarm_id)
         known = self._reputations.standings.get(swarm_id)
         most = settings.max_burn_rate
@@ -186,7 +188,7 @@ class Keeper:
         now = self._clock.now()
         if self._tidied is not None and now - self._tidied < _TIDY_EVERY:
             return
-        view, settings = self._reputations.standings, self._book.current.policy.reputation
+        view, settings = self._reputations.standings, self._levels.reputing
         gone = [
             entry
             for entry in view.entries()

@@ -3,10 +3,10 @@
 from datetime import datetime
 
 from infrafabric_server.chassis import slo
+from infrafabric_server.chassis.levels import Levels
 from infrafabric_server.chassis.reputation import Verdict
 from infrafabric_server.chassis.standing import Outcome
 from infrafabric_server.clock import Clock
-from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.store.view import View, Write
 
 
@@ -17,10 +17,10 @@ class OutcomeLog:
     the same key, so none of them waits for another.
     """
 
-    def __init__(self, outcomes: View[Outcome], clock: Clock, book: PolicyBook) -> None:
+    def __init__(self, outcomes: View[Outcome], clock: Clock, levels: Levels) -> None:
         self._outcomes = outcomes
         self._clock = clock
-        self._book = book
+        self._levels = levels
 
     def completed(self, swarm_id: str, source: str, begun: datetime) -> Write:
         """Return the note of an attempt that was completed, on time or late.
@@ -28,7 +28,7 @@ class OutcomeLog:
         `source` tells the attempt from all others: 1 to 300 characters.
         """
         now = self._clock.now()
-        late = slo.late(now - begun, self._book.current.policy.slo_for(swarm_id))
+        late = slo.late(now - begun, self._levels.of(swarm_id))
         return self._note(swarm_id, source, Verdict.LATE if late else Verdict.MET, begun, now)
 
     def failed(self, swarm_id: str, source: str, begun: datetime) -> Write:

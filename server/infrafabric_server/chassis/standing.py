@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from infrafabric_server.chassis import slo
 from infrafabric_server.chassis.reputation import Evidence, Verdict, added, aged, reputation
 from infrafabric_server.chassis.slo import Window
-from infrafabric_server.governor.policy.models import Policy, Reputing
+from infrafabric_server.governor.policy.models import Reputing, ServiceLevel
 from infrafabric_server.limits import Identifier
 
 _FROZEN = ConfigDict(frozen=True)
@@ -66,24 +66,24 @@ class Standing(BaseModel):
 
 
 def counted(
-    standing: Standing, swarm_id: str, outcomes: Iterable[Outcome], now: datetime, policy: Policy
+    standing: Standing,
+    outcomes: Iterable[Outcome],
+    now: datetime,
+    level: ServiceLevel,
+    reputing: Reputing,
 ) -> Standing:
     """Return the standing with attempts counted, in whatever order they come."""
     evidence, slices = standing.evidence, list(standing.window)
     for each in outcomes:
-        evidence = added(evidence, each.verdict, each.end_time, policy.reputation)
+        evidence = added(evidence, each.verdict, each.end_time, reputing)
         slices.append(slo.attempt(each.verdict, each.latency, each.end_time))
-    changed = standing.model_copy(
-        update={
-            "evidence": evidence,
-            "window": slo.merged(slices, now, policy.slo_for(swarm_id)),
-        }
-    )
-    return _pointed(changed, now, policy.reputation)
+    window = slo.merged(slices, now, level)
+    changed = standing.model_copy(update={"evidence": evidence, "window": window})
+    return _pointed(changed, now, reputing)
 
 
 def attended(
-    standing: Standing, swarm_id: str, open_time: datetime | None, now: datetime, policy: Policy
+    standing: Standing, open_time: datetime | None, now: datetime, level: ServiceLevel
 ) -> Standing:
     """Return the standing with the session that the swarm has now; None if it has none."""
     if (standing.up_since is None) is (open_time is None):
@@ -93,17 +93,15 @@ def attended(
         return standing.model_copy(
             update={"up_since": since, "watched_since": standing.watched_since or since}
         )
-    window = present_window(standing, swarm_id, now, policy)
+    window = present_window(standing, now, level)
     return standing.model_copy(update={"up_since": None, "window": window})
 
 
-def present_window(standing: Standing, swarm_id: str, now: datetime, policy: Policy) -> Window:
+def present_window(standing: Standing, now: datetime, level: ServiceLevel) -> Window:
     """Return the window with the time since the present session began."""
-    settings = policy.slo_for(swarm_id)
-    if standing.up_since is None:
-        return slo.merged(standing.window, now, settings)
-    up = slo.been_up(standing.up_since, now, settings)
-    return slo.merged((*standing.window, *up), now, settings)
+    since = standing.up_since
+    up = [] if since is None else slo.been_up(since, now, level)
+    return slo.merged((*standing.window, *up), now, level)
 
 
 def negligible(standing: Standing, now: datetime, settings: Reputing) -> bool:

@@ -5,6 +5,10 @@ _PACKAGE = "infrafabric.v1"
 READ_ONLY = frozenset(
     f"/{_PACKAGE}.{method}"
     for method in (
+        "ChassisService/GetReputation",
+        "ChassisService/GetSloReport",
+        "ChassisService/ListLoadedSwarms",
+        "ChassisService/ListViolations",
         "CoordinatorService/GetSwarm",
         "CoordinatorService/ListSwarms",
         "CoordinatorService/GetTask",
@@ -28,6 +32,10 @@ READ_ONLY = frozenset(
 MUTATING = frozenset(
     f"/{_PACKAGE}.{method}"
     for method in (
+        "ChassisService/UploadModule",
+        "ChassisService/LoadSwarm",
+        "ChassisService/UnloadSwarm",
+        "ChassisService/ExecuteTask",
         "CoordinatorService/RegisterSwarm",
         "CoordinatorService/DeregisterSwarm",
         "CoordinatorService/OpenSession",

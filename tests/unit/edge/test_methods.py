@@ -1,4 +1,5 @@
 from infrafabric.v1 import (
+    chassis_service_pb2,
     coordinator_service_pb2,
     governor_service_pb2,
     notify_service_pb2,
@@ -7,6 +8,7 @@ from infrafabric.v1 import (
 from infrafabric_server.edge.methods import MUTATING, READ_ONLY
 
 MODULES = (
+    chassis_service_pb2,
     coordinator_service_pb2,
     governor_service_pb2,
     notify_service_pb2,

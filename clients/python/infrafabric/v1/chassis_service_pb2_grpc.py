@@ -5,6 +5,7 @@ import warnings
 
 from infrafabric.v1 import chassis_execution_pb2 as infrafabric_dot_v1_dot_chassis__execution__pb2
 from infrafabric.v1 import chassis_module_pb2 as infrafabric_dot_v1_dot_chassis__module__pb2
+from infrafabric.v1 import chassis_slo_pb2 as infrafabric_dot_v1_dot_chassis__slo__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -65,6 +66,16 @@ class ChassisServiceStub:
                 '/infrafabric.v1.ChassisService/ListViolations',
                 request_serializer=infrafabric_dot_v1_dot_chassis__execution__pb2.ListViolationsRequest.SerializeToString,
                 response_deserializer=infrafabric_dot_v1_dot_chassis__execution__pb2.ListViolationsResponse.FromString,
+                _registered_method=True)
+        self.GetSloReport = channel.unary_unary(
+                '/infrafabric.v1.ChassisService/GetSloReport',
+                request_serializer=infrafabric_dot_v1_dot_chassis__slo__pb2.GetSloReportRequest.SerializeToString,
+                response_deserializer=infrafabric_dot_v1_dot_chassis__slo__pb2.GetSloReportResponse.FromString,
+                _registered_method=True)
+        self.GetReputation = channel.unary_unary(
+                '/infrafabric.v1.ChassisService/GetReputation',
+                request_serializer=infrafabric_dot_v1_dot_chassis__slo__pb2.GetReputationRequest.SerializeToString,
+                response_deserializer=infrafabric_dot_v1_dot_chassis__slo__pb2.GetReputationResponse.FromString,
                 _registered_method=True)
 
 
@@ -133,6 +144,24 @@ class ChassisServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSloReport(self, request, context):
+        """GetSloReport shows how swarms keep their service levels: success, latency, availability.
+
+        Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, SWARM_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReputation(self, request, context):
+        """GetReputation shows what a swarm is worth by what it has done, and its history.
+
+        Safe to repeat. Errors: INVALID_FIELD, SWARM_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ChassisServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -165,6 +194,16 @@ def add_ChassisServiceServicer_to_server(servicer, server):
                     servicer.ListViolations,
                     request_deserializer=infrafabric_dot_v1_dot_chassis__execution__pb2.ListViolationsRequest.FromString,
                     response_serializer=infrafabric_dot_v1_dot_chassis__execution__pb2.ListViolationsResponse.SerializeToString,
+            ),
+            'GetSloReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSloReport,
+                    request_deserializer=infrafabric_dot_v1_dot_chassis__slo__pb2.GetSloReportRequest.FromString,
+                    response_serializer=infrafabric_dot_v1_dot_chassis__slo__pb2.GetSloReportResponse.SerializeToString,
+            ),
+            'GetReputation': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReputation,
+                    request_deserializer=infrafabric_dot_v1_dot_chassis__slo__pb2.GetReputationRequest.FromString,
+                    response_serializer=infrafabric_dot_v1_dot_chassis__slo__pb2.GetReputationResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -330,6 +369,60 @@ class ChassisService:
             '/infrafabric.v1.ChassisService/ListViolations',
             infrafabric_dot_v1_dot_chassis__execution__pb2.ListViolationsRequest.SerializeToString,
             infrafabric_dot_v1_dot_chassis__execution__pb2.ListViolationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSloReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infrafabric.v1.ChassisService/GetSloReport',
+            infrafabric_dot_v1_dot_chassis__slo__pb2.GetSloReportRequest.SerializeToString,
+            infrafabric_dot_v1_dot_chassis__slo__pb2.GetSloReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReputation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infrafabric.v1.ChassisService/GetReputation',
+            infrafabric_dot_v1_dot_chassis__slo__pb2.GetReputationRequest.SerializeToString,
+            infrafabric_dot_v1_dot_chassis__slo__pb2.GetReputationResponse.FromString,
             options,
             channel_credentials,
             insecure,

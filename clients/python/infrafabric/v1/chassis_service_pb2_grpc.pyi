@@ -7,6 +7,7 @@ from collections import abc as abc
 from grpc import aio as aio
 from infrafabric.v1 import chassis_execution_pb2 as chassis_execution_pb2
 from infrafabric.v1 import chassis_module_pb2 as chassis_module_pb2
+from infrafabric.v1 import chassis_slo_pb2 as chassis_slo_pb2
 import abc as abc_1
 
 
@@ -53,6 +54,16 @@ class ChassisServiceStub:
     """ListViolations shows the latest limits that runs of a swarm went beyond.
 
     Safe to repeat. Errors: INVALID_FIELD.
+    """
+    GetSloReport: aio.UnaryUnaryMultiCallable[chassis_slo_pb2.GetSloReportRequest, chassis_slo_pb2.GetSloReportResponse]
+    """GetSloReport shows how swarms keep their service levels: success, latency, availability.
+
+    Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, SWARM_NOT_FOUND.
+    """
+    GetReputation: aio.UnaryUnaryMultiCallable[chassis_slo_pb2.GetReputationRequest, chassis_slo_pb2.GetReputationResponse]
+    """GetReputation shows what a swarm is worth by what it has done, and its history.
+
+    Safe to repeat. Errors: INVALID_FIELD, SWARM_NOT_FOUND.
     """
 
 class ChassisServiceServicer(metaclass=abc_1.ABCMeta):
@@ -129,6 +140,28 @@ class ChassisServiceServicer(metaclass=abc_1.ABCMeta):
         """ListViolations shows the latest limits that runs of a swarm went beyond.
 
         Safe to repeat. Errors: INVALID_FIELD.
+        """
+
+    @abc_1.abstractmethod
+    def GetSloReport(
+        self,
+        request: chassis_slo_pb2.GetSloReportRequest,
+        context: aio.ServicerContext[chassis_slo_pb2.GetSloReportRequest, abc.Awaitable[chassis_slo_pb2.GetSloReportResponse]],
+    ) -> abc.Awaitable[chassis_slo_pb2.GetSloReportResponse]:
+        """GetSloReport shows how swarms keep their service levels: success, latency, availability.
+
+        Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, SWARM_NOT_FOUND.
+        """
+
+    @abc_1.abstractmethod
+    def GetReputation(
+        self,
+        request: chassis_slo_pb2.GetReputationRequest,
+        context: aio.ServicerContext[chassis_slo_pb2.GetReputationRequest, abc.Awaitable[chassis_slo_pb2.GetReputationResponse]],
+    ) -> abc.Awaitable[chassis_slo_pb2.GetReputationResponse]:
+        """GetReputation shows what a swarm is worth by what it has done, and its history.
+
+        Safe to repeat. Errors: INVALID_FIELD, SWARM_NOT_FOUND.
         """
 
 def add_ChassisServiceServicer_to_server(servicer: ChassisServiceServicer, server: aio.Server) -> None: ...

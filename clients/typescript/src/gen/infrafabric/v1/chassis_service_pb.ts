@@ -8,12 +8,14 @@ import type { ExecuteTaskRequestSchema, ExecuteTaskResponseSchema, ListViolation
 import { file_infrafabric_v1_chassis_execution } from "./chassis_execution_pb.js";
 import type { ListLoadedSwarmsRequestSchema, ListLoadedSwarmsResponseSchema, LoadSwarmRequestSchema, LoadSwarmResponseSchema, UnloadSwarmRequestSchema, UnloadSwarmResponseSchema, UploadModuleRequestSchema, UploadModuleResponseSchema } from "./chassis_module_pb.js";
 import { file_infrafabric_v1_chassis_module } from "./chassis_module_pb.js";
+import type { GetReputationRequestSchema, GetReputationResponseSchema, GetSloReportRequestSchema, GetSloReportResponseSchema } from "./chassis_slo_pb.js";
+import { file_infrafabric_v1_chassis_slo } from "./chassis_slo_pb.js";
 
 /**
  * Describes the file infrafabric/v1/chassis_service.proto.
  */
 export const file_infrafabric_v1_chassis_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRpbmZyYWZhYnJpYy92MS9jaGFzc2lzX3NlcnZpY2UucHJvdG8SDmluZnJhZmFicmljLnYxMrcECg5DaGFzc2lzU2VydmljZRJbCgxVcGxvYWRNb2R1bGUSIy5pbmZyYWZhYnJpYy52MS5VcGxvYWRNb2R1bGVSZXF1ZXN0GiQuaW5mcmFmYWJyaWMudjEuVXBsb2FkTW9kdWxlUmVzcG9uc2UoARJQCglMb2FkU3dhcm0SIC5pbmZyYWZhYnJpYy52MS5Mb2FkU3dhcm1SZXF1ZXN0GiEuaW5mcmFmYWJyaWMudjEuTG9hZFN3YXJtUmVzcG9uc2USVgoLVW5sb2FkU3dhcm0SIi5pbmZyYWZhYnJpYy52MS5VbmxvYWRTd2FybVJlcXVlc3QaIy5pbmZyYWZhYnJpYy52MS5VbmxvYWRTd2FybVJlc3BvbnNlEmUKEExpc3RMb2FkZWRTd2FybXMSJy5pbmZyYWZhYnJpYy52MS5MaXN0TG9hZGVkU3dhcm1zUmVxdWVzdBooLmluZnJhZmFicmljLnYxLkxpc3RMb2FkZWRTd2FybXNSZXNwb25zZRJWCgtFeGVjdXRlVGFzaxIiLmluZnJhZmFicmljLnYxLkV4ZWN1dGVUYXNrUmVxdWVzdBojLmluZnJhZmFicmljLnYxLkV4ZWN1dGVUYXNrUmVzcG9uc2USXwoOTGlzdFZpb2xhdGlvbnMSJS5pbmZyYWZhYnJpYy52MS5MaXN0VmlvbGF0aW9uc1JlcXVlc3QaJi5pbmZyYWZhYnJpYy52MS5MaXN0VmlvbGF0aW9uc1Jlc3BvbnNlYgZwcm90bzM", [file_infrafabric_v1_chassis_execution, file_infrafabric_v1_chassis_module]);
+  fileDesc("CiRpbmZyYWZhYnJpYy92MS9jaGFzc2lzX3NlcnZpY2UucHJvdG8SDmluZnJhZmFicmljLnYxMvAFCg5DaGFzc2lzU2VydmljZRJbCgxVcGxvYWRNb2R1bGUSIy5pbmZyYWZhYnJpYy52MS5VcGxvYWRNb2R1bGVSZXF1ZXN0GiQuaW5mcmFmYWJyaWMudjEuVXBsb2FkTW9kdWxlUmVzcG9uc2UoARJQCglMb2FkU3dhcm0SIC5pbmZyYWZhYnJpYy52MS5Mb2FkU3dhcm1SZXF1ZXN0GiEuaW5mcmFmYWJyaWMudjEuTG9hZFN3YXJtUmVzcG9uc2USVgoLVW5sb2FkU3dhcm0SIi5pbmZyYWZhYnJpYy52MS5VbmxvYWRTd2FybVJlcXVlc3QaIy5pbmZyYWZhYnJpYy52MS5VbmxvYWRTd2FybVJlc3BvbnNlEmUKEExpc3RMb2FkZWRTd2FybXMSJy5pbmZyYWZhYnJpYy52MS5MaXN0TG9hZGVkU3dhcm1zUmVxdWVzdBooLmluZnJhZmFicmljLnYxLkxpc3RMb2FkZWRTd2FybXNSZXNwb25zZRJWCgtFeGVjdXRlVGFzaxIiLmluZnJhZmFicmljLnYxLkV4ZWN1dGVUYXNrUmVxdWVzdBojLmluZnJhZmFicmljLnYxLkV4ZWN1dGVUYXNrUmVzcG9uc2USXwoOTGlzdFZpb2xhdGlvbnMSJS5pbmZyYWZhYnJpYy52MS5MaXN0VmlvbGF0aW9uc1JlcXVlc3QaJi5pbmZyYWZhYnJpYy52MS5MaXN0VmlvbGF0aW9uc1Jlc3BvbnNlElkKDEdldFNsb1JlcG9ydBIjLmluZnJhZmFicmljLnYxLkdldFNsb1JlcG9ydFJlcXVlc3QaJC5pbmZyYWZhYnJpYy52MS5HZXRTbG9SZXBvcnRSZXNwb25zZRJcCg1HZXRSZXB1dGF0aW9uEiQuaW5mcmFmYWJyaWMudjEuR2V0UmVwdXRhdGlvblJlcXVlc3QaJS5pbmZyYWZhYnJpYy52MS5HZXRSZXB1dGF0aW9uUmVzcG9uc2ViBnByb3RvMw", [file_infrafabric_v1_chassis_execution, file_infrafabric_v1_chassis_module, file_infrafabric_v1_chassis_slo]);
 
 /**
  * ChassisService runs foreign code in a box.
@@ -99,6 +101,30 @@ export const ChassisService: GenService<{
     methodKind: "unary";
     input: typeof ListViolationsRequestSchema;
     output: typeof ListViolationsResponseSchema;
+  },
+  /**
+   * GetSloReport shows how swarms keep their service levels: success, latency, availability.
+   *
+   * Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, SWARM_NOT_FOUND.
+   *
+   * @generated from rpc infrafabric.v1.ChassisService.GetSloReport
+   */
+  getSloReport: {
+    methodKind: "unary";
+    input: typeof GetSloReportRequestSchema;
+    output: typeof GetSloReportResponseSchema;
+  },
+  /**
+   * GetReputation shows what a swarm is worth by what it has done, and its history.
+   *
+   * Safe to repeat. Errors: INVALID_FIELD, SWARM_NOT_FOUND.
+   *
+   * @generated from rpc infrafabric.v1.ChassisService.GetReputation
+   */
+  getReputation: {
+    methodKind: "unary";
+    input: typeof GetReputationRequestSchema;
+    output: typeof GetReputationResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_infrafabric_v1_chassis_service, 0);
