@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from infrafabric_server.governor.matching import Metric
-from infrafabric_server.governor.policy.models import Breaking, Matching, Policy
+from infrafabric_server.governor.policy.models import Breaking, Matching, Policy, Rule
 from tests.benchmarks.economics.world import Job, Swarm
 
 Choose = Callable[[Job, Sequence[Swarm]], Swarm | None]
@@ -75,6 +75,12 @@ class Regime:
 _NEVER = Breaking(max_consecutive_failures=None, max_failure_rate=None)
 _UNGOVERNED = Policy(breaker=_NEVER)
 _ALL_OF_IT = Matching(metric=Metric.COVERAGE, min_match=1.0)
+# A swarm of which an hour costs just what it may has an even chance to need more than that.
+_MARGIN = Rule(
+    name="margin",
+    when="task.estimated_seconds * swarm.cost_per_hour_micros > task.max_cost_micros * 1800",
+    deny="At its price the task would take more than half of what it may cost.",
+)
 
 COMPARED = (
     Regime("first-idle", _UNGOVERNED, limits=False, choose=first_idle),
@@ -94,7 +100,8 @@ CONTROLS = (
 PARTS = (
     Regime("matching-only", _UNGOVERNED, limits=False),
     Regime("first-idle-guarded", Policy(), limits=True, choose=first_idle),
+    Regime("governor-margin", Policy(matching=_ALL_OF_IT, rules=(_MARGIN,)), limits=True),
 )
-"""The governor's matching without its breakers and budgets, and these without the matching."""
+"""Matching without breakers and budgets, these without it, and a rule of the policy on top."""
 
 REGIMES: Mapping[str, Regime] = {each.name: each for each in (*COMPARED, *CONTROLS, *PARTS)}

@@ -20,7 +20,7 @@ from tests.benchmarks.economics.families import FAMILIES
 from tests.benchmarks.economics.figures import BooksDisagree, figures
 from tests.benchmarks.economics.model import Scenario, Work
 from tests.benchmarks.economics.regimes import REGIMES, Regime
-from tests.benchmarks.economics.world import Kind
+from tests.benchmarks.economics.world import HOUR, Kind
 
 SHORT = Scenario(
     name="short",
@@ -105,6 +105,14 @@ def test_g1_the_governor_gives_work_by_the_products_own_decision() -> None:
         hour = hourly_cap(job.max_micros, timedelta(hours=job.estimated_hours))
         assert hour is not None
         assert spell.swarm.hourly_micros <= hour
+
+
+def test_g8_a_rule_of_the_policy_is_heeded() -> None:
+    for spell in day("governor-margin").books.spells:
+        job = day("governor-margin").books.jobs[spell.job_id]
+        # The rule sees whole seconds.
+        assert spell.swarm.hourly_micros * int(job.estimated_hours * HOUR) <= job.max_micros * 1800
+        assert job.needs <= spell.swarm.claimed
 
 
 def test_g8_another_policy_is_another_day() -> None:
