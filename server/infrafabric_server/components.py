@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import socket
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -20,7 +21,7 @@ from infrafabric_server.coordinator.coordinator import Coordinator
 from infrafabric_server.coordinator.help.keeper import Keeper as HelpKeeper
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership
-from infrafabric_server.fleet.presence import Presence
+from infrafabric_server.fleet.presence import Presence, ReplicaPolicy
 from infrafabric_server.fleet.replicas import Replicas
 from infrafabric_server.governor.breaker.breakers import Breakers
 from infrafabric_server.governor.breaker.keeper import Keeper
@@ -34,6 +35,7 @@ from infrafabric_server.governor.escalation.violations import PREFIX as BROKEN
 from infrafabric_server.governor.escalation.violations import Violations, broken_cause
 from infrafabric_server.governor.former import Former
 from infrafabric_server.governor.governor import Governor
+from infrafabric_server.governor.policy.agreement import Agreement
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.governor.policy.file import PolicyFile
 from infrafabric_server.governor.policy.recording import record_violations
@@ -60,15 +62,16 @@ class Components:
     attendance: Attendance
     fleet: Fleet
     policy: PolicyFile
+    agreement: Agreement
     governor: Governor
     ledger: Ledger
     breakers: Breakers
     reputations: Reputations
     standing_keeper: StandingKeeper
+    standing_reports: Reports
     keeper: Keeper
     help_keeper: HelpKeeper
     former: Former
-    standing_reports: Reports
     roller: Roller
     cost_reports: CostReports
     parts: Parts
@@ -90,10 +93,12 @@ class Components:
         store = adapters.store
         name = secrets.token_hex(4)
         mirror = Mirror(store, shared=adapters.shared)
-        replicas = _place(settings, adapters, mirror, name)
+        policies = PolicyBook()
+        replicas = _place(settings, adapters, mirror, name, policies)
         clock, leadership = replicas.clock, replicas.leadership
         attendance = _attendance(settings, adapters, replicas.present, name)
-        policies, policy = _policies(settings, clock)
+        policy = PolicyFile(settings.policy, policies, clock)
+        policy.load()
         fleet = Fleet(mirror)
         roster = Roster()
         recording = await _recording(settings, adapters, mirror, leadership)
@@ -145,6 +150,7 @@ class Components:
             attendance=attendance,
             fleet=fleet,
             policy=policy,
+            agreement=Agreement(policies, replicas.present, name),
             governor=Governor(fleet.swarms, roster, parts.screening, policies, reputations),
             ledger=ledger,
             breakers=breakers,
@@ -167,13 +173,6 @@ class Components:
             recording=recording,
             witness=_witness(recording, flood),
         )
-
-
-def _policies(settings: Settings, clock: Clock) -> tuple[PolicyBook, PolicyFile]:
-    policies = PolicyBook()
-    policy = PolicyFile(settings.policy, policies, clock)
-    policy.load()
-    return policies, policy
 
 
 def _limits(settings: Settings) -> Limits:
@@ -245,12 +244,21 @@ def _sources(parts: Parts, breakers: Breakers, violations: Violations) -> list[S
     ]
 
 
-def _place(settings: Settings, adapters: Adapters, mirror: Mirror, name: str) -> Replicas:
+def _place(
+    settings: Settings, adapters: Adapters, mirror: Mirror, name: str, policies: PolicyBook
+) -> Replicas:
     clock = SystemClock()
     if not adapters.shared:
         return Replicas.alone(clock)
+    host = socket.gethostname()
     return Replicas.among(
-        adapters.store, mirror, adapters.bus, clock, replica=name, subject=settings.subject
+        adapters.store,
+        mirror,
+        adapters.bus,
+        clock,
+        replica=name,
+        subject=settings.subject,
+        policy=lambda: ReplicaPolicy(policy_hash=policies.current.hash, host=host),
     )
 
 

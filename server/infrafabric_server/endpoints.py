@@ -111,6 +111,7 @@ def _services(store: Store, components: Components, statuses: StatusWatch) -> li
                 escalations,
                 breakers=components.breakers,
                 policy=components.policy,
+                agreement=components.agreement,
                 help_requests=coordinator.help_requests,
                 finish=coordinator.background.finish,
             ),

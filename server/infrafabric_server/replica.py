@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from infrafabric_server.adapters import Adapters
 from infrafabric_server.components import Components
 from infrafabric_server.config import Address, Settings
-from infrafabric_server.edge.store_metrics import show_leader
+from infrafabric_server.edge.store_metrics import show_leader, show_policies
 from infrafabric_server.endpoints import Endpoints
 from infrafabric_server.errors import FabricError
 from infrafabric_server.fleet.leadership import while_leading
@@ -62,6 +62,7 @@ class Replica:
         endpoints = Endpoints.over(settings, adapters.store, components, registry)
         leadership, recording = components.replicas.leadership, components.recording
         show_leader(registry, lambda: leadership.leading)
+        show_policies(registry, components.agreement.differing)
         figures.show(registry, recording.sealer, recording.tail, recording.copy)
         return cls(settings, components, endpoints)
 

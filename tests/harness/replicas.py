@@ -31,7 +31,7 @@ from infrafabric_server.fleet.leadership import (
     while_leading,
 )
 from infrafabric_server.fleet.news import News
-from infrafabric_server.fleet.presence import Presence
+from infrafabric_server.fleet.presence import Presence, ReplicaPolicy
 from infrafabric_server.notify.notify import Notify
 from infrafabric_server.store.memory import MemoryStore
 from infrafabric_server.store.mirror import Mirror
@@ -45,6 +45,7 @@ T = TypeVar("T")
 
 # Claims live with their sessions, and sessions until a test ends them.
 LIMITS = Limits(lease=3600.0)
+POLICY = ReplicaPolicy(policy_hash="", host="")
 # Rounds without anything new after which nothing more follows.
 _QUIET = 4
 
@@ -178,7 +179,9 @@ class Cluster:
         chosen = None if lead else ChosenLeader()
         leadership = lead(line, mirror) if lead else chosen
         assert leadership is not None
-        presence = Presence(line, mirror, self.clock, name, sleep=self.clock.sleep)
+        presence = Presence(
+            line, mirror, self.clock, name, policy=lambda: POLICY, sleep=self.clock.sleep
+        )
         attendance = Attendance(
             name, presence, partial(bus.publish, "attendance"), sleep=self.clock.sleep
         )

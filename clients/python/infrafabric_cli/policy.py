@@ -31,6 +31,9 @@ def show(*, server: Server = DEFAULT_SERVER, json_output: Json = False) -> None:
             source = found.source or "the defaults"
             say(f"# {source}, in force since {moment(found.load_time)}")
             say(f"# hash {found.policy_hash}")
+            for other in found.others:
+                if other.policy_hash != found.policy_hash:
+                    say(f"# the replica at {other.host} goes by another: {other.policy_hash}")
             for line in found.policy_yaml.splitlines():
                 say(line)
         for each in found.problems:

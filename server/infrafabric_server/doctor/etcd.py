@@ -11,8 +11,17 @@ from typing import Any
 from grpc import aio
 
 from infrafabric_server.clock import Clock
-from infrafabric_server.doctor import certificates, clocks, etcd_rules, latency, versions, wire
+from infrafabric_server.doctor import (
+    certificates,
+    clocks,
+    etcd_rules,
+    latency,
+    policy,
+    versions,
+    wire,
+)
 from infrafabric_server.doctor.findings import Finding, Subject
+from infrafabric_server.fleet.presence import POLICIES, ReplicaPolicy
 from infrafabric_server.store.etcd import rpc
 from infrafabric_server.store.etcd.address import Access, EtcdAddress
 from infrafabric_server.store.etcd.connection import Connection
@@ -32,6 +41,8 @@ _MARGIN = 4 * 1024
 # A claim is one write: beyond the second number its p99 of 50 ms (C2) is out of reach.
 _WRITE = latency.Limits(0.010, 0.040)
 _READ = latency.Limits(0.005, 0.025)
+# More than any fabric has.
+_REPLICAS = 100
 _DISK = "give etcd a disk of its own with fast syncs (NVMe), and members close to each other"
 
 
@@ -39,13 +50,15 @@ _DISK = "give etcd a disk of its own with fast syncs (NVMe), and members close t
 class Look:
     """What is needed to look at a cluster.
 
-    `context` is ours for TLS outside gRPC; None for a cluster without.
+    `context` is ours for TLS outside gRPC; None for a cluster without. `policy_hash` is that of the
+    file that a server would have.
     """
 
     address: EtcdAddress
     access: Access
     context: ssl.SSLContext | None
     clock: Clock
+    policy_hash: str
 
 
 async def examine(look: Look) -> list[Finding]:
@@ -67,7 +80,7 @@ async def examine(look: Look) -> list[Finding]:
     connection = _connection(look, reachable)
     found += etcd_rules.agreement(subject, statuses)
     try:
-        for check in (_membership, _alarms, _speed):
+        for check in (_membership, _alarms, _speed, _policies):
             found += await _asked(subject, check(subject, look, connection))
     finally:
         await connection.close()
@@ -214,6 +227,14 @@ async def _speed(subject: Subject, look: Look, connection: Connection) -> list[F
         latency.judged(subject, "writes", written, _WRITE, _DISK),
         etcd_rules.fabric(subject, look.address.prefix, begun),
     ]
+
+
+async def _policies(subject: Subject, look: Look, connection: Connection) -> list[Finding]:
+    span = Layout(look.address.prefix).under(POLICIES)
+    request = pb.RangeRequest(key=span.start, range_end=span.end, limit=_REPLICAS)
+    answer = await connection.read(rpc.RANGE, request)
+    running = [ReplicaPolicy.model_validate_json(kv.value) for kv in answer.kvs]
+    return [policy.agreement(subject, look.policy_hash, running)]
 
 
 def _connection(look: Look, endpoints: Sequence[str]) -> Connection:

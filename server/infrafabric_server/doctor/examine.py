@@ -47,7 +47,8 @@ async def _etcd(settings: Settings, environ: Mapping[str, str], clock: Clock) ->
         context = _context(settings) if address.tls else None
     except (StoreRefused, OSError) as error:
         return [Subject("etcd").problem("access", str(error), "correct the file or the setting")]
-    return await etcd.examine(etcd.Look(address, access, context, clock))
+    digest = await asyncio.to_thread(policy.digest, settings.policy)
+    return await etcd.examine(etcd.Look(address, access, context, clock, digest))
 
 
 async def _nats(

@@ -1,6 +1,6 @@
-"""Figures about the store on etcd and the replica that leads, for Prometheus."""
+"""Figures about the store on etcd and the place of a replica among all, for Prometheus."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -86,3 +86,12 @@ def show_leader(registry: CollectorRegistry, leading: Callable[[], bool]) -> Non
         "1 while this replica does what is done once in the fabric.",
         registry=registry,
     ).set_function(lambda: float(leading()))
+
+
+def show_policies(registry: CollectorRegistry, differing: Callable[[], Sized]) -> None:
+    """Show how many other replicas go by another policy than this one."""
+    Gauge(
+        "infrafabric_policy_differing_replicas",
+        "Other replicas whose policy is not the one in force here.",
+        registry=registry,
+    ).set_function(lambda: float(len(differing())))

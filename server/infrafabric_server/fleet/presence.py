@@ -22,6 +22,8 @@ from infrafabric_server.store.protocol import (
 # How long a replica that has died counts as there, and sessions on it are given tasks.
 LEASE_SECONDS = 5.0
 _RENEWALS = 5
+POLICIES = "policies/"
+"""What the keys begin with that tell which policies replicas go by."""
 # Wait before a store that failed is asked again.
 _RETRY_SECONDS = 0.5
 
@@ -36,8 +38,23 @@ class ReplicaRecord(BaseModel):
     start_time: datetime
 
 
+class ReplicaPolicy(BaseModel):
+    """The policy that a replica goes by; stored under `policies/<name>`, bound to its lease.
+
+    `host` is the name of its machine, for people.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    policy_hash: str
+    host: str
+
+
 class Presence:
     """Says that this replica is there, and knows which others are; own `run`.
+
+    Beside it stands which policy it goes by, in a record of its own, so that another policy makes
+    no other replica of it.
 
     Make it before the mirror starts.
     """
@@ -49,6 +66,7 @@ class Presence:
         clock: Clock,
         replica: str,
         *,
+        policy: Callable[[], ReplicaPolicy],
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._store = store
@@ -56,7 +74,9 @@ class Presence:
         self._clock = clock
         self._replica = replica
         self._sleep = sleep
+        self._policy = policy
         self._view = mirror.view("replicas/", ReplicaRecord)
+        self.policies = mirror.view(POLICIES, ReplicaPolicy)
 
     def follow(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with the name of each replica that comes or goes."""
@@ -101,7 +121,13 @@ class Presence:
         try:
             record = ReplicaRecord(start_time=self._clock.now())
             await self._store.txn([], [self._view.put(self._replica, record, lease=lease)])
+            said: ReplicaPolicy | None = None
             while True:
+                now = self._policy()
+                if now != said:
+                    put = self.policies.put(self._replica, now, lease=lease)
+                    await self._store.txn([], [put])
+                    said = now
                 await self._sleep(LEASE_SECONDS / _RENEWALS)
                 await self._store.keepalive(lease)
         finally:

@@ -10,7 +10,7 @@ from infrafabric_server.bus.protocol import Bus
 from infrafabric_server.clock import Clock
 from infrafabric_server.fleet.leadership import ElectedLeader, Leadership, SoleLeader
 from infrafabric_server.fleet.news import News
-from infrafabric_server.fleet.presence import Presence
+from infrafabric_server.fleet.presence import Presence, ReplicaPolicy
 from infrafabric_server.fleet.timekeeping import FabricClock, Timekeeper
 from infrafabric_server.store.mirror import Mirror
 from infrafabric_server.store.protocol import Store
@@ -35,14 +35,23 @@ class Replicas:
 
     @classmethod
     def among(
-        cls, store: Store, mirror: Mirror, bus: Bus, clock: Clock, *, replica: str, subject: str
+        cls,
+        store: Store,
+        mirror: Mirror,
+        bus: Bus,
+        clock: Clock,
+        *,
+        replica: str,
+        subject: str,
+        policy: Callable[[], ReplicaPolicy],
     ) -> Self:
         """Return the place of `replica` among those on the same store.
 
-        They tell each other of their commits and of the time on two subjects below `subject`.
+        They tell each other of their commits and of the time on two subjects below `subject`, and
+        in the store which `policy` they go by.
         """
         time = FabricClock(clock)
-        presence = Presence(store, mirror, time, replica)
+        presence = Presence(store, mirror, time, replica, policy=policy)
         leader = ElectedLeader(store, mirror, time, replica)
         news = News(mirror, partial(bus.publish, f"{subject}.news"))
         bus.subscribe(f"{subject}.news", news.hear)

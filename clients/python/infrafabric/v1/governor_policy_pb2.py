@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$infrafabric/v1/governor_policy.proto\x12\x0einfrafabric.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetPolicyRequest\"\xad\x01\n\x11GetPolicyResponse\x12\x13\n\x0bpolicy_yaml\x18\x01 \x01(\t\x12\x13\n\x0bpolicy_hash\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12-\n\tload_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x08problems\x18\x05 \x03(\x0b\x32\x1d.infrafabric.v1.PolicyProblem\")\n\x12\x43heckPolicyRequest\x12\x13\n\x0bpolicy_yaml\x18\x01 \x01(\t\"j\n\x13\x43heckPolicyResponse\x12/\n\x08problems\x18\x01 \x03(\x0b\x32\x1d.infrafabric.v1.PolicyProblem\x12\x13\n\x0bpolicy_hash\x18\x02 \x01(\t\x12\r\n\x05\x63\x61ses\x18\x03 \x01(\x05\"<\n\rPolicyProblem\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\x05\x12\x0f\n\x07problem\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$infrafabric/v1/governor_policy.proto\x12\x0einfrafabric.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetPolicyRequest\"\xdc\x01\n\x11GetPolicyResponse\x12\x13\n\x0bpolicy_yaml\x18\x01 \x01(\t\x12\x13\n\x0bpolicy_hash\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12-\n\tload_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x08problems\x18\x05 \x03(\x0b\x32\x1d.infrafabric.v1.PolicyProblem\x12-\n\x06others\x18\x06 \x03(\x0b\x32\x1d.infrafabric.v1.ReplicaPolicy\"C\n\rReplicaPolicy\x12\x0f\n\x07replica\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x13\n\x0bpolicy_hash\x18\x03 \x01(\t\")\n\x12\x43heckPolicyRequest\x12\x13\n\x0bpolicy_yaml\x18\x01 \x01(\t\"j\n\x13\x43heckPolicyResponse\x12/\n\x08problems\x18\x01 \x03(\x0b\x32\x1d.infrafabric.v1.PolicyProblem\x12\x13\n\x0bpolicy_hash\x18\x02 \x01(\t\x12\r\n\x05\x63\x61ses\x18\x03 \x01(\x05\"<\n\rPolicyProblem\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\x05\x12\x0f\n\x07problem\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,11 +35,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETPOLICYREQUEST']._serialized_start=89
   _globals['_GETPOLICYREQUEST']._serialized_end=107
   _globals['_GETPOLICYRESPONSE']._serialized_start=110
-  _globals['_GETPOLICYRESPONSE']._serialized_end=283
-  _globals['_CHECKPOLICYREQUEST']._serialized_start=285
-  _globals['_CHECKPOLICYREQUEST']._serialized_end=326
-  _globals['_CHECKPOLICYRESPONSE']._serialized_start=328
-  _globals['_CHECKPOLICYRESPONSE']._serialized_end=434
-  _globals['_POLICYPROBLEM']._serialized_start=436
-  _globals['_POLICYPROBLEM']._serialized_end=496
+  _globals['_GETPOLICYRESPONSE']._serialized_end=330
+  _globals['_REPLICAPOLICY']._serialized_start=332
+  _globals['_REPLICAPOLICY']._serialized_end=399
+  _globals['_CHECKPOLICYREQUEST']._serialized_start=401
+  _globals['_CHECKPOLICYREQUEST']._serialized_end=442
+  _globals['_CHECKPOLICYRESPONSE']._serialized_start=444
+  _globals['_CHECKPOLICYRESPONSE']._serialized_end=550
+  _globals['_POLICYPROBLEM']._serialized_start=552
+  _globals['_POLICYPROBLEM']._serialized_end=612
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,7 @@ class GetPolicyResponse(message.Message):
     SOURCE_FIELD_NUMBER: builtins.int
     LOAD_TIME_FIELD_NUMBER: builtins.int
     PROBLEMS_FIELD_NUMBER: builtins.int
+    OTHERS_FIELD_NUMBER: builtins.int
     policy_yaml: builtins.str
     """The policy as YAML, with every default spelled out."""
     policy_hash: builtins.str
@@ -59,6 +60,10 @@ class GetPolicyResponse(message.Message):
     def problems(self) -> containers.RepeatedCompositeFieldContainer[PolicyProblem]:
         """Why the file as it is now is not in force; empty when it is."""
 
+    @builtins.property
+    def others(self) -> containers.RepeatedCompositeFieldContainer[ReplicaPolicy]:
+        """What the other replicas go by, as far as they are known here; each reads a file of its own."""
+
     def __init__(
         self,
         *,
@@ -67,10 +72,39 @@ class GetPolicyResponse(message.Message):
         source: builtins.str = ...,
         load_time: timestamp_pb2.Timestamp | None = ...,
         problems: abc.Iterable[PolicyProblem] | None = ...,
+        others: abc.Iterable[ReplicaPolicy] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["load_time", b"load_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["load_time", b"load_time", "policy_hash", b"policy_hash", "policy_yaml", b"policy_yaml", "problems", b"problems", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["load_time", b"load_time", "others", b"others", "policy_hash", b"policy_hash", "policy_yaml", b"policy_yaml", "problems", b"problems", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReplicaPolicy(message.Message):
+    """ReplicaPolicy is the policy that another replica goes by."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    REPLICA_FIELD_NUMBER: builtins.int
+    HOST_FIELD_NUMBER: builtins.int
+    POLICY_HASH_FIELD_NUMBER: builtins.int
+    replica: builtins.str
+    """Name that the replica has until it ends."""
+    host: builtins.str
+    """Name of its machine."""
+    policy_hash: builtins.str
+    """SHA-256 of its file, in hex."""
+    def __init__(
+        self,
+        *,
+        replica: builtins.str = ...,
+        host: builtins.str = ...,
+        policy_hash: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["host", b"host", "policy_hash", b"policy_hash", "replica", b"replica"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,6 +7,7 @@ from infrafabric.v1.governor_service_pb2_grpc import GovernorServiceServicer
 from infrafabric_server.edge.calls import Context
 from infrafabric_server.edge.times import to_timestamp
 from infrafabric_server.errors import FieldViolation, InvalidField
+from infrafabric_server.governor.policy.agreement import Agreement
 from infrafabric_server.governor.policy.checking import check
 from infrafabric_server.governor.policy.document import MAX_BYTES, Problem
 from infrafabric_server.governor.policy.file import PolicyFile, spelled_out
@@ -16,6 +17,7 @@ class PolicyCalls(GovernorServiceServicer):
     """GetPolicy, CheckPolicy."""
 
     policy: PolicyFile
+    agreement: Agreement
 
     async def GetPolicy(
         self, request: pb.GetPolicyRequest, context: Context
@@ -28,6 +30,10 @@ class PolicyCalls(GovernorServiceServicer):
             source=str(self.policy.path or ""),
             load_time=to_timestamp(self.policy.load_time),
             problems=map(_problem, self.policy.problems),
+            others=[
+                pb.ReplicaPolicy(replica=name, host=each.host, policy_hash=each.policy_hash)
+                for name, each in sorted(self.agreement.others().items())
+            ],
         )
 
     async def CheckPolicy(

@@ -6,6 +6,7 @@ from infrafabric_server.governor.budget.budgets import Budgets
 from infrafabric_server.governor.escalation.desk import Desk
 from infrafabric_server.governor.governor import IFGovernor
 from infrafabric_server.governor.help.ports import IFHelp
+from infrafabric_server.governor.policy.agreement import Agreement
 from infrafabric_server.governor.policy.file import PolicyFile
 from infrafabric_server.governor.service.breakers import BreakerCalls
 from infrafabric_server.governor.service.budgets import BudgetCalls
@@ -33,6 +34,7 @@ class GovernorServicer(
         *,
         breakers: Breakers,
         policy: PolicyFile,
+        agreement: Agreement,
         help_requests: IFHelp,
         finish: Finish,
     ) -> None:
@@ -41,6 +43,7 @@ class GovernorServicer(
         self.help = help_requests
         self.breakers = breakers
         self.policy = policy
+        self.agreement = agreement
         self.governor = governor
         self.budgets = budgets
         self.cost_reports = cost_reports

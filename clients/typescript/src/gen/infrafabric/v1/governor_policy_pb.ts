@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file infrafabric/v1/governor_policy.proto.
  */
 export const file_infrafabric_v1_governor_policy: GenFile = /*@__PURE__*/
-  fileDesc("CiRpbmZyYWZhYnJpYy92MS9nb3Zlcm5vcl9wb2xpY3kucHJvdG8SDmluZnJhZmFicmljLnYxIhIKEEdldFBvbGljeVJlcXVlc3QirQEKEUdldFBvbGljeVJlc3BvbnNlEhMKC3BvbGljeV95YW1sGAEgASgJEhMKC3BvbGljeV9oYXNoGAIgASgJEg4KBnNvdXJjZRgDIAEoCRItCglsb2FkX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KCHByb2JsZW1zGAUgAygLMh0uaW5mcmFmYWJyaWMudjEuUG9saWN5UHJvYmxlbSIpChJDaGVja1BvbGljeVJlcXVlc3QSEwoLcG9saWN5X3lhbWwYASABKAkiagoTQ2hlY2tQb2xpY3lSZXNwb25zZRIvCghwcm9ibGVtcxgBIAMoCzIdLmluZnJhZmFicmljLnYxLlBvbGljeVByb2JsZW0SEwoLcG9saWN5X2hhc2gYAiABKAkSDQoFY2FzZXMYAyABKAUiPAoNUG9saWN5UHJvYmxlbRIMCgRwYXRoGAEgASgJEgwKBGxpbmUYAiABKAUSDwoHcHJvYmxlbRgDIAEoCWIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("CiRpbmZyYWZhYnJpYy92MS9nb3Zlcm5vcl9wb2xpY3kucHJvdG8SDmluZnJhZmFicmljLnYxIhIKEEdldFBvbGljeVJlcXVlc3Qi3AEKEUdldFBvbGljeVJlc3BvbnNlEhMKC3BvbGljeV95YW1sGAEgASgJEhMKC3BvbGljeV9oYXNoGAIgASgJEg4KBnNvdXJjZRgDIAEoCRItCglsb2FkX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KCHByb2JsZW1zGAUgAygLMh0uaW5mcmFmYWJyaWMudjEuUG9saWN5UHJvYmxlbRItCgZvdGhlcnMYBiADKAsyHS5pbmZyYWZhYnJpYy52MS5SZXBsaWNhUG9saWN5IkMKDVJlcGxpY2FQb2xpY3kSDwoHcmVwbGljYRgBIAEoCRIMCgRob3N0GAIgASgJEhMKC3BvbGljeV9oYXNoGAMgASgJIikKEkNoZWNrUG9saWN5UmVxdWVzdBITCgtwb2xpY3lfeWFtbBgBIAEoCSJqChNDaGVja1BvbGljeVJlc3BvbnNlEi8KCHByb2JsZW1zGAEgAygLMh0uaW5mcmFmYWJyaWMudjEuUG9saWN5UHJvYmxlbRITCgtwb2xpY3lfaGFzaBgCIAEoCRINCgVjYXNlcxgDIAEoBSI8Cg1Qb2xpY3lQcm9ibGVtEgwKBHBhdGgYASABKAkSDAoEbGluZRgCIAEoBRIPCgdwcm9ibGVtGAMgASgJYgZwcm90bzM", [file_google_protobuf_timestamp]);
 
 /**
  * GetPolicyRequest asks for the policy in force.
@@ -69,6 +69,13 @@ export type GetPolicyResponse = Message<"infrafabric.v1.GetPolicyResponse"> & {
    * @generated from field: repeated infrafabric.v1.PolicyProblem problems = 5;
    */
   problems: PolicyProblem[];
+
+  /**
+   * What the other replicas go by, as far as they are known here; each reads a file of its own.
+   *
+   * @generated from field: repeated infrafabric.v1.ReplicaPolicy others = 6;
+   */
+  others: ReplicaPolicy[];
 };
 
 /**
@@ -77,6 +84,41 @@ export type GetPolicyResponse = Message<"infrafabric.v1.GetPolicyResponse"> & {
  */
 export const GetPolicyResponseSchema: GenMessage<GetPolicyResponse> = /*@__PURE__*/
   messageDesc(file_infrafabric_v1_governor_policy, 1);
+
+/**
+ * ReplicaPolicy is the policy that another replica goes by.
+ *
+ * @generated from message infrafabric.v1.ReplicaPolicy
+ */
+export type ReplicaPolicy = Message<"infrafabric.v1.ReplicaPolicy"> & {
+  /**
+   * Name that the replica has until it ends.
+   *
+   * @generated from field: string replica = 1;
+   */
+  replica: string;
+
+  /**
+   * Name of its machine.
+   *
+   * @generated from field: string host = 2;
+   */
+  host: string;
+
+  /**
+   * SHA-256 of its file, in hex.
+   *
+   * @generated from field: string policy_hash = 3;
+   */
+  policyHash: string;
+};
+
+/**
+ * Describes the message infrafabric.v1.ReplicaPolicy.
+ * Use `create(ReplicaPolicySchema)` to create a new message.
+ */
+export const ReplicaPolicySchema: GenMessage<ReplicaPolicy> = /*@__PURE__*/
+  messageDesc(file_infrafabric_v1_governor_policy, 2);
 
 /**
  * CheckPolicyRequest asks whether a policy could come into force; nothing changes.
@@ -97,7 +139,7 @@ export type CheckPolicyRequest = Message<"infrafabric.v1.CheckPolicyRequest"> & 
  * Use `create(CheckPolicyRequestSchema)` to create a new message.
  */
 export const CheckPolicyRequestSchema: GenMessage<CheckPolicyRequest> = /*@__PURE__*/
-  messageDesc(file_infrafabric_v1_governor_policy, 2);
+  messageDesc(file_infrafabric_v1_governor_policy, 3);
 
 /**
  * CheckPolicyResponse says what is wrong with a policy.
@@ -132,7 +174,7 @@ export type CheckPolicyResponse = Message<"infrafabric.v1.CheckPolicyResponse"> 
  * Use `create(CheckPolicyResponseSchema)` to create a new message.
  */
 export const CheckPolicyResponseSchema: GenMessage<CheckPolicyResponse> = /*@__PURE__*/
-  messageDesc(file_infrafabric_v1_governor_policy, 3);
+  messageDesc(file_infrafabric_v1_governor_policy, 4);
 
 /**
  * PolicyProblem is one thing that is wrong with a policy.
@@ -167,5 +209,5 @@ export type PolicyProblem = Message<"infrafabric.v1.PolicyProblem"> & {
  * Use `create(PolicyProblemSchema)` to create a new message.
  */
 export const PolicyProblemSchema: GenMessage<PolicyProblem> = /*@__PURE__*/
-  messageDesc(file_infrafabric_v1_governor_policy, 4);
+  messageDesc(file_infrafabric_v1_governor_policy, 5);
 
