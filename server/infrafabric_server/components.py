@@ -9,10 +9,10 @@ from functools import partial
 
 from infrafabric_server.adapters import Adapters
 from infrafabric_server.chassis.keeper import Keeper as StandingKeeper
-from infrafabric_server.chassis.outcomes import OutcomeLog
 from infrafabric_server.chassis.levels import Levels
-from infrafabric_server.chassis.reputations import Reputations
+from infrafabric_server.chassis.outcomes import OutcomeLog
 from infrafabric_server.chassis.reports import Reports
+from infrafabric_server.chassis.reputations import Reputations
 from infrafabric_server.clock import Clock, SystemClock
 from infrafabric_server.config import Settings
 from infrafabric_server.coordinator.attendance import Attendance
@@ -109,12 +109,12 @@ class Components:
         rollups = Rollups(store, ledger.costs)
         breakers = Breakers.over(mirror, fleet, ledger, outbox, clock, policies)
         reputations = Reputations(mirror, fleet, clock, policies)
+        levels = Levels(policies)
         governing = Governing(
             ledger,
             policies,
             breakers,
             reputations,
-        levels = Levels(policies)
             OutcomeLog(reputations.outcomes, clock, levels),
             breakers.gate,
             policies,
@@ -158,13 +158,13 @@ class Components:
             standing_keeper=StandingKeeper(
                 mirror, fleet, reputations, breakers, leadership, clock, levels
             ),
+            standing_reports=Reports(fleet, reputations, levels, clock),
             keeper=Keeper(mirror, fleet, ledger, breakers, leadership, clock, policies),
             help_keeper=parts.help.keeper(notify.idle, breakers.records, leadership),
             former=Former(mirror, fleet, ledger, breakers.records, outbox, leadership, clock),
             roller=Roller(mirror, ledger, rollups, leadership, clock, settle=settle),
             cost_reports=CostReports(rollups),
             parts=parts,
-            standing_reports=Reports(fleet, reputations, levels, clock),
             budgets=_budgets(mirror, ledger, parts, breakers, fleet, policies, outbox, clock),
             notify=notify,
             desk=Desk(incidents, sources, policies, leadership),

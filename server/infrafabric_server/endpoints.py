@@ -117,11 +117,11 @@ def _services(store: Store, components: Components, statuses: StatusWatch) -> li
             ),
         ),
         _service(
-        _service(
             chassis_service_pb2,
             add_ChassisServiceServicer_to_server,
             ChassisServicer(components.standing_reports),
         ),
+        _service(
             witness_service_pb2,
             add_WitnessServiceServicer_to_server,
             WitnessService(components.witness),
