@@ -1,0 +1,198 @@
+"""The process of a worker, seen from the service."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Self
+
+from infrafabric_server.chassis.sandbox.frames import HEADER_BYTES, Kind, header, read_header
+
+_PROGRAM = "infrafabric_server.chassis.sandbox.worker"
+_AS_THEY_ARE: Mapping[Kind, int] = {}
+
+
+class Closed(Exception):
+    """The worker has closed its end; most likely it has ended."""
+
+
+@dataclass(frozen=True)
+class Exited:
+    """How a process ended.
+
+    Attributes:
+        code: its exit code, or minus the signal that killed it.
+        cpu_seconds: what it took of the processor in its whole life.
+        peak_rss_bytes: the most that it had in memory.
+    """
+
+    code: int
+    cpu_seconds: float
+    peak_rss_bytes: int
+
+    @property
+    def described(self) -> str:
+        """Say it to a person."""
+        if self.code >= 0:
+            return f"the worker ended with exit code {self.code}"
+        return f"the worker was killed by {signal.Signals(-self.code).name}"
+
+
+class WorkerProcess:
+    """A worker's process and the socket to it.
+
+    It inherits the socket and one file, and nothing else: no environment, no folder, no terminal.
+    """
+
+    def __init__(self, child: "subprocess.Popen[bytes]", ours: socket.socket) -> None:
+        self._child = child
+        self._socket = ours
+        self._loop = asyncio.get_running_loop()
+        self._exited: asyncio.Future[Exited] = self._loop.create_future()
+        # A number of a process may be used again; its descriptor is never another's.
+        self._handle = os.pidfd_open(child.pid)
+        self._loop.add_reader(self._handle, self._reap)
+
+    @classmethod
+    def start(cls, file: int, settings: Mapping[str, Any], program: str = _PROGRAM) -> Self:
+        """Start a worker.
+
+        It is killed when the thread that called this ends, so call it in the thread of the loop.
+
+        Args:
+            file: descriptor of the compiled module, to be read or to be written.
+            settings: what the worker is told first.
+            program: the module that Python runs.
+
+        Raises:
+            OSError: no process can be started.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            ours.setblocking(False)
+            try:
+                child = subprocess.Popen(  # noqa: S603  # our own program
+                    [sys.executable, "-I", "-m", program, str(theirs.fileno()), str(file)],
+                    pass_fds=(theirs.fileno(), file),
+                    env={},
+                    cwd="/",
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            except BaseException:
+                ours.close()
+                raise
+        process = cls(child, ours)
+        document = json.dumps({**settings, "parent": os.getpid()}).encode()
+        # It fits into the socket's buffer, and nothing is in there yet.
+        ours.send(header(Kind.SETTINGS, len(document)) + document)
+        return process
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._child.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended, or been killed."""
+        return not self._exited.done() and self._socket.fileno() >= 0
+
+    async def write(self, kind: Kind, body: bytes) -> None:
+        """Send a frame; waits while the worker does not read.
+
+        Raises:
+            Closed: the worker has ended.
+        """
+        try:
+            await self._loop.sock_sendall(self._socket, header(kind, len(body)))
+            await self._loop.sock_sendall(self._socket, body)
+        except OSError as error:
+            raise Closed from error
+
+    async def read(
+        self, expected: frozenset[Kind], most: Mapping[Kind, int] = _AS_THEY_ARE
+    ) -> tuple[Kind, bytearray]:
+        """Wait for a frame.
+
+        Args:
+            expected: what may come.
+            most: tighter bounds than those of the kinds, in bytes.
+
+        Raises:
+            Closed: the worker has ended.
+            Broken: something else came.
+        """
+        kind, size = read_header(await self._exactly(HEADER_BYTES), expected, most)
+        return kind, await self._exactly(size)
+
+    def cpu_seconds(self) -> float:
+        """Return what it has taken of the processor so far."""
+        if self._exited.done():
+            return self._exited.result().cpu_seconds
+        try:
+            with open(f"/proc/{self.pid}/schedstat", "rb") as file:  # noqa: PTH123  # on each task
+                return int(file.read().split()[0]) / 1e9
+        except OSError:
+            return 0.0
+
+    def forget_peak(self) -> None:
+        """Begin anew to note the most that it has in memory, where that is allowed."""
+        with suppress(OSError), open(f"/proc/{self.pid}/clear_refs", "wb") as file:  # noqa: PTH123
+            # linux/proc: the highest resident size, and nothing else.
+            file.write(b"5")
+
+    def peak_rss_bytes(self) -> int:
+        """Return the most that it had in memory since `forget_peak`."""
+        if self._exited.done():
+            return self._exited.result().peak_rss_bytes
+        with suppress(OSError), open(f"/proc/{self.pid}/status", "rb") as file:  # noqa: PTH123
+            for line in file:
+                if line.startswith(b"VmHWM:"):
+                    return int(line.split()[1]) << 10
+        return 0
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it is still there."""
+        if not self._exited.done():
+            signal.pidfd_send_signal(self._handle, number)
+
+    def kill(self) -> None:
+        """End it at once; what it was about to say is not heard."""
+        self.signal(signal.SIGKILL)
+        self._socket.close()
+
+    async def exited(self) -> Exited:
+        """Wait until it has ended."""
+        return await asyncio.shield(self._exited)
+
+    def _reap(self) -> None:
+        self._loop.remove_reader(self._handle)
+        os.close(self._handle)
+        _, status, used = os.wait4(self.pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        # So that it is not waited for again.
+        self._child.returncode = code
+        self._exited.set_result(Exited(code, used.ru_utime + used.ru_stime, used.ru_maxrss << 10))
+
+    async def _exactly(self, size: int) -> bytearray:
+        data = bytearray(size)
+        view = memoryview(data)
+        have = 0
+        while have < size:
+            try:
+                count = await self._loop.sock_recv_into(self._socket, view[have:])
+            except OSError as error:
+                raise Closed from error
+            if count == 0:
+                raise Closed
+            have += count
+        return data
