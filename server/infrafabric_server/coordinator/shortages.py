@@ -140,6 +140,8 @@ class Shortages:
             swarm_id = account.removeprefix(_SWARMS)
             if self._ledger.budget(account) is not None:
                 self._look_at(swarm_id)
+            else:
+                self._available.pop(swarm_id, None)
             lacks = swarm_id in self._own
         if lacks and account not in self._renewals:
             self._await_renewal(account)

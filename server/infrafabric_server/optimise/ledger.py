@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
+from heapq import nsmallest
 from typing import TypeVar
 
 from infrafabric_server.clock import Clock
@@ -80,6 +81,14 @@ class Ledger:
     def accounts(self) -> set[str]:
         """Return the accounts that have a budget, or have spent something."""
         return {*self.budgets, *self.spending, *self._unrolled}
+
+    def accounts_after(self, after: str, limit: int) -> list[str]:
+        """Return accounts by name, those that sort after `after`, at most `limit`."""
+        views = (self.budgets, self.spending)
+        found = {entry.id for view in views for entry in view.page(after, limit)}
+        # Costs that are not added up yet: of a second.
+        found.update(nsmallest(limit, (name for name in self._unrolled if name > after)))
+        return sorted(found)[:limit]
 
     def total(self, account: str) -> int:
         """Return what an account has spent since the fabric began, in micro-US-dollars."""

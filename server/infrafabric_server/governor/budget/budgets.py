@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from heapq import nsmallest
 from typing import Any
 
 from infrafabric_server.clock import Clock
@@ -166,9 +165,10 @@ class Budgets:
 
         They begin after the account `after`; "" is the beginning. At most `limit` are returned.
         """
-        names = {FABRIC, *self._ledger.accounts()}
-        found = nsmallest(limit, (name for name in names if name > after))
-        return [self.account(name) for name in found]
+        found = set(self._ledger.accounts_after(after, limit))
+        if after < FABRIC:
+            found.add(FABRIC)
+        return [self.account(name) for name in sorted(found)[:limit]]
 
     def account(self, account: str) -> BudgetReport:
         """Return how the account of a swarm or of the fabric stands."""

@@ -1,11 +1,11 @@
 """The settings of a policy and their defaults, and what else its file may hold."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
@@ -259,8 +259,16 @@ class Override(BaseModel):
             return False
         if self.tasks is not None and not fnmatchcase(task_id, self.tasks):
             return False
-        wanted = self.capability
-        return wanted is None or any(fnmatchcase(each, wanted) for each in required)
+        return self.capability is None or self._is_required(frozenset(required))
+
+    @cached_property
+    def _is_required(self) -> Callable[[frozenset[str]], bool]:
+        """Tells of requirements whether the pattern fits one of them.
+
+        Each claim asks, with up to 64 of them and 100 overrides; tasks alike have the same ones.
+        """
+        wanted = self.capability or ""
+        return lru_cache(1024)(lambda required: any(fnmatchcase(each, wanted) for each in required))
 
     def is_for_swarm(self, swarm_id: str) -> bool:
         """Tell whether it is for a swarm."""

@@ -59,9 +59,7 @@ class BudgetCalls(GovernorServiceServicer):
         match request.WhichOneof("account"):
             case "swarm_id":
                 swarm_id = validate.require_id("swarm_id", request.swarm_id)
-                report = await self.finish(
-                    self.budgets.set_limit(swarm_account(swarm_id), terms)
-                )
+                report = await self.finish(self.budgets.set_limit(swarm_account(swarm_id), terms))
             case "task_id":
                 task_id = validate.require_id("task_id", request.task_id)
                 _check_task_terms(terms)
