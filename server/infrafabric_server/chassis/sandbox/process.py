@@ -7,14 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
 from infrafabric_server.chassis.sandbox.frames import HEADER_BYTES, Kind, header, read_header
 
-_PROGRAM = "infrafabric_server.chassis.sandbox.worker"
+# What Python runs; tests put a program in its place that says and does what no worker would.
+WORKER = ("-m", "infrafabric_server.chassis.sandbox.worker")
 _AS_THEY_ARE: Mapping[Kind, int] = {}
 
 
@@ -60,7 +61,7 @@ class WorkerProcess:
         self._loop.add_reader(self._handle, self._reap)
 
     @classmethod
-    def start(cls, file: int, settings: Mapping[str, Any], program: str = _PROGRAM) -> Self:
+    def start(cls, file: int, settings: Mapping[str, Any], program: Sequence[str] = WORKER) -> Self:
         """Start a worker.
 
         It is killed when the thread that called this ends, so call it in the thread of the loop.
@@ -68,7 +69,7 @@ class WorkerProcess:
         Args:
             file: descriptor of the compiled module, to be read or to be written.
             settings: what the worker is told first.
-            program: the module that Python runs.
+            program: what Python runs.
 
         Raises:
             OSError: no process can be started.
@@ -78,7 +79,7 @@ class WorkerProcess:
             ours.setblocking(False)
             try:
                 child = subprocess.Popen(  # noqa: S603  # our own program
-                    [sys.executable, "-I", "-m", program, str(theirs.fileno()), str(file)],
+                    [sys.executable, "-I", *program, str(theirs.fileno()), str(file)],
                     pass_fds=(theirs.fileno(), file),
                     env={},
                     cwd="/",

@@ -4,15 +4,16 @@ import asyncio
 import math
 import os
 import signal
+from collections.abc import Sequence
 from typing import Self
 
 from infrafabric_server.chassis.sandbox.compiled import CompiledModule
 from infrafabric_server.chassis.sandbox.cpu import CpuShare
 from infrafabric_server.chassis.sandbox.exchange import Exchange, Said
-from infrafabric_server.chassis.sandbox.frames import Broken, Kind
+from infrafabric_server.chassis.sandbox.frames import Broken
 from infrafabric_server.chassis.sandbox.host import CallDenied, HostCalls
 from infrafabric_server.chassis.sandbox.limits import Limits
-from infrafabric_server.chassis.sandbox.messages import Layer, read_layers
+from infrafabric_server.chassis.sandbox.messages import Layer
 from infrafabric_server.chassis.sandbox.outcome import (
     Outcome,
     Usage,
@@ -20,18 +21,13 @@ from infrafabric_server.chassis.sandbox.outcome import (
     ViolationKind,
     full_memory,
 )
-from infrafabric_server.chassis.sandbox.process import Closed, Exited, WorkerProcess
+from infrafabric_server.chassis.sandbox.process import WORKER, Closed, Exited, WorkerProcess
+from infrafabric_server.chassis.sandbox.start import StartFailed, demand, reported, start
 
-# A worker takes 0.1 s on a machine with nothing else to do.
-_START_SECONDS = 30.0
 # What Python and wasmtime take for themselves before any guest (21 MB), and while one runs.
 _OWN_DATA_BYTES = 70 << 20
 # Images of initial memory are files in memory, which no limit of memory counts: 32 of them at most.
 _FILE_BYTES = 1 << 20
-
-
-class StartFailed(Exception):
-    """No worker could be started, or it does not have the layers that are demanded."""
 
 
 class WarmWorker:
@@ -60,6 +56,7 @@ class WarmWorker:
         limits: Limits,
         share: CpuShare,
         demanded: frozenset[str] = frozenset(),
+        program: Sequence[str] = WORKER,
     ) -> Self:
         """Start a worker for a module.
 
@@ -68,6 +65,7 @@ class WarmWorker:
             limits: what each task may take.
             share: keeps it to its share of a processor.
             demanded: names of layers without which nothing may run.
+            program: what Python runs.
 
         Raises:
             StartFailed: no process can be started, it does not load the module, or a demanded
@@ -87,15 +85,15 @@ class WarmWorker:
         }
         try:
             file = os.open(module.path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                process = WorkerProcess.start(file, settings)
-            finally:
-                os.close(file)
         except OSError as error:
-            raise StartFailed(f"no worker can be started: {error}") from error
+            raise StartFailed(f"the compiled module cannot be read: {error}") from error
         try:
-            layers = (*await _ready(process), Layer("cpu", held=True, detail=share.described))
-            _demand(layers, demanded)
+            process = start(file, settings, program)
+        finally:
+            os.close(file)
+        try:
+            layers = await reported(process, share)
+            demand(layers, demanded)
             share.attach(process, limits.max_cpu_percent)
         except BaseException:
             process.kill()
@@ -203,26 +201,6 @@ def _outcome(said: Said | None, usage: Usage, violation: Violation | None) -> Ou
         usage=usage,
         violations=(violation,) if violation else (),
     )
-
-
-def _demand(layers: tuple[Layer, ...], demanded: frozenset[str]) -> None:
-    missing = demanded - {it.name for it in layers if it.held}
-    if missing:
-        raise StartFailed(f"demanded, but not held on this machine: {', '.join(sorted(missing))}")
-
-
-async def _ready(process: WorkerProcess) -> tuple[Layer, ...]:
-    try:
-        async with asyncio.timeout(_START_SECONDS):
-            _, body = await process.read(frozenset({Kind.READY}))
-            return read_layers(body)
-    except TimeoutError:
-        raise StartFailed(f"the worker did not start within {_START_SECONDS:g} s") from None
-    except Broken as error:
-        raise StartFailed(f"the worker said what it may not say: {error}") from error
-    except Closed:
-        process.kill()
-        raise StartFailed((await process.exited()).described) from None
 
 
 def _out_of_time(seconds: float, wall: float) -> Violation:

@@ -1,0 +1,63 @@
+"""`infrafabric chassis`: the box for foreign WebAssembly, on this machine, without a server."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infrafabric_cli.options import Json
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command()
+def run(
+    module: Annotated[Path, typer.Argument(metavar="MODULE", help="A .wasm or .wat file.")],
+    source: Annotated[
+        Path | None,
+        typer.Option("--input", metavar="FILE", help="What the module reads; - is standard input."),
+    ] = None,
+    memory_mb: Annotated[int, typer.Option(min=1, max=4096, help="Memory, in MiB.")] = 64,
+    cpu_percent: Annotated[int, typer.Option(min=1, max=100, help="Share of one core.")] = 100,
+    seconds: Annotated[float, typer.Option(min=0.01, max=3600, help="Time it may take.")] = 30.0,
+    output_bytes: Annotated[int, typer.Option(min=1, max=64 << 20, help="Output.")] = 1 << 20,
+    calls_per_second: Annotated[int, typer.Option(min=1, max=10_000, help="Host calls.")] = 100,
+    clock: Annotated[bool, typer.Option("--clock", help="Let the module see time pass.")] = False,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where compiled modules are kept.")
+    ] = None,
+    json_output: Json = False,
+) -> None:
+    """Run a module in the box, as a swarm's module runs, and print its result.
+
+    The result goes to standard output; log lines, diagnostics and what the
+    module went beyond go to standard error. No host call but `ifc.log` is
+    granted. Exit code 1: the module was refused, failed, or went beyond a
+    limit.
+    """
+    # No other command loads the sandbox.
+    from infrafabric_cli import box
+    from infrafabric_server.chassis.sandbox.limits import Limits
+
+    limits = Limits(
+        max_memory_mb=memory_mb,
+        max_cpu_percent=cpu_percent,
+        max_execution_time=timedelta(seconds=seconds),
+        max_output_bytes=output_bytes,
+        max_api_calls_per_second=calls_per_second,
+        clock=clock,
+    )
+    box.run(module, source, limits, cache, json_output=json_output)
+
+
+@app.command()
+def doctor(json_output: Json = False) -> None:
+    """Print which layers of the box this machine has.
+
+    It starts a worker and asks it. A policy can demand layers by these names;
+    exit code 1: one of them does not hold.
+    """
+    from infrafabric_cli import box
+
+    box.doctor(json_output=json_output)
