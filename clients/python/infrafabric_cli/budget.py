@@ -8,8 +8,8 @@ from infrafabric import Client
 from infrafabric.money import format_usd
 from infrafabric.v1.budget_pb2 import BudgetPeriod, BudgetReport, BudgetState
 from infrafabric.v1.governor_budget_pb2 import SetBudgetRequest
-from infrafabric_cli.names import moment, short, value_of
-from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, usd
+from infrafabric_cli.names import moment, short
+from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, one_of, usd
 from infrafabric_cli.output import as_json, print_json, print_rows
 from infrafabric_cli.running import run
 
@@ -19,13 +19,6 @@ _HEADERS = (
     *("account", "state", "limit USD", "spent", "reserved", "available"),
     *("spent in all", "period", "renewed"),
 )
-
-
-def _period(text: str) -> int:
-    try:
-        return value_of(BudgetPeriod.DESCRIPTOR, text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 def _limit(text: str) -> int:
@@ -76,14 +69,23 @@ def set_budget(
     period: Annotated[
         int | None,
         typer.Option(
-            parser=_period, metavar="PERIOD", help="Renewed each hour, day, week or month."
+            parser=one_of(BudgetPeriod.DESCRIPTOR),
+            metavar="PERIOD",
+            help="Renewed each hour, day, week or month.",
         ),
     ] = None,
     time_zone: Annotated[
         str, typer.Option(metavar="ZONE", help="In which periods begin, such as Europe/Vienna.")
     ] = "",
     soft_share: Annotated[
-        float, typer.Option(min=0, max=1, metavar="SHARE", help="Share of the limit that warns.")
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="SHARE",
+            show_default="as the policy says",
+            help="Share of the limit that warns.",
+        ),
     ] = 0,
     server: Server = DEFAULT_SERVER,
     json_output: Json = False,

@@ -53,8 +53,13 @@ def escalations(
     json_output: Json = False,
 ) -> None:
     """Show what wants a person: those of the last day, with who takes care of them."""
+    given = _given(context)
     if context.invoked_subcommand is not None:
+        if given:
+            raise typer.BadParameter(f"give {', '.join(given)} after the command, or leave it out")
         return
+    if watch and "--state" in given:
+        raise typer.BadParameter("give either --watch, which tells of every change, or --state")
 
     async def command(client: Client) -> None:
         if watch:
@@ -90,6 +95,14 @@ def ack(
             say(line(acknowledged))
 
     run(server, command)
+
+
+def _given(context: typer.Context) -> list[str]:
+    """Return the options that were written down, and not taken from elsewhere."""
+    sources = (
+        (each, context.get_parameter_source(each.name or "")) for each in context.command.params
+    )
+    return [each.opts[0] for each, source in sources if source and source.name == "COMMANDLINE"]
 
 
 async def _watch(client: Client, *, as_lines: bool) -> None:

@@ -22,9 +22,15 @@ def match(
         typer.Argument(metavar="CAPABILITY...", help="What the swarm should be able to do."),
     ],
     *,
-    max_cost: Annotated[
+    max_cost_per_hour: Annotated[
         int | None,
-        typer.Option("--max-cost", parser=usd, metavar="USD", help="Most that an hour may cost."),
+        typer.Option(
+            "--max-cost-per-hour",
+            "--max-cost",
+            parser=usd,
+            metavar="USD",
+            help="Most that an hour may cost.",
+        ),
     ] = None,
     task_cost: Annotated[
         int | None,
@@ -54,7 +60,7 @@ def match(
     async def command(client: Client) -> None:
         found = await client.swarms.find_qualified(
             capabilities,
-            max_cost_per_hour_micros=max_cost,
+            max_cost_per_hour_micros=max_cost_per_hour,
             max_task_cost_micros=task_cost,
             metric=MatchMetric.ValueType(metric or MatchMetric.MATCH_METRIC_UNSPECIFIED),
             explain=explain,
