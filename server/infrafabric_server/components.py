@@ -8,11 +8,15 @@ from datetime import timedelta
 from functools import partial
 
 from infrafabric_server.adapters import Adapters
+from infrafabric_server.chassis.build import ChassisParts, build_chassis
+from infrafabric_server.chassis.contracts import Contracts
 from infrafabric_server.chassis.keeper import Keeper as StandingKeeper
 from infrafabric_server.chassis.levels import Levels
+from infrafabric_server.chassis.modules import Modules
 from infrafabric_server.chassis.outcomes import OutcomeLog
 from infrafabric_server.chassis.reports import Reports
 from infrafabric_server.chassis.reputations import Reputations
+from infrafabric_server.chassis.workers import Workers
 from infrafabric_server.clock import Clock, SystemClock
 from infrafabric_server.config import Settings
 from infrafabric_server.coordinator.attendance import Attendance
@@ -69,6 +73,7 @@ class Components:
     reputations: Reputations
     standing_keeper: StandingKeeper
     standing_reports: Reports
+    chassis: ChassisParts
     keeper: Keeper
     help_keeper: HelpKeeper
     former: Former
@@ -109,13 +114,16 @@ class Components:
         rollups = Rollups(store, ledger.costs)
         breakers = Breakers.over(mirror, fleet, ledger, outbox, clock, policies)
         reputations = Reputations(mirror, fleet, clock, policies)
-        levels = Levels(policies)
+        modules = Modules(store, mirror, clock, policies)
+        contracts = Contracts(mirror, fleet, modules, outbox, clock)
+        levels = Levels(policies, contracts.promised)
+        outcomes = OutcomeLog(reputations.outcomes, clock, levels)
         governing = Governing(
             ledger,
             policies,
             breakers,
             reputations,
-            OutcomeLog(reputations.outcomes, clock, levels),
+            outcomes,
             breakers.gate,
             policies,
             present=replicas.present,
@@ -159,6 +167,10 @@ class Components:
                 mirror, fleet, reputations, breakers, leadership, clock, levels
             ),
             standing_reports=Reports(fleet, reputations, levels, clock),
+            chassis=build_chassis(
+                *(modules, contracts, Workers.of(settings.data / "modules", policies, clock)),
+                *(parts.coordinator, breakers, outcomes, mirror, fleet, outbox, policies, clock),
+            ),
             keeper=Keeper(mirror, fleet, ledger, breakers, leadership, clock, policies),
             help_keeper=parts.help.keeper(notify.idle, breakers.records, leadership),
             former=Former(mirror, fleet, ledger, breakers.records, outbox, leadership, clock),

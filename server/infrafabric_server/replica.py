@@ -112,6 +112,9 @@ class Replica:
             components.roller.run,
             lambda: while_leading(leadership, requests.run),
             components.reputations.run,
+            components.chassis.runner.run,
+            components.chassis.workers.rest,
+            lambda: while_leading(leadership, components.chassis.upkeep.run),
             lambda: while_leading(leadership, components.standing_keeper.run),
             lambda: while_leading(leadership, components.keeper.run),
             lambda: while_leading(leadership, components.help_keeper.run),
@@ -133,6 +136,7 @@ class Replica:
         _log.info("draining", sessions=len(parts.links))
         await grpc.drain()
         parts.coordinator.sessions.drain("the server stops; resume at another one")
+        await self.components.chassis.runner.drain()
         gateway.stop()
         async with asyncio.TaskGroup() as group:
             finishing = group.create_task(self._finish(serving, stop))

@@ -21,6 +21,7 @@ Response = TypeVar("Response")
 # A call of one of the services, at a server.
 Unary = Callable[[Server], grpc.aio.UnaryUnaryMultiCallable[Request, Response]]
 Streamed = Callable[[Server], grpc.aio.UnaryStreamMultiCallable[Request, Response]]
+Sent = Callable[[Server], grpc.aio.StreamUnaryMultiCallable[Request, Response]]
 
 # The most that the contract allows in one page.
 PAGE_SIZE = 1_000
@@ -73,16 +74,27 @@ class Caller:
         self._servers = servers
         self._how = how
 
-    async def unary(self, method: Unary[Request, Response], request: Request) -> Response:
+    async def unary(
+        self,
+        method: Unary[Request, Response],
+        request: Request,
+        *,
+        deadline: float | None = None,
+    ) -> Response:
         """Make a unary call.
 
         It is made again at each other server, while the deadline lasts, when the failure or
         the contract says that this changes nothing twice.
 
+        Args:
+            method: the call.
+            request: what to ask.
+            deadline: seconds after which it is given up, if not the usual ones.
+
         Raises:
             FabricError: it failed.
         """
-        ends = self._how.clock() + self._how.deadline
+        ends = self._how.clock() + (self._how.deadline if deadline is None else deadline)
         untried = len(self._servers)
         while True:
             server = await self._servers.connected()
@@ -97,6 +109,28 @@ class Caller:
                 over = not untried or self._how.clock() >= ends
                 if over or not failover.repeats(failure, request):
                     raise failure from error
+
+    async def sent(
+        self, method: Sent[Request, Response], requests: Iterable[Request], *, deadline: float
+    ) -> Response:
+        """Make a call that takes a stream of requests, at one server.
+
+        Args:
+            method: the call.
+            requests: what to send.
+            deadline: seconds after which it is given up.
+
+        Raises:
+            FabricError: it failed.
+        """
+        server = await self._servers.connected()
+        try:
+            return await method(server)(iter(requests), timeout=deadline)
+        except grpc.aio.AioRpcError as error:
+            failure = from_rpc_error(error)
+            if failover.leaves(failure):
+                self._servers.leave(server)
+            raise failure from error
 
     async def pages(
         self, method: Unary[PageRequest, Page], request: PageRequest

@@ -10,6 +10,7 @@ from infrafabric.breakers import Breakers
 from infrafabric.budgets import Budgets
 from infrafabric.calls import Caller, Calls
 from infrafabric.channel import open_channel
+from infrafabric.chassis import Chassis
 from infrafabric.claims import Claims
 from infrafabric.costs import Costs
 from infrafabric.escalations import Escalations
@@ -46,6 +47,7 @@ class Client:
         costs: what was spent on what.
         standings: how swarms keep their service levels, and what they are worth.
         breakers: open, close and read circuit breakers.
+        chassis: run foreign code in a box.
         help: ask idle swarms for help with a blocker, and accept to help.
         escalations: read, watch and acknowledge what wants a person.
         policy: read the policy in force, and check another.
@@ -72,6 +74,7 @@ class Client:
         self.costs = Costs(caller)
         self.standings = Standings(caller)
         self.breakers = Breakers(caller)
+        self.chassis = Chassis(caller)
         self.help = Help(caller)
         self.escalations = Escalations(caller)
         self.policy = Policy(caller)

@@ -17,7 +17,8 @@ The tree::
         │   ├── TaskNotFound
         │   ├── BlockerNotFound
         │   ├── EscalationNotFound
-        │   └── HelpNotFound
+        │   ├── HelpNotFound
+        │   └── ModuleNotFound
         ├── AlreadyExists
         │   ├── TaskExists           another task has this id
         │   └── RequestIdReused      the request id was used with another content
@@ -29,6 +30,10 @@ The tree::
         ├── TaskNotAvailable     the state of the task does not allow the call
         ├── HelpEnded                the request for help is over
         ├── NotAHelper               the swarm has not accepted the request for help
+        ├── SwarmNotLoaded       the swarm has no module
+        ├── ModuleRefused        the module is none, or cannot be compiled or run
+        ├── ChassisClosed        the server runs no foreign code
+        ├── BreakerOpen          the swarm is given no work
         ├── NoSession            the swarm has no session that could receive a push
         ├── SessionEnded         the stream is over
         │   ├── SessionProtocol      the client broke the protocol
@@ -37,6 +42,7 @@ The tree::
         │   └── SessionStopped       the server asked the client not to come back
         └── TryAgain             passes by itself; `retry_after` says when
             ├── QueueOverflow        frames were read too slowly
+            ├── QueueFull            as many runs wait as may
             ├── OutboxFull           decisions cannot be recorded at the moment
             ├── Draining             the server shuts down
             ├── StoreUnavailable     the store did not answer; the effect is unknown
@@ -143,6 +149,10 @@ class HelpNotFound(NotFound):
     """No request for help has that id; ended ones are kept for an hour."""
 
 
+class ModuleNotFound(NotFound):
+    """No module with that SHA-256 is stored."""
+
+
 class AlreadyExists(Refused):
     """What the request would create is there already."""
 
@@ -187,6 +197,22 @@ class NotAHelper(Refused):
     """The swarm has not accepted the request for help."""
 
 
+class SwarmNotLoaded(Refused):
+    """The swarm has no module: load it first."""
+
+
+class ModuleRefused(Refused):
+    """The module is none, cannot be compiled within its limits, or imports what it may not."""
+
+
+class ChassisClosed(Refused):
+    """The server runs no foreign code; the message says why."""
+
+
+class BreakerOpen(Refused):
+    """The swarm is given no work: its breaker is open, the fabric on hold, or its pool paused."""
+
+
 class NoSession(Refused):
     """The swarm has no open session that could receive a push."""
 
@@ -217,6 +243,10 @@ class TryAgain(Refused):
 
 class QueueOverflow(TryAgain):
     """The reader took frames too slowly; resume."""
+
+
+class QueueFull(TryAgain):
+    """As many runs wait as may, of the swarm or of the server."""
 
 
 class OutboxFull(TryAgain):

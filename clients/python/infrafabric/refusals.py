@@ -49,6 +49,12 @@ BY_REASON: dict[error_pb2.ErrorReason.ValueType, type[Refused]] = {
     error_pb2.ERROR_REASON_DRAINING: errors.Draining,
     error_pb2.ERROR_REASON_STORE_UNAVAILABLE: errors.StoreUnavailable,
     error_pb2.ERROR_REASON_CONTENTION: errors.Contention,
+    error_pb2.ERROR_REASON_SWARM_NOT_LOADED: errors.SwarmNotLoaded,
+    error_pb2.ERROR_REASON_MODULE_NOT_FOUND: errors.ModuleNotFound,
+    error_pb2.ERROR_REASON_MODULE_REFUSED: errors.ModuleRefused,
+    error_pb2.ERROR_REASON_QUEUE_FULL: errors.QueueFull,
+    error_pb2.ERROR_REASON_BREAKER_OPEN: errors.BreakerOpen,
+    error_pb2.ERROR_REASON_CHASSIS_CLOSED: errors.ChassisClosed,
 }
 
 _BY_NAME = {error_pb2.ErrorReason.Name(value): kind for value, kind in BY_REASON.items()}

@@ -1,5 +1,7 @@
 """Which swarms are loaded, with which module and under which contract."""
 
+from collections.abc import Mapping
+
 from infrafabric_server.chassis.contract import ServiceContract
 from infrafabric_server.chassis.models import LoadedSwarm
 from infrafabric_server.chassis.modules import Modules, unknown
@@ -114,6 +116,11 @@ class Contracts:
                 return True
             await self._mirror.caught_up(result.revision)
         raise _contention(swarm_id)
+
+    def promised(self, swarm_id: str) -> Mapping[str, object]:
+        """Return the service level that the contract of a swarm promises, by field; {} for none."""
+        loaded = self.view.get(swarm_id)
+        return {} if loaded is None else loaded.contract.slo.model_dump(exclude_none=True)
 
     def page(self, after: str, limit: int) -> list[LoadedSwarm]:
         """Return loaded swarms by id, after an id."""

@@ -7,7 +7,11 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from infrafabric_server.chassis.contract import ServiceContract
+from infrafabric_server.chassis.sandbox.compiled import ModuleKind
+from infrafabric_server.chassis.sandbox.outcome import ViolationKind
 from infrafabric_server.limits import Identifier
+
+__all__ = ["ModuleKind", "ViolationKind"]
 
 _FROZEN = ConfigDict(frozen=True)
 
@@ -17,13 +21,8 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 KEPT_VIOLATIONS = 50
 # A violation tells of what a guest did: its texts are cut to this length.
 MAX_DETAIL = 500
-
-
-class ModuleKind(StrEnum):
-    """How a module is run."""
-
-    WASI_COMMAND = "wasi_command"
-    CORE = "core"
+# Why a run failed has the beginning of what it wrote to standard error.
+MAX_REASON = 2_000
 
 
 class ModuleState(StrEnum):
@@ -66,30 +65,17 @@ class LoadedSwarm(BaseModel):
     load_time: datetime
 
 
-class ViolationKind(StrEnum):
-    """Which limit a run went beyond."""
-
-    MEMORY = "memory"
-    TABLE = "table"
-    STACK = "stack"
-    CPU = "cpu"
-    EXECUTION_TIME = "execution_time"
-    OUTPUT = "output"
-    API_CALLS = "api_calls"
-    API_DENIED = "api_denied"
-    COMPILE = "compile"
-    PROTOCOL = "protocol"
-    ESCAPE = "escape"
-
-
 class Violation(BaseModel):
-    """One limit that a run went beyond, or tried to; `limit` and `observed` have their units."""
+    """One limit that a run went beyond, or tried to.
+
+    `limit` and `observed` are in bytes, milliseconds or calls per second; None: there is no figure.
+    """
 
     model_config = _FROZEN
 
     kind: ViolationKind
-    limit: str = ""
-    observed: str = ""
+    limit: int | None = None
+    observed: int | None = None
     detail: str = ""
     task_id: str
     time: datetime

@@ -18,7 +18,7 @@ class Wanted:
     """
 
     limits: Mapping[str, int | timedelta] = field(default_factory=dict)
-    slo: SLODefinition = SLODefinition()
+    slo: SLODefinition = field(default_factory=SLODefinition)
     allowed_calls: frozenset[str] = frozenset()
     version: str = ""
 
@@ -34,10 +34,8 @@ class IFChassis(Protocol):
         """
         ...
 
-    async def execute_task(
-        self, swarm_id: str, task_id: str, input_json: str, *, seconds: float | None = None
-    ) -> Execution:
-        """Run the module of a swarm once, for at most so many seconds; cancelling it ends the run.
+    async def execute_task(self, swarm_id: str, task_id: str, input_json: str) -> Execution:
+        """Run the module of a swarm once; cancelling the call ends the run.
 
         Raises SWARM_NOT_FOUND, SWARM_NOT_LOADED, BREAKER_OPEN, QUEUE_FULL, MODULE_REFUSED,
         CHASSIS_CLOSED.

@@ -4,6 +4,8 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime
 
+from pydantic import JsonValue
+
 from infrafabric_server.chassis.contracts import COMPONENT
 from infrafabric_server.chassis.models import Execution, LoadedSwarm, Violation, ViolationRing
 from infrafabric_server.chassis.ports import Outcomes
@@ -60,6 +62,13 @@ class Recorder:
         """Return the latest violations of a swarm."""
         return self.rings.get(swarm_id) or ViolationRing()
 
+    async def forget(self, swarm_id: str) -> None:
+        """Forget the violations of a swarm; the witness log has them."""
+        entry = self.rings.entry(swarm_id)
+        if entry is not None:
+            same = unchanged(entry.key, entry.mod_revision)
+            await self._mirror.commit([same], [self.rings.delete(swarm_id)])
+
     async def _write(self, run: Run, *, counts: bool, cut: str) -> None:
         swarm_id = run.loaded.swarm_id
         source = f"run/{swarm_id}/{secrets.token_hex(8)}"
@@ -99,7 +108,7 @@ class Recorder:
     def _entries(self, run: Run, cut: str) -> list[Put]:
         execution = run.execution
         usage = execution.usage
-        details = {
+        details: dict[str, JsonValue] = {
             "module_sha256": run.loaded.module_sha256,
             "version": run.loaded.contract.version,
             "succeeded": execution.succeeded,
@@ -116,18 +125,18 @@ class Recorder:
         ]
         return entries
 
-    def _draft(self, run: Run, operation: str, details: dict[str, str | int | bool]) -> Put:
+    def _draft(self, run: Run, operation: str, details: dict[str, JsonValue]) -> Put:
         return self._outbox.draft(
             COMPONENT,
             operation,
             swarm_id=run.loaded.swarm_id,
             task_id=run.task_id,
             attempt=run.attempt,
-            details=dict(details),
+            details=details,
         )
 
 
-def _said(violation: Violation) -> dict[str, str | int | bool]:
+def _said(violation: Violation) -> dict[str, JsonValue]:
     return {
         "kind": violation.kind.value,
         "limit": violation.limit,

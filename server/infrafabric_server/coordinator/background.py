@@ -62,7 +62,7 @@ class Background:
         """Start a consequence; before the start and after the end it is dropped."""
         if self._group is None:
             return
-        self._own(self._group.create_task(self._guard(name, work), name=name))
+        self._own(self._group.create_task(self.insist(name, work), name=name))
 
     def start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         """Start work that answers for its own errors, and outlives the call that brought it."""
@@ -108,7 +108,8 @@ class Background:
             raise
         return await result
 
-    async def _guard(self, name: str, work: Work) -> None:
+    async def insist(self, name: str, work: Work) -> None:
+        """Do a consequence here and now, again and again until it is written or has become void."""
         done = await self._tried(name, work)
         while not done:
             await asyncio.sleep(self._retry_seconds)

@@ -27,15 +27,15 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&infrafabric/v1/chassis_execution.proto\x12\x0einfrafabric.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"_\n\x12\x45xecuteTaskRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12&\n\x05input\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xbf\x01\n\x13\x45xecuteTaskResponse\x12\x11\n\tsucceeded\x18\x01 \x01(\x08\x12\'\n\x06result\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12-\n\x05usage\x18\x04 \x01(\x0b\x32\x1e.infrafabric.v1.ExecutionUsage\x12-\n\nviolations\x18\x05 \x03(\x0b\x32\x19.infrafabric.v1.Violation\"\xaf\x01\n\x0e\x45xecutionUsage\x12+\n\x08\x63pu_time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\twall_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11peak_memory_bytes\x18\x03 \x01(\x03\x12\x11\n\tapi_calls\x18\x04 \x01(\x03\x12\x14\n\x0coutput_bytes\x18\x05 \x01(\x03\"\xa4\x01\n\tViolation\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.infrafabric.v1.ViolationKind\x12\r\n\x05limit\x18\x02 \x01(\t\x12\x10\n\x08observed\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x0f\n\x07task_id\x18\x05 \x01(\t\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\")\n\x15ListViolationsRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\"V\n\x16ListViolationsResponse\x12-\n\nviolations\x18\x01 \x03(\x0b\x32\x19.infrafabric.v1.Violation\x12\r\n\x05total\x18\x02 \x01(\x03*\xe5\x02\n\rViolationKind\x12\x1e\n\x1aVIOLATION_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15VIOLATION_KIND_MEMORY\x10\x01\x12\x18\n\x14VIOLATION_KIND_TABLE\x10\x02\x12\x18\n\x14VIOLATION_KIND_STACK\x10\x03\x12\x16\n\x12VIOLATION_KIND_CPU\x10\x04\x12!\n\x1dVIOLATION_KIND_EXECUTION_TIME\x10\x05\x12\x19\n\x15VIOLATION_KIND_OUTPUT\x10\x06\x12\x1c\n\x18VIOLATION_KIND_API_CALLS\x10\x07\x12\x1d\n\x19VIOLATION_KIND_API_DENIED\x10\x08\x12\x1a\n\x16VIOLATION_KIND_COMPILE\x10\t\x12\x1b\n\x17VIOLATION_KIND_PROTOCOL\x10\n\x12\x19\n\x15VIOLATION_KIND_ESCAPE\x10\x0b\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&infrafabric/v1/chassis_execution.proto\x12\x0einfrafabric.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"_\n\x12\x45xecuteTaskRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12&\n\x05input\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xbf\x01\n\x13\x45xecuteTaskResponse\x12\x11\n\tsucceeded\x18\x01 \x01(\x08\x12\'\n\x06result\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12-\n\x05usage\x18\x04 \x01(\x0b\x32\x1e.infrafabric.v1.ExecutionUsage\x12-\n\nviolations\x18\x05 \x03(\x0b\x32\x19.infrafabric.v1.Violation\"\xaf\x01\n\x0e\x45xecutionUsage\x12+\n\x08\x63pu_time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\twall_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11peak_memory_bytes\x18\x03 \x01(\x03\x12\x11\n\tapi_calls\x18\x04 \x01(\x03\x12\x14\n\x0coutput_bytes\x18\x05 \x01(\x03\"\xc5\x01\n\tViolation\x12+\n\x04kind\x18\x01 \x01(\x0e\x32\x1d.infrafabric.v1.ViolationKind\x12\x12\n\x05limit\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\x08observed\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\x0f\n\x07task_id\x18\x05 \x01(\t\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\n\x06_limitB\x0b\n\t_observed\")\n\x15ListViolationsRequest\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\"V\n\x16ListViolationsResponse\x12-\n\nviolations\x18\x01 \x03(\x0b\x32\x19.infrafabric.v1.Violation\x12\r\n\x05total\x18\x02 \x01(\x03*\xe2\x02\n\rViolationKind\x12\x1e\n\x1aVIOLATION_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15VIOLATION_KIND_MEMORY\x10\x01\x12\x18\n\x14VIOLATION_KIND_TABLE\x10\x02\x12\x18\n\x14VIOLATION_KIND_STACK\x10\x03\x12\x16\n\x12VIOLATION_KIND_CPU\x10\x04\x12!\n\x1dVIOLATION_KIND_EXECUTION_TIME\x10\x05\x12\x19\n\x15VIOLATION_KIND_OUTPUT\x10\x06\x12\x1c\n\x18VIOLATION_KIND_API_CALLS\x10\x07\x12\x1d\n\x19VIOLATION_KIND_API_DENIED\x10\x08\x12\x1b\n\x17VIOLATION_KIND_PROTOCOL\x10\t\x12\x19\n\x15VIOLATION_KIND_ESCAPE\x10\n\x12\x17\n\x13VIOLATION_KIND_EXIT\x10\x0b\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'infrafabric.v1.chassis_execution_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VIOLATIONKIND']._serialized_start=921
-  _globals['_VIOLATIONKIND']._serialized_end=1278
+  _globals['_VIOLATIONKIND']._serialized_start=954
+  _globals['_VIOLATIONKIND']._serialized_end=1308
   _globals['_EXECUTETASKREQUEST']._serialized_start=153
   _globals['_EXECUTETASKREQUEST']._serialized_end=248
   _globals['_EXECUTETASKRESPONSE']._serialized_start=251
@@ -43,9 +43,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXECUTIONUSAGE']._serialized_start=445
   _globals['_EXECUTIONUSAGE']._serialized_end=620
   _globals['_VIOLATION']._serialized_start=623
-  _globals['_VIOLATION']._serialized_end=787
-  _globals['_LISTVIOLATIONSREQUEST']._serialized_start=789
-  _globals['_LISTVIOLATIONSREQUEST']._serialized_end=830
-  _globals['_LISTVIOLATIONSRESPONSE']._serialized_start=832
-  _globals['_LISTVIOLATIONSRESPONSE']._serialized_end=918
+  _globals['_VIOLATION']._serialized_end=820
+  _globals['_LISTVIOLATIONSREQUEST']._serialized_start=822
+  _globals['_LISTVIOLATIONSREQUEST']._serialized_end=863
+  _globals['_LISTVIOLATIONSRESPONSE']._serialized_start=865
+  _globals['_LISTVIOLATIONSRESPONSE']._serialized_end=951
 # @@protoc_insertion_point(module_scope)

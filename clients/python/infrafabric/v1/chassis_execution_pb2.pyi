@@ -46,12 +46,12 @@ class _ViolationKindEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Violatio
     """Rate of host calls."""
     VIOLATION_KIND_API_DENIED: _ViolationKind.ValueType  # 8
     """A host call that the contract does not grant."""
-    VIOLATION_KIND_COMPILE: _ViolationKind.ValueType  # 9
-    """Time, memory or size while it was compiled."""
-    VIOLATION_KIND_PROTOCOL: _ViolationKind.ValueType  # 10
+    VIOLATION_KIND_PROTOCOL: _ViolationKind.ValueType  # 9
     """The process that runs it did not keep to the protocol."""
-    VIOLATION_KIND_ESCAPE: _ViolationKind.ValueType  # 11
+    VIOLATION_KIND_ESCAPE: _ViolationKind.ValueType  # 10
     """It tried what the operating system was told to deny."""
+    VIOLATION_KIND_EXIT: _ViolationKind.ValueType  # 11
+    """The process that runs it ended in another way."""
 
 class ViolationKind(_ViolationKind, metaclass=_ViolationKindEnumTypeWrapper):
     """ViolationKind says which limit it was."""
@@ -74,12 +74,12 @@ VIOLATION_KIND_API_CALLS: ViolationKind.ValueType  # 7
 """Rate of host calls."""
 VIOLATION_KIND_API_DENIED: ViolationKind.ValueType  # 8
 """A host call that the contract does not grant."""
-VIOLATION_KIND_COMPILE: ViolationKind.ValueType  # 9
-"""Time, memory or size while it was compiled."""
-VIOLATION_KIND_PROTOCOL: ViolationKind.ValueType  # 10
+VIOLATION_KIND_PROTOCOL: ViolationKind.ValueType  # 9
 """The process that runs it did not keep to the protocol."""
-VIOLATION_KIND_ESCAPE: ViolationKind.ValueType  # 11
+VIOLATION_KIND_ESCAPE: ViolationKind.ValueType  # 10
 """It tried what the operating system was told to deny."""
+VIOLATION_KIND_EXIT: ViolationKind.ValueType  # 11
+"""The process that runs it ended in another way."""
 
 @typing.final
 class ExecuteTaskRequest(message.Message):
@@ -136,7 +136,7 @@ class ExecuteTaskResponse(message.Message):
 
     @builtins.property
     def violations(self) -> containers.RepeatedCompositeFieldContainer[Violation]:
-        """Limits that it ran into, the one that ended it first."""
+        """The limit that ended it, if one did."""
 
     def __init__(
         self,
@@ -207,10 +207,10 @@ class Violation(message.Message):
     TIME_FIELD_NUMBER: builtins.int
     kind: ViolationKind.ValueType
     """Which one."""
-    limit: builtins.str
-    """The limit, with its unit; empty where there is no figure."""
-    observed: builtins.str
-    """What was seen, with its unit; empty where there is no figure."""
+    limit: builtins.int
+    """The limit, in its unit: bytes, milliseconds or calls per second; absent where there is no figure."""
+    observed: builtins.int
+    """What was seen, in the same unit; absent where nobody can tell."""
     detail: builtins.str
     """What happened, for people."""
     task_id: builtins.str
@@ -223,17 +223,24 @@ class Violation(message.Message):
         self,
         *,
         kind: ViolationKind.ValueType = ...,
-        limit: builtins.str = ...,
-        observed: builtins.str = ...,
+        limit: builtins.int | None = ...,
+        observed: builtins.int | None = ...,
         detail: builtins.str = ...,
         task_id: builtins.str = ...,
         time: timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_limit", b"_limit", "_observed", b"_observed", "limit", b"limit", "observed", b"observed", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["detail", b"detail", "kind", b"kind", "limit", b"limit", "observed", b"observed", "task_id", b"task_id", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_limit", b"_limit", "_observed", b"_observed", "detail", b"detail", "kind", b"kind", "limit", b"limit", "observed", b"observed", "task_id", b"task_id", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__limit: _TypeAlias = typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    _WhichOneofReturnType__observed: _TypeAlias = typing.Literal["observed"]  # noqa: Y015
+    _WhichOneofArgType__observed: _TypeAlias = typing.Literal["_observed", b"_observed"]  # noqa: Y015
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__observed) -> _WhichOneofReturnType__observed | None: ...
 
 @typing.final
 class ListViolationsRequest(message.Message):

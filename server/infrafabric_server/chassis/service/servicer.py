@@ -1,11 +1,16 @@
 """ChassisService."""
 
+from infrafabric_server.chassis.chassis import Chassis
 from infrafabric_server.chassis.reports import Reports
+from infrafabric_server.chassis.service.execution import ExecutionCalls
+from infrafabric_server.chassis.service.modules import ModuleCalls, uploads
 from infrafabric_server.chassis.service.standing import StandingCalls
 
 
-class ChassisServicer(StandingCalls):
+class ChassisServicer(ModuleCalls, ExecutionCalls, StandingCalls):
     """All calls of the chassis."""
 
-    def __init__(self, reports: Reports) -> None:
+    def __init__(self, reports: Reports, chassis: Chassis) -> None:
         self.reports = reports
+        self.chassis = chassis
+        self.uploads = uploads()

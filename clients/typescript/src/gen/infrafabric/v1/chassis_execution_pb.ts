@@ -12,7 +12,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file infrafabric/v1/chassis_execution.proto.
  */
 export const file_infrafabric_v1_chassis_execution: GenFile = /*@__PURE__*/
-  fileDesc("CiZpbmZyYWZhYnJpYy92MS9jaGFzc2lzX2V4ZWN1dGlvbi5wcm90bxIOaW5mcmFmYWJyaWMudjEiXwoSRXhlY3V0ZVRhc2tSZXF1ZXN0EhAKCHN3YXJtX2lkGAEgASgJEg8KB3Rhc2tfaWQYAiABKAkSJgoFaW5wdXQYAyABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0Ir8BChNFeGVjdXRlVGFza1Jlc3BvbnNlEhEKCXN1Y2NlZWRlZBgBIAEoCBInCgZyZXN1bHQYAiABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0Eg4KBnJlYXNvbhgDIAEoCRItCgV1c2FnZRgEIAEoCzIeLmluZnJhZmFicmljLnYxLkV4ZWN1dGlvblVzYWdlEi0KCnZpb2xhdGlvbnMYBSADKAsyGS5pbmZyYWZhYnJpYy52MS5WaW9sYXRpb24irwEKDkV4ZWN1dGlvblVzYWdlEisKCGNwdV90aW1lGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiwKCXdhbGxfdGltZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIZChFwZWFrX21lbW9yeV9ieXRlcxgDIAEoAxIRCglhcGlfY2FsbHMYBCABKAMSFAoMb3V0cHV0X2J5dGVzGAUgASgDIqQBCglWaW9sYXRpb24SKwoEa2luZBgBIAEoDjIdLmluZnJhZmFicmljLnYxLlZpb2xhdGlvbktpbmQSDQoFbGltaXQYAiABKAkSEAoIb2JzZXJ2ZWQYAyABKAkSDgoGZGV0YWlsGAQgASgJEg8KB3Rhc2tfaWQYBSABKAkSKAoEdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiKQoVTGlzdFZpb2xhdGlvbnNSZXF1ZXN0EhAKCHN3YXJtX2lkGAEgASgJIlYKFkxpc3RWaW9sYXRpb25zUmVzcG9uc2USLQoKdmlvbGF0aW9ucxgBIAMoCzIZLmluZnJhZmFicmljLnYxLlZpb2xhdGlvbhINCgV0b3RhbBgCIAEoAyrlAgoNVmlvbGF0aW9uS2luZBIeChpWSU9MQVRJT05fS0lORF9VTlNQRUNJRklFRBAAEhkKFVZJT0xBVElPTl9LSU5EX01FTU9SWRABEhgKFFZJT0xBVElPTl9LSU5EX1RBQkxFEAISGAoUVklPTEFUSU9OX0tJTkRfU1RBQ0sQAxIWChJWSU9MQVRJT05fS0lORF9DUFUQBBIhCh1WSU9MQVRJT05fS0lORF9FWEVDVVRJT05fVElNRRAFEhkKFVZJT0xBVElPTl9LSU5EX09VVFBVVBAGEhwKGFZJT0xBVElPTl9LSU5EX0FQSV9DQUxMUxAHEh0KGVZJT0xBVElPTl9LSU5EX0FQSV9ERU5JRUQQCBIaChZWSU9MQVRJT05fS0lORF9DT01QSUxFEAkSGwoXVklPTEFUSU9OX0tJTkRfUFJPVE9DT0wQChIZChVWSU9MQVRJT05fS0lORF9FU0NBUEUQC2IGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp]);
+  fileDesc("CiZpbmZyYWZhYnJpYy92MS9jaGFzc2lzX2V4ZWN1dGlvbi5wcm90bxIOaW5mcmFmYWJyaWMudjEiXwoSRXhlY3V0ZVRhc2tSZXF1ZXN0EhAKCHN3YXJtX2lkGAEgASgJEg8KB3Rhc2tfaWQYAiABKAkSJgoFaW5wdXQYAyABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0Ir8BChNFeGVjdXRlVGFza1Jlc3BvbnNlEhEKCXN1Y2NlZWRlZBgBIAEoCBInCgZyZXN1bHQYAiABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0Eg4KBnJlYXNvbhgDIAEoCRItCgV1c2FnZRgEIAEoCzIeLmluZnJhZmFicmljLnYxLkV4ZWN1dGlvblVzYWdlEi0KCnZpb2xhdGlvbnMYBSADKAsyGS5pbmZyYWZhYnJpYy52MS5WaW9sYXRpb24irwEKDkV4ZWN1dGlvblVzYWdlEisKCGNwdV90aW1lGAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiwKCXdhbGxfdGltZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIZChFwZWFrX21lbW9yeV9ieXRlcxgDIAEoAxIRCglhcGlfY2FsbHMYBCABKAMSFAoMb3V0cHV0X2J5dGVzGAUgASgDIsUBCglWaW9sYXRpb24SKwoEa2luZBgBIAEoDjIdLmluZnJhZmFicmljLnYxLlZpb2xhdGlvbktpbmQSEgoFbGltaXQYAiABKANIAIgBARIVCghvYnNlcnZlZBgDIAEoA0gBiAEBEg4KBmRldGFpbBgEIAEoCRIPCgd0YXNrX2lkGAUgASgJEigKBHRpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQggKBl9saW1pdEILCglfb2JzZXJ2ZWQiKQoVTGlzdFZpb2xhdGlvbnNSZXF1ZXN0EhAKCHN3YXJtX2lkGAEgASgJIlYKFkxpc3RWaW9sYXRpb25zUmVzcG9uc2USLQoKdmlvbGF0aW9ucxgBIAMoCzIZLmluZnJhZmFicmljLnYxLlZpb2xhdGlvbhINCgV0b3RhbBgCIAEoAyriAgoNVmlvbGF0aW9uS2luZBIeChpWSU9MQVRJT05fS0lORF9VTlNQRUNJRklFRBAAEhkKFVZJT0xBVElPTl9LSU5EX01FTU9SWRABEhgKFFZJT0xBVElPTl9LSU5EX1RBQkxFEAISGAoUVklPTEFUSU9OX0tJTkRfU1RBQ0sQAxIWChJWSU9MQVRJT05fS0lORF9DUFUQBBIhCh1WSU9MQVRJT05fS0lORF9FWEVDVVRJT05fVElNRRAFEhkKFVZJT0xBVElPTl9LSU5EX09VVFBVVBAGEhwKGFZJT0xBVElPTl9LSU5EX0FQSV9DQUxMUxAHEh0KGVZJT0xBVElPTl9LSU5EX0FQSV9ERU5JRUQQCBIbChdWSU9MQVRJT05fS0lORF9QUk9UT0NPTBAJEhkKFVZJT0xBVElPTl9LSU5EX0VTQ0FQRRAKEhcKE1ZJT0xBVElPTl9LSU5EX0VYSVQQC2IGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
  * ExecuteTaskRequest runs the module of a swarm once.
@@ -84,7 +84,7 @@ export type ExecuteTaskResponse = Message<"infrafabric.v1.ExecuteTaskResponse"> 
   usage?: ExecutionUsage | undefined;
 
   /**
-   * Limits that it ran into, the one that ended it first.
+   * The limit that ended it, if one did.
    *
    * @generated from field: repeated infrafabric.v1.Violation violations = 5;
    */
@@ -161,18 +161,18 @@ export type Violation = Message<"infrafabric.v1.Violation"> & {
   kind: ViolationKind;
 
   /**
-   * The limit, with its unit; empty where there is no figure.
+   * The limit, in its unit: bytes, milliseconds or calls per second; absent where there is no figure.
    *
-   * @generated from field: string limit = 2;
+   * @generated from field: optional int64 limit = 2;
    */
-  limit: string;
+  limit?: bigint | undefined;
 
   /**
-   * What was seen, with its unit; empty where there is no figure.
+   * What was seen, in the same unit; absent where nobody can tell.
    *
-   * @generated from field: string observed = 3;
+   * @generated from field: optional int64 observed = 3;
    */
-  observed: string;
+  observed?: bigint | undefined;
 
   /**
    * What happened, for people.
@@ -322,25 +322,25 @@ export enum ViolationKind {
   API_DENIED = 8,
 
   /**
-   * Time, memory or size while it was compiled.
-   *
-   * @generated from enum value: VIOLATION_KIND_COMPILE = 9;
-   */
-  COMPILE = 9,
-
-  /**
    * The process that runs it did not keep to the protocol.
    *
-   * @generated from enum value: VIOLATION_KIND_PROTOCOL = 10;
+   * @generated from enum value: VIOLATION_KIND_PROTOCOL = 9;
    */
-  PROTOCOL = 10,
+  PROTOCOL = 9,
 
   /**
    * It tried what the operating system was told to deny.
    *
-   * @generated from enum value: VIOLATION_KIND_ESCAPE = 11;
+   * @generated from enum value: VIOLATION_KIND_ESCAPE = 10;
    */
-  ESCAPE = 11,
+  ESCAPE = 10,
+
+  /**
+   * The process that runs it ended in another way.
+   *
+   * @generated from enum value: VIOLATION_KIND_EXIT = 11;
+   */
+  EXIT = 11,
 }
 
 /**

@@ -1,0 +1,78 @@
+"""Connects the parts of the chassis; every part gets what it needs, and nothing else."""
+
+from dataclasses import dataclass
+
+from infrafabric_server.chassis.chassis import Chassis
+from infrafabric_server.chassis.contracts import Contracts
+from infrafabric_server.chassis.modules import Modules
+from infrafabric_server.chassis.ports import Outcomes
+from infrafabric_server.chassis.recorder import Recorder
+from infrafabric_server.chassis.runner import Runner
+from infrafabric_server.chassis.runs import Runs
+from infrafabric_server.chassis.turns import Turns
+from infrafabric_server.chassis.upkeep import Upkeep
+from infrafabric_server.chassis.workers import Workers
+from infrafabric_server.clock import Clock
+from infrafabric_server.coordinator.coordinator import Coordinator
+from infrafabric_server.fleet.fleet import Fleet
+from infrafabric_server.governor.breaker.breakers import Breakers
+from infrafabric_server.governor.policy.book import PolicyBook
+from infrafabric_server.store.mirror import Mirror
+from infrafabric_server.witness.outbox import Outbox
+
+
+@dataclass(frozen=True, slots=True)
+class ChassisParts:
+    """A connected chassis and what must run for it.
+
+    The server owns `runner.run` and `workers.rest`, and `upkeep.run` while it leads.
+    """
+
+    chassis: Chassis
+    runner: Runner
+    workers: Workers
+    upkeep: Upkeep
+
+
+def build_chassis(
+    modules: Modules,
+    contracts: Contracts,
+    workers: Workers,
+    coordinator: Coordinator,
+    breakers: Breakers,
+    outcomes: Outcomes,
+    mirror: Mirror,
+    fleet: Fleet,
+    outbox: Outbox,
+    policies: PolicyBook,
+    clock: Clock,
+) -> ChassisParts:
+    """Return the chassis over views that are declared; call before the mirror starts."""
+    background = coordinator.background
+    recorder = Recorder(mirror, outbox, breakers.counting, outcomes)
+    runs = Runs(modules, workers, policies, clock)
+    turns = Turns(policies)
+    chassis = Chassis(
+        modules,
+        contracts,
+        workers,
+        runs,
+        turns,
+        recorder,
+        breakers.gate,
+        background,
+        policies,
+        clock,
+    )
+    runner = Runner(
+        coordinator.tasks,
+        contracts,
+        coordinator.claims,
+        runs,
+        turns,
+        recorder,
+        background,
+        clock,
+    )
+    upkeep = Upkeep(modules, contracts, recorder, fleet, clock)
+    return ChassisParts(chassis, runner, workers, upkeep)

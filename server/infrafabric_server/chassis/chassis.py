@@ -1,0 +1,109 @@
+"""IFChassis: who is loaded with what, and runs of it for whoever asks."""
+
+import asyncio
+from functools import partial
+
+from infrafabric_server.chassis.box import Box
+from infrafabric_server.chassis.contract import KNOWN_CALLS, ResourceLimits, ServiceContract
+from infrafabric_server.chassis.contracts import Contracts
+from infrafabric_server.chassis.hosts import GuestHost
+from infrafabric_server.chassis.models import Execution, LoadedSwarm, StoredModule, ViolationRing
+from infrafabric_server.chassis.modules import Modules
+from infrafabric_server.chassis.ports import Wanted
+from infrafabric_server.chassis.recorder import Recorder, Run
+from infrafabric_server.chassis.runs import Runs
+from infrafabric_server.chassis.turns import Turns
+from infrafabric_server.clock import Clock
+from infrafabric_server.coordinator.background import Background
+from infrafabric_server.errors import FabricError, FieldViolation, InvalidField, Reason
+from infrafabric_server.governor.gate import Gate
+from infrafabric_server.governor.policy.book import PolicyBook
+
+
+class Chassis:
+    """The use cases of the chassis; see IFChassis."""
+
+    def __init__(
+        self,
+        modules: Modules,
+        contracts: Contracts,
+        box: Box,
+        runs: Runs,
+        turns: Turns,
+        recorder: Recorder,
+        gate: Gate,
+        background: Background,
+        policies: PolicyBook,
+        clock: Clock,
+    ) -> None:
+        self.modules = modules
+        self.contracts = contracts
+        self._box = box
+        self._runs = runs
+        self._turns = turns
+        self._recorder = recorder
+        self._gate = gate
+        self._background = background
+        self._policies = policies
+        self._clock = clock
+
+    async def upload(self, module: bytes) -> StoredModule:
+        """Compile a module and store it. Raises MODULE_REFUSED, LIMIT_REACHED, CHASSIS_CLOSED."""
+        self.modules.check_size(len(module))
+        await self._runs.check()
+        kind = await self._box.compile(module)
+        return await self._background.finish(self.modules.put(module, kind))
+
+    async def load_swarm(self, swarm_id: str, module: bytes | str, contract: Wanted) -> LoadedSwarm:
+        """See IFChassis."""
+        agreed = self._agreed(contract)
+        if isinstance(module, bytes):
+            sha256 = (await self.upload(module)).sha256
+        else:
+            sha256 = module
+            await self._runs.check()
+        return await self._background.finish(self.contracts.load(swarm_id, sha256, agreed))
+
+    async def unload_swarm(self, swarm_id: str) -> bool:
+        """Take module and contract from a swarm; tell whether it had them."""
+        return await self._background.finish(self.contracts.unload(swarm_id))
+
+    async def execute_task(self, swarm_id: str, task_id: str, input_json: str) -> Execution:
+        """See IFChassis."""
+        loaded = self.contracts.of(swarm_id)
+        closed = self._gate.closed(swarm_id)
+        if closed is not None:
+            raise FabricError(Reason.BREAKER_OPEN, closed.detail)
+        await self._runs.check()
+        async with self._turns.turn(swarm_id):
+            begun = self._clock.now()
+            host = GuestHost(loaded, task_id)
+            try:
+                execution = await self._runs.run(loaded, task_id, input_json, host)
+            except asyncio.CancelledError:
+                cut = Run(loaded, task_id, 0, begun, Execution(succeeded=False))
+                why = "the call was cancelled, or its deadline passed"
+                self._background.spawn(
+                    f"execution_cut:{task_id}", partial(self._recorder.cut, cut, why)
+                )
+                raise
+        run = Run(loaded, task_id, 0, begun, execution)
+        await self._background.finish(self._recorder.count(run))
+        return execution
+
+    def latest_violations(self, swarm_id: str) -> ViolationRing:
+        """Return the latest limits that runs of a swarm went beyond."""
+        return self._recorder.latest(swarm_id)
+
+    def _agreed(self, wanted: Wanted) -> ServiceContract:
+        unknown = sorted(wanted.allowed_calls - KNOWN_CALLS)
+        if unknown:
+            rule = f"must be of {', '.join(sorted(KNOWN_CALLS))}; {unknown[0]} is no host call"
+            raise InvalidField(FieldViolation("contract.allowed_calls", rule))
+        current = self._policies.current
+        return ServiceContract(
+            limits=ResourceLimits.within(wanted.limits, current.policy.chassis, current.hash),
+            slo=wanted.slo,
+            allowed_calls=wanted.allowed_calls,
+            version=wanted.version,
+        )

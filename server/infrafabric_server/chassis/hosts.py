@@ -1,0 +1,65 @@
+"""What guests reach: what their contract grants, and nothing else."""
+
+import json
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from infrafabric_server.chassis.contract import PROGRESS
+from infrafabric_server.chassis.models import LoadedSwarm
+from infrafabric_server.chassis.sandbox.host import CallDenied, CallFailed
+from infrafabric_server.errors import FabricError
+from infrafabric_server.limits import MAX_TEXT
+
+_MAX_LINE = 1_000
+
+# Reports a milestone: percent and note.
+Report = Callable[[int, str], Awaitable[None]]
+
+_log = structlog.get_logger(__name__)
+
+
+async def nobody(_percent: int, _note: str) -> None:
+    """Take the progress of a run that is of no task."""
+
+
+class GuestHost:
+    """Does the calls of one run that its contract grants."""
+
+    def __init__(self, loaded: LoadedSwarm, task_id: str, report: Report = nobody) -> None:
+        self._swarm_id = loaded.swarm_id
+        self._granted = loaded.contract.allowed_calls
+        self._task_id = task_id
+        self._report = report
+
+    async def log(self, text: str) -> None:
+        """See Host."""
+        # A guest may say thousands of lines a second: not for a log that nobody asked for.
+        _log.debug(
+            "guest_log", swarm_id=self._swarm_id, task_id=self._task_id, text=text[:_MAX_LINE]
+        )
+
+    async def call(self, name: str, body: bytes) -> bytes:
+        """See Host."""
+        if name not in self._granted or name != PROGRESS:
+            raise CallDenied(name)
+        percent, note = _milestone(body)
+        try:
+            await self._report(percent, note)
+        except FabricError as error:
+            raise CallFailed(error.message) from error
+        return b"{}"
+
+
+def _milestone(body: bytes) -> tuple[int, str]:
+    try:
+        match json.loads(body):
+            case {"percent": int(percent), **rest} if percent in (0, 25, 50, 75, 100):
+                note = rest.get("note", "")
+                if isinstance(note, str) and len(note) <= MAX_TEXT:
+                    return int(percent), note
+    except (ValueError, RecursionError):
+        pass
+    raise CallFailed(
+        'progress takes {"percent": 0, 25, 50, 75 or 100, "note": "at most 4096 characters"}'
+    )

@@ -1,0 +1,254 @@
+"""Claims the tasks that name a loaded swarm, and runs them: the fabric works as that swarm."""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+import structlog
+
+from infrafabric_server.chassis.backlog import ChassisBacklog
+from infrafabric_server.chassis.contracts import Contracts
+from infrafabric_server.chassis.hosts import GuestHost
+from infrafabric_server.chassis.models import Execution, LoadedSwarm
+from infrafabric_server.chassis.recorder import Recorder, Run
+from infrafabric_server.chassis.runs import Runs
+from infrafabric_server.chassis.turns import Turns
+from infrafabric_server.clock import Clock
+from infrafabric_server.coordinator.background import Background, Work
+from infrafabric_server.coordinator.claims import Claims
+from infrafabric_server.coordinator.models import FailureKind, LossKind, Refusal, Task
+from infrafabric_server.coordinator.rules import holds
+from infrafabric_server.errors import FabricError, Reason
+from infrafabric_server.store.mirror import Change, View
+from infrafabric_server.store.protocol import StoreClosed, StoreError
+
+# A server that is killed has its claims back after as long; they are extended at a third.
+CLAIM_TTL = timedelta(seconds=15)
+_EXTENSIONS = 3
+
+# Wait before a claim is tried again that was refused for what no view tells the end of.
+_RETRY_SECONDS = 1.0
+
+# Another replica, or nobody, has the task: the view tells when it waits again.
+_PASSED = (
+    Refusal.TASK_NOT_FOUND,
+    Refusal.ALREADY_CLAIMED,
+    Refusal.NOT_AVAILABLE,
+    Refusal.LOST_RACE,
+)
+
+# Others of the same swarm may be allowed.
+_OF_THE_TASK = (Refusal.BUDGET, Refusal.POLICY)
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Running:
+    """A claim that is worked on; `given_up` is set when nobody wants its result any more."""
+
+    swarm_id: str
+    attempt: int
+    work: asyncio.Task[Execution | None]
+    given_up: bool = False
+
+
+class Runner:
+    """Works on tasks of the chassis, at most one for each swarm at a time.
+
+    Every replica does. A task is claimed by who wins it, for a short time to live that is extended
+    while it runs: whatever happens to a replica, its tasks wait again soon.
+    """
+
+    def __init__(
+        self,
+        tasks: View[Task],
+        contracts: Contracts,
+        claims: Claims,
+        runs: Runs,
+        turns: Turns,
+        recorder: Recorder,
+        background: Background,
+        clock: Clock,
+    ) -> None:
+        self._contracts = contracts
+        self._claims = claims
+        self._runs = runs
+        self._turns = turns
+        self._recorder = recorder
+        self._background = background
+        self._clock = clock
+        self._backlog = ChassisBacklog()
+        self._woken = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._working: set[str] = set()
+        self._running: dict[str, _Running] = {}
+        self._put_off: dict[str, float] = {}
+        self._draining = False
+        tasks.subscribe(self._changed)
+        contracts.view.subscribe(lambda _change: self._woken.set())
+        turns.follow(self._woken.set)
+
+    async def run(self) -> None:
+        """Claim and run what waits, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._woken.clear()
+                self._look(group)
+                # What no view tells the end of is tried again.
+                wait = _RETRY_SECONDS if self._backlog.swarms() else None
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._woken.wait()
+
+    async def drain(self) -> None:
+        """Begin nothing any more, and give back at once what runs."""
+        self._draining = True
+        for each in self._running.values():
+            each.work.cancel()
+        await self._idle.wait()
+
+    def _changed(self, change: Change[Task]) -> None:
+        if self._backlog.changed(change.old, change.new, self._clock.now()):
+            self._woken.set()
+        running = self._running.get(change.id)
+        if running is None:
+            return
+        if change.new is None or not holds(change.new, running.swarm_id, running.attempt):
+            running.given_up = True
+            running.work.cancel()
+
+    def _look(self, group: asyncio.TaskGroup) -> None:
+        now = self._clock.monotonic()
+        self._put_off = {each: until for each, until in self._put_off.items() if until > now}
+        if self._draining:
+            return
+        for swarm_id in self._backlog.swarms():
+            loaded = self._contracts.view.get(swarm_id)
+            busy = swarm_id in self._working or swarm_id in self._put_off
+            if loaded is None or busy or not self._turns.free(swarm_id):
+                continue
+            waiting = self._backlog.of(swarm_id)
+            task_id = next((each for each in waiting if f"/{each}" not in self._put_off), None)
+            if task_id is not None:
+                self._working.add(swarm_id)
+                self._idle.clear()
+                group.create_task(self._work(loaded, task_id))
+
+    async def _work(self, loaded: LoadedSwarm, task_id: str) -> None:
+        swarm_id = loaded.swarm_id
+        try:
+            await self._claimed(loaded, task_id)
+        except StoreClosed:
+            raise
+        except (FabricError, StoreError) as error:
+            _log.warning("chassis_task_put_off", task_id=task_id, error=str(error))
+            self._wait(swarm_id)
+        finally:
+            self._working.discard(swarm_id)
+            if not self._working:
+                self._idle.set()
+            self._woken.set()
+
+    async def _claimed(self, loaded: LoadedSwarm, task_id: str) -> None:
+        swarm_id = loaded.swarm_id
+        await self._runs.check()
+        async with self._turns.turn(swarm_id):
+            outcome = await self._claims.claim_anew(swarm_id, task_id, CLAIM_TTL)
+            if outcome.refusal is None and outcome.task is not None:
+                await self._held(loaded, outcome.task)
+            elif outcome.refusal in _OF_THE_TASK:
+                self._wait(f"/{task_id}")
+            elif outcome.refusal not in _PASSED:
+                self._wait(swarm_id)
+
+    def _wait(self, what: str) -> None:
+        """Put off a swarm, or a task, whose id has a slash before it."""
+        self._put_off[what] = self._clock.monotonic() + _RETRY_SECONDS
+
+    async def _held(self, loaded: LoadedSwarm, task: Task) -> None:
+        swarm_id, task_id, attempt = loaded.swarm_id, task.task_id, task.attempt
+        begun = self._clock.now()
+
+        async def report(percent: int, note: str) -> None:
+            await self._claims.progress(
+                *(swarm_id, task_id, attempt),
+                percent=percent,
+                note=note,
+                blocked_on=(),
+                next_action="",
+                ttl=CLAIM_TTL,
+            )
+
+        host = GuestHost(loaded, task_id, report)
+        async with asyncio.TaskGroup() as group:
+            work = group.create_task(self._run(loaded, task, host))
+            running = self._running[task_id] = _Running(swarm_id, attempt, work)
+            if self._draining:
+                work.cancel()
+            keeping = group.create_task(self._keep(running, task_id))
+            try:
+                await asyncio.wait((work,))
+                if running.given_up:
+                    _log.info("chassis_task_given_up", task_id=task_id, attempt=attempt)
+                elif not work.cancelled() and (execution := work.result()) is not None:
+                    await self._end(Run(loaded, task_id, attempt, begun, execution))
+                else:
+                    lose = partial(self._claims.lose, swarm_id, task_id, attempt, LossKind.DRAINED)
+                    await self._background.insist(f"chassis_back:{task_id}", lose)
+                    self._wait(swarm_id)
+            finally:
+                keeping.cancel()
+                del self._running[task_id]
+
+    async def _run(self, loaded: LoadedSwarm, task: Task, host: GuestHost) -> Execution | None:
+        """Run a task; None when this server cannot, by no fault of the swarm."""
+        try:
+            return await self._runs.run(loaded, task.task_id, task.spec.input_json, host)
+        except FabricError as error:
+            if error.reason is Reason.MODULE_REFUSED:
+                return Execution(succeeded=False, reason=error.message)
+            _log.warning("chassis_run_failed", task_id=task.task_id, error=str(error))
+        except StoreClosed:
+            raise
+        except StoreError as error:
+            _log.warning("chassis_run_failed", task_id=task.task_id, error=str(error))
+        return None
+
+    async def _keep(self, running: _Running, task_id: str) -> None:
+        """Extend the claim while it is worked on."""
+        pause = CLAIM_TTL.total_seconds() / _EXTENSIONS
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                await self._claims.extend(running.swarm_id, task_id, running.attempt, ttl=CLAIM_TTL)
+            except FabricError as error:
+                _log.info("chassis_claim_lost", task_id=task_id, error=str(error))
+                running.given_up = True
+                running.work.cancel()
+                return
+            except StoreError as error:
+                _log.warning("chassis_claim_not_extended", task_id=task_id, error=str(error))
+
+    async def _end(self, run: Run) -> None:
+        """Write down how a task was run, then end its claim accordingly."""
+        held = (run.loaded.swarm_id, run.task_id, run.attempt)
+        execution = run.execution
+        if execution.succeeded:
+            end: Work = partial(
+                self._claims.complete, *held, result_json=execution.result_json, cost_micros=0
+            )
+        else:
+            end = partial(
+                self._claims.fail,
+                *held,
+                reason=execution.reason,
+                kind=FailureKind.RETRYABLE,
+                retry_time=None,
+            )
+        record = partial(self._recorder.record, run)
+        await self._background.insist(f"chassis_record:{run.task_id}", record)
+        await self._background.insist(f"chassis_end:{run.task_id}", end)

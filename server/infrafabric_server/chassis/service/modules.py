@@ -1,0 +1,99 @@
+"""The calls about modules and contracts: uploading, loading, unloading, listing."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from infrafabric.v1 import chassis_module_pb2 as pb
+from infrafabric.v1.chassis_service_pb2_grpc import ChassisServiceServicer
+from infrafabric_server.chassis.chassis import Chassis
+from infrafabric_server.chassis.service import parse
+from infrafabric_server.chassis.service.wire import KINDS, loaded_to_wire
+from infrafabric_server.edge import paging, validate
+from infrafabric_server.edge.calls import Context
+from infrafabric_server.errors import FieldViolation, InvalidField
+from infrafabric_server.limits import MAX_BOARD_BYTES
+
+_CHUNK_BYTES = 1024 * 1024
+
+# Each holds a module in memory; others wait.
+_UPLOADS = 2
+# A caller that sends nothing for as long gives its place to others.
+_SILENCE_SECONDS = 30.0
+
+
+class ModuleCalls(ChassisServiceServicer):
+    """UploadModule, LoadSwarm, UnloadSwarm, ListLoadedSwarms."""
+
+    chassis: Chassis
+    uploads: asyncio.Semaphore
+
+    async def UploadModule(
+        self, request: AsyncIterator[pb.UploadModuleRequest], context: Context
+    ) -> pb.UploadModuleResponse:
+        """Store a module."""
+        async with self.uploads:
+            module = bytes(await self._received(request))
+            if not module:
+                raise InvalidField(FieldViolation("chunk", "must have the bytes of a module"))
+            stored = await self.chassis.upload(module)
+        return pb.UploadModuleResponse(
+            module_sha256=stored.sha256, size_bytes=stored.size, kind=KINDS[stored.kind]
+        )
+
+    async def LoadSwarm(
+        self, request: pb.LoadSwarmRequest, context: Context
+    ) -> pb.LoadSwarmResponse:
+        """Give a swarm a module."""
+        swarm_id = validate.require_id("swarm_id", request.swarm_id)
+        if bool(request.module) is bool(request.module_sha256):
+            rule = "must be set, or else module_sha256: exactly one of the two"
+            raise InvalidField(FieldViolation("module", rule))
+        if len(request.module) > MAX_BOARD_BYTES:
+            rule = f"must be at most {MAX_BOARD_BYTES} bytes; use UploadModule"
+            raise InvalidField(FieldViolation("module", rule))
+        module: bytes | str = request.module
+        if not module:
+            module = parse.digest("module_sha256", request.module_sha256)
+        contract = parse.wanted(request.contract)
+        loaded = await self.chassis.load_swarm(swarm_id, module, contract)
+        return pb.LoadSwarmResponse(swarm=loaded_to_wire(loaded))
+
+    async def UnloadSwarm(
+        self, request: pb.UnloadSwarmRequest, context: Context
+    ) -> pb.UnloadSwarmResponse:
+        """Take the module from a swarm."""
+        swarm_id = validate.require_id("swarm_id", request.swarm_id)
+        return pb.UnloadSwarmResponse(unloaded=await self.chassis.unload_swarm(swarm_id))
+
+    async def ListLoadedSwarms(
+        self, request: pb.ListLoadedSwarmsRequest, context: Context
+    ) -> pb.ListLoadedSwarmsResponse:
+        """Return a page of loaded swarms."""
+        size = validate.page_size(request.page_size)
+        found = self.chassis.contracts.page(paging.page_position(request), size + 1)
+        response = pb.ListLoadedSwarmsResponse(swarms=map(loaded_to_wire, found[:size]))
+        if len(found) > size:
+            response.next_page_token = paging.next_page_token(request, found[size - 1].swarm_id)
+        return response
+
+    async def _received(self, chunks: AsyncIterator[pb.UploadModuleRequest]) -> bytearray:
+        module = bytearray()
+        while True:
+            try:
+                async with asyncio.timeout(_SILENCE_SECONDS):
+                    following = await anext(chunks, None)
+            except TimeoutError:
+                rule = f"must follow the one before within {_SILENCE_SECONDS:g} seconds"
+                raise InvalidField(FieldViolation("chunk", rule)) from None
+            if following is None:
+                return module
+            if len(following.chunk) > _CHUNK_BYTES:
+                rule = f"must be at most {_CHUNK_BYTES} bytes"
+                raise InvalidField(FieldViolation("chunk", rule))
+            module += following.chunk
+            self.chassis.modules.check_size(len(module))
+
+
+def uploads() -> asyncio.Semaphore:
+    """Return the places for modules that are received."""
+    return asyncio.Semaphore(_UPLOADS)
