@@ -31,6 +31,7 @@ from infrafabric_server.store.mirror import Mirror
 from infrafabric_server.store.protocol import Store
 from infrafabric_server.witness.flood import Flood
 from infrafabric_server.witness.outbox import Outbox
+from tests.contract.clock import SteppedClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Fabric:
     ledger: Ledger
     breakers: Breakers
     reputations: Reputations
+    governor: Governor
 
     def task(self, task_id: str) -> Task:
         """Return a live task."""
@@ -117,7 +119,8 @@ async def running_fabric(
     ledger = Ledger(mirror, clock, replica=replica)
     policies = policies or PolicyBook()
     breakers = Breakers.over(mirror, fleet, ledger, outbox, clock, policies)
-    reputations = Reputations(mirror, fleet, clock, policies)
+    sleep = clock.sleep if isinstance(clock, SteppedClock) else asyncio.sleep
+    reputations = Reputations(mirror, fleet, clock, policies, sleep=sleep)
     outcomes = OutcomeLog(reputations.outcomes, clock, Levels(policies))
     parts = build_coordinator(
         store,
@@ -166,6 +169,7 @@ async def running_fabric(
             ledger,
             breakers,
             reputations,
+            governor,
         )
         for task in tasks:
             task.cancel()

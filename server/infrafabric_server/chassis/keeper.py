@@ -126,6 +126,7 @@ class Keeper:
         swarm_ids: Sequence[str],
     ) -> None:
         view, now = self._reputations.standings, self._clock.now()
+        # A replica that hears of a later count before an earlier one sees outcomes that are counted.
         compares = [unchanged(entry.key, entry.mod_revision) for entry in page]
         # First, as whoever sees a standing must not take what is in it for uncounted.
         writes: list[Write] = [self._reputations.outcomes.delete(entry.id) for entry in page]

@@ -45,6 +45,7 @@ class Reputations:
         self._settings = book.current.policy.reputation
         self._other_settings = asyncio.Event()
         self._uncounted: defaultdict[str, dict[str, Outcome]] = defaultdict(dict)
+        self._stale: set[str] = set()
         self._evidence: dict[str, Evidence] = {}
         self._ranked: dict[str, float] = {}
         self._listeners: list[Callable[[str], None]] = []
@@ -99,12 +100,8 @@ class Reputations:
     def _outcome_changed(self, change: Change[Outcome]) -> None:
         outcome = change.new
         if outcome is None:
-            # It was counted: the standing of its swarm changes with it.
             if change.old is not None:
-                swarm_id = change.old.swarm_id
-                self._uncounted[swarm_id].pop(change.id, None)
-                if not self._uncounted[swarm_id]:
-                    del self._uncounted[swarm_id]
+                self._counted(change.old.swarm_id, change.id)
             return
         swarm_id = outcome.swarm_id
         if change.id in self._uncounted[swarm_id]:
@@ -112,6 +109,24 @@ class Reputations:
         self._uncounted[swarm_id][change.id] = outcome
         self._evidence[swarm_id] = self._with(self._evidence.get(swarm_id), outcome)
         self._rank(swarm_id)
+
+    def _counted(self, swarm_id: str, source: str) -> None:
+        """Note that an outcome is in its swarm's standing, which mostly changes at this moment.
+
+        Hundreds go at once. Only a replica that hears of a later standing before an earlier one
+        counts some twice, until its watch brings both; so they are added up anew after all.
+        """
+        self._uncounted[swarm_id].pop(source, None)
+        if not self._uncounted[swarm_id]:
+            del self._uncounted[swarm_id]
+        if not self._stale:
+            asyncio.get_running_loop().call_soon(self._refresh)
+        self._stale.add(swarm_id)
+
+    def _refresh(self) -> None:
+        stale, self._stale = self._stale, set()
+        for swarm_id in stale:
+            self._counted_anew(swarm_id)
 
     def _counted_anew(self, swarm_id: str) -> None:
         standing = self.standings.get(swarm_id)
