@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,7 @@ from tests.harness.server import ServerFailedError, ServerProcess
 from tests.harness.setups import Setup
 from tests.harness.webhook import TAKEN, raw, receiving
 from tests.integration.commands import commands, document
+from tests.integration.escalations import changed
 
 # A blocker is brought before people after this.
 SOON = {"INFRAFABRIC_ESCALATE_SECONDS": "0.2"}
@@ -43,16 +44,6 @@ def server(setup: Setup, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         runner.run(it.start())
         yield it
         runner.run(it.kill())
-
-
-async def changed(client: Client, holds: Callable[[Escalation], bool]) -> Escalation:
-    """Return the first escalation that a watch shows for which `holds`."""
-    async with asyncio.timeout(20):
-        async for response in client.escalations.watch():
-            for event in response.events:
-                if event.HasField("changed") and holds(event.changed):
-                    return event.changed
-    raise AssertionError("the watch ended")
 
 
 async def blocked(client: Client, swarm_id: str, description: str = "no key") -> Escalation:
