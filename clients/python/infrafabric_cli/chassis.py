@@ -1,4 +1,4 @@
-"""`infrafabric chassis`: the box for foreign WebAssembly, on this machine, without a server."""
+"""`infrafabric chassis`: the box for foreign WebAssembly, here without a server, and at one."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -6,9 +6,15 @@ from typing import Annotated
 
 import typer
 
+from infrafabric_cli import loading
 from infrafabric_cli.options import Json
 
 app = typer.Typer(no_args_is_help=True)
+app.command("load")(loading.load)
+app.command("unload")(loading.unload)
+app.command("list")(loading.list_loaded)
+app.command("execute")(loading.execute)
+app.command("violations")(loading.violations)
 
 
 @app.command()

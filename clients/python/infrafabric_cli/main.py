@@ -51,7 +51,7 @@ app.add_typer(breaker, name="breaker", help="What keeps work from swarms, until 
 app.add_typer(reputation, name="reputation", help="What swarms are worth by what they have done.")
 app.add_typer(budget, name="budget", help="What accounts may spend, and how they stand.")
 app.add_typer(cost, name="cost", help="What was spent on what, and what of it was in vain.")
-app.add_typer(chassis, name="chassis", help="Try a module in the box for foreign code.")
+app.add_typer(chassis, name="chassis", help="Load and run modules in the box for foreign code.")
 app.add_typer(policy, name="policy", help="Read the policy in force, and check a file.")
 app.add_typer(store, name="store", help="Dump, restore and move whole fabrics.")
 app.add_typer(witness, name="witness", help="Read and verify the record of decisions.")

@@ -59,6 +59,10 @@ def create(  # noqa: PLR0913  # each option is a parameter
             parser=one_of(Dispatch.DESCRIPTOR), metavar="HOW", help="auto, broadcast or manual."
         ),
     ] = None,
+    chassis: Annotated[
+        str,
+        typer.Option("--chassis", metavar="SWARM", help="Loaded swarm whose module does it."),
+    ] = "",
     request_id: Annotated[
         str, typer.Option(metavar="ID", help="Makes a repeat harmless for 24 hours.")
     ] = "",
@@ -75,6 +79,7 @@ def create(  # noqa: PLR0913  # each option is a parameter
         priority=priority,
         filler=filler,
         dispatch=Dispatch.ValueType(dispatch or Dispatch.DISPATCH_AUTO),
+        chassis_swarm_id=chassis,
     )
     if task_input is not None:
         task.input.CopyFrom(to_struct(task_input))

@@ -51,6 +51,7 @@ def details(task: Task) -> list[tuple[str, str]]:
         ("owner", task.owner_swarm_id),
         ("attempt", str(task.attempt or "")),
         ("offered to", task.offered_swarm_id),
+        ("runs in chassis as", task.chassis_swarm_id),
         ("priority", str(task.priority or "")),
         ("capabilities", ", ".join(task.required_capabilities)),
         ("depends on", ", ".join(task.dependencies)),

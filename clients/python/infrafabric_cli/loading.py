@@ -1,0 +1,205 @@
+"""`infrafabric chassis load|unload|list|execute|violations`: modules of swarms, at a server."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from google.protobuf.duration_pb2 import Duration
+
+from infrafabric import Client
+from infrafabric.v1.chassis_contract_pb2 import (
+    LoadedSwarm,
+    ModuleKind,
+    ResourceLimits,
+    ServiceContract,
+    SLODefinition,
+)
+from infrafabric.v1.chassis_execution_pb2 import Violation, ViolationKind
+from infrafabric.values import from_struct
+from infrafabric_cli.exit_codes import ExitCode
+from infrafabric_cli.names import moment, short
+from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, json_object
+from infrafabric_cli.output import as_json, complain, json_text, print_json, print_rows, say
+from infrafabric_cli.running import run
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_LOADED = ("swarm", "module", "kind", "memory", "time", "version", "loaded")
+_VIOLATIONS = ("time", "kind", "limit", "observed", "task", "what happened")
+
+Swarm = Annotated[str, typer.Argument(metavar="SWARM", help="Id of the swarm.")]
+
+
+def load(  # noqa: PLR0913  # each option is a parameter
+    swarm: Swarm,
+    module: Annotated[
+        str, typer.Argument(metavar="MODULE", help="A .wasm file, or the SHA-256 of a stored one.")
+    ],
+    *,
+    memory_mb: Annotated[int | None, typer.Option(min=1, max=4096, help="Memory, in MiB.")] = None,
+    cpu_percent: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Share of one core.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.01, max=3600, help="Time that a run may take.")
+    ] = None,
+    output_bytes: Annotated[int | None, typer.Option(min=1, max=262_144, help="Output.")] = None,
+    calls_per_second: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Host calls.")
+    ] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option("--allow", metavar="CALL", help="Host call; repeat it.")
+    ] = None,
+    p99_seconds: Annotated[
+        float | None, typer.Option(min=0.000001, help="Promised: 99 of 100 tasks end within it.")
+    ] = None,
+    success_rate: Annotated[float | None, typer.Option(help="Promised share of successes.")] = None,
+    availability: Annotated[float | None, typer.Option(help="Promised share of time.")] = None,
+    version: Annotated[str, typer.Option(help="Version of the contract.")] = "",
+    server: Server = DEFAULT_SERVER,
+    json_output: Json = False,
+) -> None:
+    """Give a swarm a module, which is compiled first, and a contract.
+
+    What is not given is the server's default; `chassis list --json` shows all of it.
+    """
+    code: bytes | str = module if _DIGEST.fullmatch(module) else _read(Path(module))
+    contract = ServiceContract(
+        limits=ResourceLimits(
+            max_memory_mb=memory_mb,
+            max_cpu_percent=cpu_percent,
+            max_api_calls_per_second=calls_per_second,
+            max_execution_time=_duration(seconds),
+            max_output_bytes=output_bytes,
+        ),
+        slo=SLODefinition(
+            p99_latency=_duration(p99_seconds),
+            success_rate=success_rate,
+            availability=availability,
+        ),
+        allowed_calls=allow or (),
+        version=version,
+    )
+
+    async def command(client: Client) -> None:
+        loaded = await client.chassis.load(swarm, code, contract)
+        if json_output:
+            print_json(as_json(loaded))
+        else:
+            say(
+                f"{loaded.swarm_id}: {short(ModuleKind.DESCRIPTOR, loaded.kind)} {loaded.module_sha256}"
+            )
+
+    run(server, command)
+
+
+def unload(swarm: Swarm, *, server: Server = DEFAULT_SERVER, json_output: Json = False) -> None:
+    """Take the module from a swarm; what runs already ends by itself."""
+
+    async def command(client: Client) -> None:
+        unloaded = await client.chassis.unload(swarm)
+        if json_output:
+            print_json({"swarm_id": swarm, "unloaded": unloaded})
+        else:
+            say(f"{swarm}: unloaded" if unloaded else f"{swarm}: had no module")
+
+    run(server, command)
+
+
+def list_loaded(*, server: Server = DEFAULT_SERVER, json_output: Json = False) -> None:
+    """List the swarms that are loaded, and with what."""
+
+    async def command(client: Client) -> None:
+        found = [each async for each in client.chassis.list()]
+        if json_output:
+            print_json([as_json(each) for each in found])
+        else:
+            print_rows(_LOADED, map(_row, found))
+
+    run(server, command)
+
+
+def execute(
+    swarm: Swarm,
+    task: Annotated[str, typer.Argument(metavar="RUN", help="Id under which the run is recorded.")],
+    *,
+    task_input: Annotated[
+        Any, typer.Option("--input", parser=json_object, metavar="JSON", help="For the module.")
+    ] = None,
+    deadline: Annotated[
+        float, typer.Option(min=0.01, max=7200, metavar="SECONDS", help="Turn and run together.")
+    ] = 60.0,
+    server: Server = DEFAULT_SERVER,
+    json_output: Json = False,
+) -> None:
+    """Run the module of a swarm once, and print its result; Ctrl-C ends the run.
+
+    Exit code 1: it failed, or went beyond a limit.
+    """
+
+    async def command(client: Client) -> None:
+        ended = await client.chassis.execute(swarm, task, task_input, deadline=deadline)
+        if json_output:
+            print_json(as_json(ended))
+        elif ended.succeeded:
+            say(json_text(from_struct(ended.result)))
+        else:
+            complain(f"{task}: {ended.reason}")
+        if not ended.succeeded:
+            raise typer.Exit(ExitCode.REFUSED)
+
+    run(server, command)
+
+
+def violations(swarm: Swarm, *, server: Server = DEFAULT_SERVER, json_output: Json = False) -> None:
+    """List the latest limits that runs of a swarm went beyond, the newest first."""
+
+    async def command(client: Client) -> None:
+        found = await client.chassis.violations(swarm)
+        if json_output:
+            print_json(as_json(found))
+        else:
+            print_rows(_VIOLATIONS, map(_violation_row, found.violations))
+
+    run(server, command)
+
+
+def _row(loaded: LoadedSwarm) -> tuple[str, ...]:
+    limits = loaded.contract.limits
+    return (
+        loaded.swarm_id,
+        loaded.module_sha256[:12],
+        short(ModuleKind.DESCRIPTOR, loaded.kind),
+        f"{limits.max_memory_mb} MiB",
+        f"{limits.max_execution_time.ToTimedelta().total_seconds():g} s",
+        loaded.contract.version,
+        moment(loaded.load_time),
+    )
+
+
+def _violation_row(violation: Violation) -> tuple[str, ...]:
+    return (
+        moment(violation.time),
+        short(ViolationKind.DESCRIPTOR, violation.kind),
+        str(violation.limit) if violation.HasField("limit") else "",
+        str(violation.observed) if violation.HasField("observed") else "",
+        violation.task_id,
+        violation.detail,
+    )
+
+
+def _duration(seconds: float | None) -> Duration | None:
+    if seconds is None:
+        return None
+    duration = Duration()
+    duration.FromTimedelta(timedelta(seconds=seconds))
+    return duration
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        complain(f"{file}: cannot be read: {error.strerror}")
+        raise typer.Exit(ExitCode.USAGE) from None
