@@ -170,6 +170,8 @@ class Components:
             chassis=build_chassis(
                 *(modules, contracts, Workers.of(settings.data / "modules", policies, clock)),
                 *(parts.coordinator, breakers, outcomes, mirror, fleet, outbox, policies, clock),
+                # What the fabric does as a swarm is as soon lost as what a session does.
+                timedelta(seconds=settings.lease_seconds),
             ),
             keeper=Keeper(mirror, fleet, ledger, breakers, leadership, clock, policies),
             help_keeper=parts.help.keeper(notify.idle, breakers.records, leadership),

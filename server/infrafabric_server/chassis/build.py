@@ -1,6 +1,7 @@
 """Connects the parts of the chassis; every part gets what it needs, and nothing else."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from infrafabric_server.chassis.chassis import Chassis
 from infrafabric_server.chassis.contracts import Contracts
@@ -46,8 +47,12 @@ def build_chassis(
     outbox: Outbox,
     policies: PolicyBook,
     clock: Clock,
+    ttl: timedelta,
 ) -> ChassisParts:
-    """Return the chassis over views that are declared; call before the mirror starts."""
+    """Return the chassis over views that are declared; call before the mirror starts.
+
+    The claims that the fabric makes for swarms live for `ttl` after their server is gone.
+    """
     background = coordinator.background
     recorder = Recorder(mirror, outbox, breakers.counting, outcomes)
     runs = Runs(modules, workers, policies, clock)
@@ -73,6 +78,7 @@ def build_chassis(
         recorder,
         background,
         clock,
+        ttl,
     )
     upkeep = Upkeep(modules, contracts, recorder, fleet, clock)
     return ChassisParts(chassis, runner, workers, upkeep)

@@ -24,8 +24,7 @@ from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.store.mirror import Change, View
 from infrafabric_server.store.protocol import StoreClosed, StoreError
 
-# A server that is killed has its claims back after as long; they are extended at a third.
-CLAIM_TTL = timedelta(seconds=15)
+# A claim is extended after a third of its time to live.
 _EXTENSIONS = 3
 
 # Wait before a claim is tried again that was refused for what no view tells the end of.
@@ -72,13 +71,16 @@ class Runner:
         recorder: Recorder,
         background: Background,
         clock: Clock,
+        ttl: timedelta,
     ) -> None:
+        """Connect, before the mirror starts; a claim lives for `ttl` after its server is gone."""
         self._contracts = contracts
         self._claims = claims
         self._runs = runs
         self._turns = turns
         self._recorder = recorder
         self._background = background
+        self._ttl = ttl
         self._clock = clock
         self._backlog = ChassisBacklog()
         self._woken = asyncio.Event()
@@ -157,7 +159,7 @@ class Runner:
         swarm_id = loaded.swarm_id
         await self._runs.check()
         async with self._turns.turn(swarm_id):
-            outcome = await self._claims.claim_anew(swarm_id, task_id, CLAIM_TTL)
+            outcome = await self._claims.claim_anew(swarm_id, task_id, self._ttl)
             if outcome.refusal is None and outcome.task is not None:
                 await self._held(loaded, outcome.task)
             elif outcome.refusal in _OF_THE_TASK:
@@ -180,7 +182,7 @@ class Runner:
                 note=note,
                 blocked_on=(),
                 next_action="",
-                ttl=CLAIM_TTL,
+                ttl=self._ttl,
             )
 
         host = GuestHost(loaded, task_id, report)
@@ -220,11 +222,11 @@ class Runner:
 
     async def _keep(self, running: _Running, task_id: str) -> None:
         """Extend the claim while it is worked on."""
-        pause = CLAIM_TTL.total_seconds() / _EXTENSIONS
+        pause = self._ttl.total_seconds() / _EXTENSIONS
         while True:
             await asyncio.sleep(pause)
             try:
-                await self._claims.extend(running.swarm_id, task_id, running.attempt, ttl=CLAIM_TTL)
+                await self._claims.extend(running.swarm_id, task_id, running.attempt, ttl=self._ttl)
             except FabricError as error:
                 _log.info("chassis_claim_lost", task_id=task_id, error=str(error))
                 running.given_up = True
