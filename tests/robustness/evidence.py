@@ -17,6 +17,12 @@ LAST_TEXT = "the-last-text"
 # How the reasons begin of attempts that failed because of the swarm's provider.
 PROVIDERS = "provider-"
 
+# The account of the whole fabric.
+FABRIC = "fabric"
+
+# What the claim of a task without a cost of its own reserves, by `setups/policy.yaml`.
+DEFAULT_COST = 300_000
+
 # Decisions that give a task to a swarm, each under an attempt of its own.
 GRANTS = frozenset(("claim_won", "task_assigned", "claim_taken_over"))
 
@@ -26,6 +32,7 @@ class Entry:
     """One entry of the witness log, as its body tells it.
 
     `revision` is the store's at which it was decided: the cursor of a watch that shows it.
+    `decide_time` is the time of day then, as a server took it to be.
     """
 
     sequence: int
@@ -39,6 +46,7 @@ class Entry:
     task_id: str = ""
     attempt: int = 0
     details: dict[str, Any] = field(default_factory=dict)
+    decide_time: str = ""
 
     @property
     def grants(self) -> bool:
@@ -61,6 +69,16 @@ class FinalTask:
     reason: str = ""
     result: str = ""
     dependencies: tuple[str, ...] = ()
+    max_cost_micros: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FinalAccount:
+    """How an account stood when all was over."""
+
+    total: int
+    reserved: int
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +103,11 @@ class Evidence:
         tasks: every task.
         statuses: every swarm's status.
         blockers: swarm and task of each open blocker.
+        accounts: by `swarm/<id>`, and that of the fabric.
+        reported: what the report of costs says that each account has spent.
+        open_breakers: swarms whose breaker is open; "" for the hold.
+        help: every request for help, and whether it has ended.
+        escalations: state and level of each.
     """
 
     operations: list[Operation]
@@ -93,6 +116,11 @@ class Evidence:
     tasks: dict[str, FinalTask]
     statuses: dict[str, FinalStatus]
     blockers: set[tuple[str, str]]
+    accounts: dict[str, FinalAccount] = field(default_factory=dict)
+    reported: dict[str, int] = field(default_factory=dict)
+    open_breakers: set[str] = field(default_factory=set)
+    help: dict[str, bool] = field(default_factory=dict)
+    escalations: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     @property
     def log(self) -> list[Entry]:
@@ -131,6 +159,7 @@ def _entry(line: dict[str, Any]) -> Entry:
         task_id=content.get("task_id", ""),
         attempt=int(content.get("attempt", 0)),
         details=content.get("details", {}),
+        decide_time=content.get("decide_time", ""),
     )
 
 
@@ -157,4 +186,11 @@ def read(folder: Path) -> Evidence:
         },
         statuses={each["swarm_id"]: FinalStatus(**each) for each in state["statuses"]},
         blockers={(swarm_id, task_id) for swarm_id, task_id in state["blockers"]},
+        accounts={name: FinalAccount(**each) for name, each in state["accounts"].items()},
+        reported=state["reported"],
+        open_breakers={*state["open_breakers"]},
+        help=state["help"],
+        escalations={
+            name: (str(how), int(level)) for name, (how, level) in state["escalations"].items()
+        },
     )

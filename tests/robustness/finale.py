@@ -19,6 +19,7 @@ from infrafabric.v1.task_pb2 import (
 )
 from infrafabric.values import from_struct
 from tests.harness.server import COMMAND
+from tests.robustness import governor
 from tests.robustness.evidence import LAST_TEXT, STATE, FinalStatus, FinalTask, log_name
 from tests.robustness.setups.setup import Setup
 from tests.robustness.traffic.actor import World
@@ -32,7 +33,7 @@ _LIVE = (TASK_STATE_BLOCKED, TASK_STATE_AVAILABLE, TASK_STATE_CLAIMED)
 
 
 async def finish(world: World, found: Traffic) -> None:
-    """Wait until no task is left and all watchers have seen it; for `PATIENCE` each."""
+    """Wait until nothing is left to do and all watchers have seen it; for `PATIENCE` each."""
     async with Client(world.setup.servers[0].process.grpc) as client:
         await _within(lambda: _nothing_left(client))
         try:
@@ -45,9 +46,9 @@ async def _nothing_left(client: Client) -> bool:
     try:
         async for _ in client.tasks.list(states=_LIVE):
             return False
+        return await governor.settled(client)
     except FabricError:
         return False
-    return True
 
 
 async def _mark(world: World, found: Traffic, client: Client) -> None:
@@ -95,7 +96,10 @@ async def write_state(world: World, folder: Path) -> None:
         await _write(world.setup, folder)
     except FabricError as error:
         world.recorder.see("finale", "unavailable", why=error.message)
-        nothing: dict[str, list[str]] = {"servers": [], "tasks": [], "statuses": [], "blockers": []}
+        lists = ("servers", "tasks", "statuses", "blockers", "open_breakers")
+        mappings = ("accounts", "reported", "help", "escalations")
+        nothing: dict[str, object] = {name: [] for name in lists}
+        nothing |= {name: {} for name in mappings}
         (folder / STATE).write_text(json.dumps(nothing))
 
 
@@ -103,6 +107,7 @@ async def _write(setup: Setup, folder: Path) -> None:
     async with Client(setup.servers[0].process.grpc) as client:
         statuses, blockers = await _statuses(client)
         state = {
+            **await governor.state(client),
             "servers": [server.name for server in setup.servers],
             "tasks": [asdict(_final(task)) async for task in client.tasks.list()],
             "statuses": statuses,
@@ -157,4 +162,5 @@ def _final(task: Task) -> FinalTask:
         reason=task.reason,
         result=str(from_struct(task.result).get("cost", "")),
         dependencies=tuple(task.dependencies),
+        max_cost_micros=task.max_cost_micros if task.HasField("max_cost_micros") else None,
     )

@@ -2,7 +2,11 @@
 
 from collections.abc import Iterator
 
-from tests.robustness.check import effects, final, order, watches
+from tests.robustness.check import effects, final, money, order, watches
+from tests.robustness.check.breakers import breakers
+from tests.robustness.check.charges import charges
+from tests.robustness.check.escalations import escalations
+from tests.robustness.check.helping import helping
 from tests.robustness.check.replay import replay
 from tests.robustness.check.violation import Violation
 from tests.robustness.evidence import Evidence
@@ -36,6 +40,13 @@ def _violations(evidence: Evidence) -> Iterator[Violation]:
     yield from watches.listeners(evidence)
     yield from watches.streams(evidence)
     yield from watches.tails(evidence)
+    yield from charges(evidence)
+    spent = money.follow(evidence)
+    yield from spent.violations
+    yield from money.reports(evidence, spent)
+    yield from breakers(evidence)
+    yield from helping(evidence, replayed)
+    yield from escalations(evidence)
     yield from final.state(evidence, replayed)
     yield from final.statuses(evidence)
     yield from final.liveness(evidence)

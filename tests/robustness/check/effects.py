@@ -24,6 +24,14 @@ TAGS: dict[str, tuple[str, str]] = {
     "block": ("blocker_reported", "description"),
     "resolve": ("blocker_resolved", "resolution"),
     "broadcast": ("broadcast_sent", "message"),
+    "cost": ("cost_tracked", "operation"),
+    "budget": ("budget_set", "limit_micros"),
+    "trip": ("breaker_opened", "detail"),
+    "hold": ("hold_opened", "detail"),
+    "reset": ("breaker_reset", "reason"),
+    "end-hold": ("hold_reset", "reason"),
+    "help": ("help_requested", "reason"),
+    "acknowledge": ("escalation_acknowledged", "acknowledgement"),
 }
 _DETAIL = dict(TAGS.values())
 
@@ -38,7 +46,10 @@ KEPT = frozenset(("milestone",))
 _WITHOUT_ATTEMPT = frozenset(("resolve", "broadcast"))
 
 # What the client library says by itself, without being asked for it.
-_OF_THE_LIBRARY = frozenset(("the caller that claimed the task has gone",))
+_OF_THE_LIBRARY = ("the caller that claimed the task has gone", "halted: ")
+
+# An escalation is about a task of which its acknowledgement says nothing.
+_WITHOUT_TASK = frozenset(("acknowledge",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +67,11 @@ class Group:
 
     @property
     def acknowledged(self) -> bool:
-        """Whether any of them was answered that it took effect."""
-        return any(operation.acknowledged for operation in self.operations)
+        """Whether any of them was answered that it took effect.
+
+        That a breaker is open already, or an escalation closed, is an answer without an effect.
+        """
+        return any(op.acknowledged and op.answer.get("done", True) for op in self.operations)
 
     @property
     def impossible(self) -> bool:
@@ -86,8 +100,10 @@ def groups(evidence: Evidence) -> list[Group]:
 
 def tag_of(entry: Entry) -> str:
     """Return the tag that an entry repeats; empty when entries of its kind carry none."""
-    detail = _DETAIL.get(entry.operation)
-    return "" if detail is None else str(entry.details.get(detail, ""))
+    if entry.operation in ("breaker_opened", "hold_opened") and entry.details["cause"] != "manual":
+        return ""
+    tag = entry.details.get(_DETAIL.get(entry.operation, ""))
+    return "" if tag is None else str(tag)
 
 
 def by_tag(evidence: Evidence) -> dict[tuple[str, str], list[Entry]]:
@@ -109,7 +125,7 @@ def effects(evidence: Evidence) -> Iterator[Violation]:
         known.add((decision, group.tag))
         yield from _effects_of(group, entries.get((decision, group.tag), []), ended)
     for (decision, tag), found in entries.items():
-        if (decision, tag) not in known and tag not in _OF_THE_LIBRARY:
+        if (decision, tag) not in known and not tag.startswith(_OF_THE_LIBRARY):
             entry = found[0]
             yield Violation(
                 "every-entry-has-a-cause",
@@ -120,8 +136,9 @@ def effects(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _causes(evidence: Evidence) -> set[tuple[str, str]]:
-    """Return what follows from statuses: they open and close blockers."""
-    known: set[tuple[str, str]] = set()
+    """Return what else leaves a tag: statuses and calls for help open blockers, helpers spend."""
+    known = {("blocker_reported", operation.tag) for operation in evidence.of_kind("help")}
+    known |= {("cost_tracked", operation.tag) for operation in evidence.of_kind("help-cost")}
     for operation in evidence.of_kind("status"):
         known.add(("blocker_reported", operation.tag))
         for status in ("idle", "busy", "help"):
@@ -146,7 +163,8 @@ def _effects_of(
         yield _violation("refused-has-no-effect", group, why)
     for entry in found:
         attempt = asked.attempt if group.kind not in _WITHOUT_ATTEMPT else entry.attempt
-        if (entry.task_id, entry.attempt) != (asked.task_id, attempt):
+        task_id = asked.task_id if group.kind not in _WITHOUT_TASK else entry.task_id
+        if (entry.task_id, entry.attempt) != (task_id, attempt):
             yield _violation("effect-as-asked", group, f"{about} became {entry.body}")
 
 

@@ -16,8 +16,7 @@ _REVIVAL = 90.0
 _PAUSE = 0.5
 _LOOK = 0.1
 
-# Short, so that a run of seconds sees leases, claims and acknowledgements run out. Breakers stay
-# closed, as nobody is there to reset them.
+# Short, so that a run of seconds sees leases, claims and acknowledgements run out.
 TIMES = {
     "INFRAFABRIC_LEASE_SECONDS": "3",
     "INFRAFABRIC_CLAIM_TTL_SECONDS": "4",

@@ -19,6 +19,9 @@ from tests.robustness.setups.setup import Setup, pick
 
 T = TypeVar("T")
 
+# More than is ever reported for an attempt before it is completed, which says what all of it cost.
+_REPORTED = 100_000
+
 # A frozen server is given up soon: the answer is unknown then, which is what is wanted.
 DEADLINE = 3.0
 
@@ -131,6 +134,10 @@ class Actor:
             passing = isinstance(result, Unreachable | TryAgain)
             if not passing or self.world.over.is_set():
                 return result
+
+    def price(self) -> int:
+        """Return what a completion is to cost: its tag, more than was reported for the attempt."""
+        return _REPORTED + self.recorder.tag()
 
     def holds(self, task_id: str, attempt: int, swarm_id: str) -> None:
         """Tell the others of a claim, so that somebody may misuse it."""

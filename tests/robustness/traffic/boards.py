@@ -18,6 +18,8 @@ from tests.robustness.traffic.actor import Stepper
 _ENOUGH = 60
 _BOARD = 12
 CAPABILITIES = ("a", "b")
+# What a task may cost; a completion costs more than the least of them.
+_MOST = (100_000, 200_000, 200_000, 400_000, 800_000)
 
 
 class BoardMaker(Stepper):
@@ -85,6 +87,8 @@ class BoardMaker(Stepper):
                 max_backoff=Duration(nanos=400_000_000),
             ),
         )
+        if self.chance.random() < 0.3:
+            task.max_cost_micros = self.chance.choice(_MOST)
         if self.chance.random() < 0.15:
             task.progress_timeout.FromTimedelta(timedelta(seconds=1.5))
         if self.chance.random() < 0.05:

@@ -1,6 +1,7 @@
 """Swarms without a session, which claim by unary calls."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -13,7 +14,9 @@ from infrafabric.v1.task_pb2 import (
     Task,
     TaskState,
 )
+from tests.robustness.evidence import PROVIDERS
 from tests.robustness.traffic.actor import Stepper, World
+from tests.robustness.traffic.helpers import ask_for_help
 
 SLOTS = 2
 # All callers look at the same few tasks, so that they meet.
@@ -40,7 +43,9 @@ class Caller(Stepper):
         if not self._registered:
             answer = await self.ask(
                 "register",
-                lambda client: client.swarms.register(self.name, ["a"], max_concurrent_tasks=SLOTS),
+                lambda client: client.swarms.register(
+                    self.name, ["a"], max_concurrent_tasks=SLOTS, credential_pool="callers"
+                ),
                 swarm_id=self.name,
             )
             self._registered = not isinstance(answer, FabricError)
@@ -113,10 +118,10 @@ class Caller(Stepper):
             )
         if self.chance.random() < 0.2:
             await self.ask("extend", lambda client: client.claims.extend(*claim), **about)
-        ways = {"complete": 10, "fail": 2}
+        ways = {"complete": 20, "fail": 4, "provider": 1}
         if not self.world.closing.is_set():
-            ways |= {"release": 2, "block": 2, "leave": 2}
-        tag = self.recorder.tag()
+            ways |= {"release": 4, "block": 2, "help": 3, "leave": 4}
+        tag = self.price()
         match self.chance.choices(list(ways), list(ways.values()))[0]:
             case "complete":
                 await self.insist(
@@ -125,11 +130,14 @@ class Caller(Stepper):
                     tag=tag,
                     **about,
                 )
-            case "fail":
-                reason = f"failed-{tag}"
+            case "fail" | "provider" as way:
+                reason = f"{PROVIDERS if way == 'provider' else 'failed-'}{tag}"
+                again = shortly() if way == "provider" else None
                 await self.insist(
                     "fail",
-                    lambda client: client.claims.fail(*claim, reason),
+                    lambda client: client.claims.fail(
+                        *claim, reason, provider="rate" if again else None, retry_time=again
+                    ),
                     tag=reason,
                     **about,
                 )
@@ -151,8 +159,15 @@ class Caller(Stepper):
                     tag=text,
                     **about,
                 )
+            case "help":
+                await ask_for_help(self, *claim)
             case _:
                 return
+
+
+def shortly() -> datetime:
+    """Return when a provider has quota again."""
+    return datetime.now(UTC) + timedelta(seconds=1.0)
 
 
 def _claim_answer(answer: ClaimTaskResponse) -> dict[str, object]:

@@ -67,7 +67,7 @@ class Meddler(Stepper):
         if isinstance(current, FabricError) or current.attempt == attempt:
             # The holder of the present claim is left alone.
             return
-        tag = self.recorder.tag()
+        tag = self.price()
         kind = self.chance.choice(("complete", "fail", "release", "progress", "block"))
         text = f"stale-{tag}"
         await self.ask(

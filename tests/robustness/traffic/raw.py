@@ -13,6 +13,7 @@ from infrafabric.v1.session_client_pb2 import (
     ClaimFrame,
     ClientFrame,
     CompleteFrame,
+    CostFrame,
     DeclineFrame,
     FailFrame,
     HeartbeatFrame,
@@ -29,6 +30,7 @@ from infrafabric.v1.session_server_pb2 import (
 from tests.integration.fire.raw import RawSession, StreamOverError
 from tests.robustness.setups.setup import pick
 from tests.robustness.traffic.actor import DEADLINE, Stepper, World
+from tests.robustness.traffic.spending import MOST_AT_A_TIME
 
 _BEAT = 0.8
 # How long a stream may take to be opened.
@@ -49,6 +51,8 @@ class RawWorker(Stepper):
     def __init__(self, name: str, world: World, *, capability: str) -> None:
         super().__init__(name, world)
         self._opening = OpenFrame(swarm_id=name, capabilities=[capability], slots=2)
+        # Costs whose outcome is unknown: they are said again, under the same id.
+        self._unsure: list[ClientFrame] = []
 
     async def step(self) -> None:
         """Live through one stream."""
@@ -75,6 +79,7 @@ class RawWorker(Stepper):
         lives = self.chance.uniform(3.0, 12.0)
         working: set[asyncio.Task[None]] = set()
         beating = asyncio.create_task(self._beat(stream))
+        spending = asyncio.create_task(self._repeat(stream))
         read = 0
         try:
             async with asyncio.timeout(None if self.world.closing.is_set() else lives):
@@ -85,9 +90,9 @@ class RawWorker(Stepper):
                     working.add(task)
                     task.add_done_callback(working.discard)
         finally:
-            for task in (*working, beating):
+            for task in (*working, beating, spending):
                 task.cancel()
-            await asyncio.gather(*working, beating, return_exceptions=True)
+            await asyncio.gather(*working, beating, spending, return_exceptions=True)
 
     async def _beat(self, stream: RawSession) -> None:
         with suppress(StreamOverError):
@@ -153,8 +158,13 @@ class RawWorker(Stepper):
             note = f"note-{self.recorder.tag()}"
             said = ProgressFrame(**about, milestone_percent=50, note=note)
             await self._ask(stream, "progress", ClientFrame(progress=said), tag=note, **about)
+        if self.chance.random() < 0.4:
+            operation = f"op-{self.recorder.tag()}"
+            micros = self.chance.randint(1, MOST_AT_A_TIME)
+            cost = CostFrame(**about, operation=operation, cost_micros=micros)
+            await self._spend(stream, ClientFrame(request_id=operation, cost=cost))
         await self.pause(0.0, 0.2)
-        tag = self.recorder.tag()
+        tag = self.price()
         ways = ["complete"] * 6 + ["fail"]
         if not self.world.closing.is_set():
             ways += ["release", "block"]
@@ -175,6 +185,31 @@ class RawWorker(Stepper):
             note = f"late-{self.recorder.tag()}"
             said = ProgressFrame(**about, milestone_percent=75, note=note)
             await self._ask(stream, "progress", ClientFrame(progress=said), tag=note, **about)
+
+    async def _repeat(self, stream: RawSession) -> None:
+        """Say again what was cut off; it is charged once."""
+        again, self._unsure = self._unsure, []
+        try:
+            while again:
+                with suppress(Refused):
+                    await self._spend(stream, again.pop())
+        except (Unreachable, StreamOverError):
+            return
+        finally:
+            self._unsure += again
+
+    async def _spend(self, stream: RawSession, frame: ClientFrame) -> None:
+        said = frame.cost
+        about = {"task_id": said.task_id, "attempt": said.attempt, "micros": said.cost_micros}
+        self._unsure.append(frame)
+        try:
+            await self._ask(stream, "cost", frame, tag=said.operation, **about)
+        except TryAgain:
+            raise
+        except Refused:
+            self._unsure.remove(frame)
+            raise
+        self._unsure.remove(frame)
 
     async def _ask(
         self, stream: RawSession, kind: str, frame: ClientFrame, **noted: Any

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from tests.robustness.traffic.actor import Running, World
 from tests.robustness.traffic.boards import BoardMaker
 from tests.robustness.traffic.callers import Caller
+from tests.robustness.traffic.helpers import Helper
 from tests.robustness.traffic.http import EventReader, HttpCaller
 from tests.robustness.traffic.meddlers import Announcer, Meddler, Reporter
 from tests.robustness.traffic.orchestrator import Orchestrator
 from tests.robustness.traffic.raw import RawWorker
+from tests.robustness.traffic.spending import Spender, Treasurer
+from tests.robustness.traffic.warden import Warden
 from tests.robustness.traffic.watchers import StatusWatcher, Tail, TaskWatcher
 from tests.robustness.traffic.workers import Worker
 
@@ -50,6 +53,10 @@ def traffic(world: World) -> Traffic:
         *(Meddler(f"meddler-{n}", world) for n in range(2)),
         *(Reporter(f"reporter-{n}", world) for n in range(2)),
         Announcer("announcer", world),
+        *(Spender(f"spender-{n}", world) for n in range(2)),
+        *(Helper(f"helper-{n}", world) for n in range(3)),
+        Treasurer("treasurer", world),
+        Warden("warden", world),
     )
     return Traffic(clients, tasks, statuses, tails)
 

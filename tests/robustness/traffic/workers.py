@@ -3,11 +3,16 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 from infrafabric import FabricError, Session, TaskHandle
 from infrafabric.errors import ClaimVoid, InvalidRequest, SessionEnded, Unreachable
 from infrafabric.session.session import SessionOptions
+from tests.robustness.evidence import PROVIDERS
 from tests.robustness.traffic.actor import Actor, World
+from tests.robustness.traffic.callers import shortly
+from tests.robustness.traffic.helpers import accept, ask_for_help
+from tests.robustness.traffic.spending import MOST_AT_A_TIME
 
 
 class Worker(Actor):
@@ -65,7 +70,10 @@ class Worker(Actor):
     async def _live(self, session: Session, listener: str, group: asyncio.TaskGroup) -> None:
         """Work until this process is replaced."""
         handling: set[asyncio.Task[None]] = set()
-        hearing = group.create_task(self._hear(session, listener))
+        besides = [
+            group.create_task(each)
+            for each in (self._hear(session, listener), self._help(session), self._spend(session))
+        ]
         try:
             async with session:
                 with suppress(SessionEnded, StopAsyncIteration):
@@ -75,14 +83,44 @@ class Worker(Actor):
                         handling.add(task)
                         task.add_done_callback(handling.discard)
         finally:
-            hearing.cancel()
-            for task in handling:
+            for task in (*besides, *handling):
                 task.cancel()
 
     async def _hear(self, session: Session, listener: str) -> None:
         with suppress(FabricError):
             async for text in session.broadcasts():
                 self.recorder.see(listener, "text", message=text.message)
+
+    async def _help(self, session: Session) -> None:
+        """Take most offers to help, and charge what the help costs."""
+        with suppress(FabricError):
+            async for wanted in session.help_wanted():
+                helps = self.name in wanted.helper_swarm_ids
+                if self.name in wanted.asked_swarm_ids and self.chance.random() < 0.8:
+                    helps = await accept(self, self.name, wanted.help_id)
+                if helps and not self.world.closing.is_set() and self.chance.random() < 0.5:
+                    await self._charge(session, wanted.help_id)
+
+    async def _spend(self, session: Session) -> None:
+        """Charge costs of the swarm itself, over every cut."""
+        while not self.world.closing.is_set():
+            await self.pause(0.2, 1.5)
+            await self._charge(session, "")
+
+    async def _charge(self, session: Session, help_id: str) -> None:
+        operation = f"op-{self.recorder.tag()}"
+        micros = self.chance.randint(1, MOST_AT_A_TIME)
+        with suppress(FabricError):
+            await self.recorder.call(
+                self.name,
+                "help-cost" if help_id else "cost",
+                lambda: _decided(session.cost(operation, micros, help_id=help_id)),
+                tag=operation,
+                via="session",
+                swarm_id=self.name,
+                micros=micros,
+                help_id=help_id,
+            )
 
     def _received(self, handle: TaskHandle) -> None:
         self.recorder.see(
@@ -100,15 +138,36 @@ class Worker(Actor):
             percent = self.chance.choice((25, 50, 75))
             if not await self._say("milestone", handle, tag, lambda: handle.progress(percent, tag)):
                 return
+        if self.chance.random() < 0.4:
+            operation = f"op-{self.recorder.tag()}"
+            micros = self.chance.randint(1, MOST_AT_A_TIME)
+
+            def spent() -> Awaitable[object]:
+                return handle.cost(operation, micros)
+
+            if not await self._say("cost", handle, operation, spent, micros=micros):
+                return
         await self.pause(0.0, 0.15)
-        ways: dict[str, int] = {"complete": 12, "fail": 2}
+        await self._end(handle)
+
+    async def _end(self, handle: TaskHandle) -> None:
+        ways: dict[str, int] = {"complete": 24, "fail": 4, "provider": 1}
         if not self.world.closing.is_set():
-            ways |= {"release": 2, "block": 3, "dawdle": 1}
+            ways |= {"release": 4, "block": 6, "dawdle": 2}
         way = self.chance.choices(list(ways), list(ways.values()))[0]
         match way:
             case "fail":
                 reason = f"failed-{self.recorder.tag()}"
                 await self._say("fail", handle, reason, lambda: handle.fail(reason))
+            case "provider":
+                reason = f"{PROVIDERS}{self.recorder.tag()}"
+                again = shortly()
+                await self._say(
+                    "fail",
+                    handle,
+                    reason,
+                    lambda: handle.fail(reason, provider="quota", retry_time=again),
+                )
             case "release":
                 reason = f"released-{self.recorder.tag()}"
                 await self._say("release", handle, reason, lambda: handle.release(reason))
@@ -121,7 +180,7 @@ class Worker(Actor):
                 await self._complete(handle)
 
     async def _complete(self, handle: TaskHandle) -> None:
-        cost = self.recorder.tag()
+        cost = self.price()
         await self._say(
             "complete",
             handle,
@@ -133,6 +192,8 @@ class Worker(Actor):
         text = f"blocked-{self.recorder.tag()}"
         if not await self._say("block", handle, text, lambda: handle.block(text)):
             return
+        if self.chance.random() < 0.5:
+            await ask_for_help(self, self.name, handle.task_id, handle.attempt)
         try:
             await handle.unblocked()
         except FabricError:
@@ -140,28 +201,34 @@ class Worker(Actor):
         await self._complete(handle)
 
     async def _say(
-        self, kind: str, handle: TaskHandle, tag: object, request: Callable[[], Awaitable[object]]
+        self,
+        kind: str,
+        handle: TaskHandle,
+        tag: object,
+        request: Callable[[], Awaitable[object]],
+        **more: Any,
     ) -> bool:
         """Note a decision; tell whether the claim goes on."""
-
-        async def decided() -> object:
-            try:
-                return await request()
-            except SessionEnded as error:
-                # What was asked before the end may have been decided.
-                raise Unreachable(f"the session ended: {error.message}") from error
-
         try:
             await self.recorder.call(
                 self.name,
                 kind,
-                decided,
+                lambda: _decided(request()),
                 tag=tag,
                 via="session",
                 swarm_id=self.name,
                 task_id=handle.task_id,
                 attempt=handle.attempt,
+                **more,
             )
         except (ClaimVoid, InvalidRequest, Unreachable):
             return False
         return True
+
+
+async def _decided(asked: Awaitable[object]) -> object:
+    try:
+        return await asked
+    except SessionEnded as error:
+        # What was asked before the end may have been decided.
+        raise Unreachable(f"the session ended: {error.message}") from error
