@@ -17,16 +17,22 @@ def blocks(document: str, language: str) -> list[str]:
 
 
 def dead_links(document: str, folder: Path) -> list[str]:
-    """Return the targets of a document in `folder` that are neither its headings nor files."""
-    headings = [
+    """Return the targets of a document in `folder` that are neither headings nor files."""
+    targets: list[str] = re.findall(r"\]\(([^)]+)\)", document)
+    return [target for target in targets if not _leads(target, document, folder)]
+
+
+def _leads(target: str, document: str, folder: Path) -> bool:
+    name, _, heading = target.partition("#")
+    if name and not (folder / name).exists():
+        return False
+    return not heading or heading in _headings((folder / name).read_text() if name else document)
+
+
+def _headings(document: str) -> list[str]:
+    return [
         re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
         for heading in re.findall(r"^#+ (.+)$", document, re.MULTILINE)
-    ]
-    targets: list[str] = re.findall(r"\]\(([^)]+)\)", document)
-    return [
-        target
-        for target in targets
-        if (target[1:] not in headings if target[0] == "#" else not (folder / target).exists())
     ]
 
 
