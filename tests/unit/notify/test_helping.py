@@ -27,7 +27,6 @@ FREE = Situation(session=WORKER)
 
 async def helped(world: World) -> str:
     """Have `h` help `s` with `t`; return the id of the request."""
-    await world.fabric.join("h", {"gpu"})
     await world.fabric.join("s", {"any"})
     await world.fabric.create(new_task("t", dispatch=Dispatch.MANUAL))
     assert (await world.coordinator.claim_task("s", "t")).claimed
@@ -87,13 +86,16 @@ def test_g9_who_declares_itself_busy_stays_so_when_the_help_is_over() -> None:
 
 async def test_g9_a_crash_between_help_and_its_effect_on_a_status_leaves_no_gap() -> None:
     data = MemoryData()
-    async with World(data, notifying=False) as world:
-        help_id = await helped(world)
     async with World(data) as world:
         await world.fabric.join("h", {"gpu"})
+        await world.until(lambda: is_now(world, Status.IDLE))
+    async with World(data, notifying=False) as world:
+        help_id = await helped(world)
+        assert is_now(world, Status.IDLE)
+    async with World(data) as world:
         await world.until(lambda: is_now(world, Status.BUSY))
     async with World(data, notifying=False) as world:
         await ended(world, help_id)
+        assert is_now(world, Status.BUSY)
     async with World(data) as world:
-        await world.fabric.join("h", {"gpu"})
         await world.until(lambda: is_now(world, Status.IDLE))
