@@ -6,6 +6,7 @@ from pathlib import Path
 
 from infrafabric_server.governor.matching import Comparison, Metric, hourly_cap
 from infrafabric_server.governor.models import ExclusionRule
+from infrafabric_server.governor.policy.models import Reputing
 from infrafabric_server.governor.roster import Roster
 
 GUIDE = Path(__file__).parents[3] / "docs" / "matching.md"
@@ -21,7 +22,7 @@ def example() -> Roster:
     roster = Roster()
     for since, (swarm_id, capabilities, cost, *_) in enumerate(ROW.findall(GUIDE.read_text())):
         model = "cyd's own" if swarm_id == "cyd" else ""
-        roster.put(swarm_id, frozenset(capabilities.split()), int(cost), model)
+        roster.put(swarm_id, frozenset(capabilities.split()), int(cost), model, Reputing().prior)
         roster.set_free(swarm_id, float(since))
     return roster
 
@@ -48,8 +49,8 @@ def test_g1_by_coverage_the_order_of_the_example_is_another() -> None:
         REQUIRED, comparison=Comparison(Metric.COVERAGE), max_cost_per_hour_micros=CAP
     )
     assert [match.swarm_id for match in ranked] == ["dan", "cyd", "bob", "gil", "ada"]
-    assert (ranked[1].score, ranked[1].match, ranked[2].score) == (0.625, 1.0, 0.625)
-    assert "`cyd` is second with a score of 0.625" in GUIDE.read_text()
+    assert (ranked[1].score, ranked[1].match, ranked[2].score) == (0.3125, 1.0, 0.3125)
+    assert "`cyd` is second with a score of 0.3125" in GUIDE.read_text()
 
 
 def test_g2_the_rules_of_the_guide_are_all_there_are_in_their_order() -> None:
