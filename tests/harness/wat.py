@@ -44,5 +44,6 @@ def command(body: str, imports: str = "", pages: int = 1) -> bytes:
 
 def nested(depth: int) -> bytes:
     """Return a module whose one function is ifs within ifs: a bomb for an optimising compiler."""
-    body = "(if (local.get 0) (then " * depth + "(local.set 0 (i32.const 1))" + "))" * depth
-    return core(parts=f'(func (export "bomb") (param i32) {body})')
+    more = "(if (local.get 0) (then (local.set 0 (i32.add (local.get 0) (i32.const 1))) "
+    body = more * depth + "))" * depth
+    return core(parts=f'(func (export "bomb") (param i32) (result i32) {body} (local.get 0))')

@@ -6,12 +6,13 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 from infrafabric_server.chassis.sandbox.compiled import CompiledModule, check
 from infrafabric_server.chassis.sandbox.frames import Broken
-from infrafabric_server.chassis.sandbox.messages import read_described
+from infrafabric_server.chassis.sandbox.messages import Described, read_described
 
 # Goes up with every change of the settings of the engine: code compiled under others is refused.
 _SETTINGS = 1
@@ -56,7 +57,7 @@ class Cache:
         except (OSError, Broken):
             return None
         kind, calls = check(described)
-        return CompiledModule(digest, code, kind, calls)
+        return CompiledModule(digest, code, kind, calls, described.optimised)
 
     @contextmanager
     def writing(self, digest: str) -> Iterator[int]:
@@ -70,14 +71,15 @@ class Cache:
             os.close(descriptor)
             path.unlink(missing_ok=True)
 
-    def keep(self, digest: str, descriptor: int, note: bytes) -> None:
+    def keep(self, digest: str, descriptor: int, described: Described) -> None:
         """Keep what was compiled, with what is known of it; waits for the disk."""
+        known = asdict(described) | {"exports": sorted(described.exports)}
         code, noted = self._paths(digest)
         os.fchmod(descriptor, 0o644)
         os.fsync(descriptor)
         self._half(digest).replace(code)
         half = self._half(digest)
-        half.write_bytes(note)
+        half.write_text(json.dumps(known))
         half.replace(noted)
         self._shrink(code)
 

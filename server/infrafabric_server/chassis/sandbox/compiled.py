@@ -52,12 +52,14 @@ class CompiledModule:
         path: the compiled code, in a folder that is private to the service.
         kind: how it is given its task.
         host_calls: which of `log` and `call` it imports.
+        optimised: whether there was time to; else it is about half as fast.
     """
 
     digest: str
     path: Path
     kind: ModuleKind
     host_calls: frozenset[str]
+    optimised: bool
 
 
 def check(described: Described) -> tuple[ModuleKind, frozenset[str]]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import json
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,8 +109,7 @@ class Compiler:
                 process.kill()
                 await process.exited()
             check(described)
-            note = {"imports": described.imports, "exports": sorted(described.exports)}
-            await asyncio.to_thread(self._cache.keep, digest, target, json.dumps(note).encode())
+            await asyncio.to_thread(self._cache.keep, digest, target, described)
         found = self._cache.find(digest)
         if found is None:
             raise OSError("the compiled module is not there although it was just written")

@@ -52,10 +52,11 @@ class End:
 
 @dataclass(frozen=True)
 class Described:
-    """What a module imports, as module and name, and which functions it exports."""
+    """What a module imports, as module and name; which functions it exports; how it was made."""
 
     imports: tuple[tuple[str, str], ...]
     exports: frozenset[str]
+    optimised: bool
 
 
 def read_layers(body: bytes | bytearray) -> tuple[Layer, ...]:
@@ -112,7 +113,7 @@ def read_described(body: bytes | bytearray) -> Described:
         module, name = _row(row, 2)
         imports.append((_text(module), _text(name)))
     exports = frozenset(_text(it) for it in _list(document.get("exports"), _MOST_NAMES))
-    return Described(tuple(imports), exports)
+    return Described(tuple(imports), exports, document.get("optimised") is True)
 
 
 def read_refusal(body: bytes | bytearray) -> tuple[str, str]:

@@ -35,4 +35,5 @@ def compile_module(source: bytes, target: int, *, quick: bool) -> dict[str, Any]
     return {
         "imports": [[it.module, it.name or ""] for it in module.imports],
         "exports": [it.name for it in module.exports if isinstance(it.type, FuncType)],
+        "optimised": not quick,
     }
