@@ -46,9 +46,9 @@ REPORTING = b"""(module
       (i64.extend_i32_u (local.get $size)))))"""
 
 
-def workers(server: int) -> list[int]:
+def workers(server: int) -> set[int]:
     """Return the processes that run or compile foreign code for a server, by its process id."""
-    found = []
+    found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes()
@@ -56,5 +56,5 @@ def workers(server: int) -> list[int]:
         except OSError:
             continue
         if b"sandbox.worker" in command and parent == server:
-            found.append(int(folder.name))
+            found.add(int(folder.name))
     return found
