@@ -88,7 +88,7 @@ class ResetCircuitBreakerRequest(message.Message):
     fabric: builtins.bool
     """The hold of the whole fabric."""
     approver: builtins.str
-    """The person who takes responsibility, 1 to 128 characters; not the id of a registered swarm.
+    """The person who takes responsibility, 1 to 128 characters; not the id of a swarm that is or was registered.
 
     Until there is authentication, callers on the loopback interface are believed.
     """

@@ -111,7 +111,7 @@ export type ResetCircuitBreakerRequest = Message<"infrafabric.v1.ResetCircuitBre
   } | { case: undefined; value?: undefined };
 
   /**
-   * The person who takes responsibility, 1 to 128 characters; not the id of a registered swarm.
+   * The person who takes responsibility, 1 to 128 characters; not the id of a swarm that is or was registered.
    *
    * Until there is authentication, callers on the loopback interface are believed.
    *
