@@ -97,8 +97,8 @@ def test_g2_match_explains_itself(cli: Cli) -> None:
     cli("swarm", "register", "six-cheap", "--capability", "six", "--cost-per-hour", "2")
     cli("swarm", "register", "six-dear", "--capability", "six", "--cost-per-hour", "20")
     best = cli("match", "six", "--explain").stdout.splitlines()
-    assert best[0] == "six-cheap (match 100%, score 0.5)"
-    assert "2\tsix-dear\t100%\t0.05\t20.00" in best
+    assert best[0] == "six-cheap (match 100%, score 0.25)"
+    assert "2\tsix-dear\t100%\t0.500\t0.025\t20.00" in best
     cheap = document(cli("match", "six", "--max-cost", "10", "--explain", "--json"))
     assert [each["swarm_id"] for each in cheap["candidates"]] == ["six-cheap"]
     rules = {each["swarm_id"]: each["rule"] for each in cheap["excluded"]}

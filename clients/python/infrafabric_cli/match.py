@@ -85,12 +85,13 @@ def _show(found: FindQualifiedSwarmResponse, *, explained: bool) -> None:
         return
     if found.candidates:
         print_rows(
-            ("rank", "swarm", "match", "score", "USD/hour"),
+            ("rank", "swarm", "match", "reputation", "score", "USD/hour"),
             (
                 (
                     str(each.rank),
                     each.swarm_id,
                     f"{each.match:.0%}",
+                    f"{each.reputation:.3f}",
                     f"{each.score:.4g}",
                     format_usd(each.cost_per_hour_micros),
                 )

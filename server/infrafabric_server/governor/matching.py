@@ -87,8 +87,8 @@ def score(match: Fraction, reputation: float, cost_per_hour_micros: int) -> floa
     """Return the score by which swarms are ranked, higher is better.
 
     It is per US dollar of an hour; a swarm that costs nothing has the score of one dollar,
-    and ranks before every swarm with a price. While the reputation is 1, each step but the
-    division is exact, so that equal scores are equal numbers.
+    and ranks before every swarm with a price. With a reputation in steps of 1/1024 each step but
+    the division is exact, so that equal scores are equal numbers.
     """
     price = cost_per_hour_micros or MICROS
     return match.numerator * reputation * MICROS / (match.denominator * price)

@@ -37,6 +37,7 @@ class CapabilityMatch(BaseModel):
     match: Share
     score: Annotated[float, Field(ge=0)]
     cost_per_hour_micros: Annotated[int, Field(ge=0, le=MAX_MONEY_MICROS)]
+    reputation: Share
     rank: Annotated[int, Field(ge=1)] = 1
 
 

@@ -59,7 +59,7 @@ class Roster:
         """Register a swarm, or change what is known of it.
 
         It has at most 64 capabilities, and costs 0 to 10^12 micro-US-dollars an hour;
-        `reputation` is at least 0.
+        `reputation` is above 0 and at most 1.
         """
         kind = Kind(capabilities, cost_per_hour_micros, model, reputation)
         group = self._groups.group_of(swarm_id)
@@ -178,6 +178,7 @@ class Roster:
                     match=float(match),
                     score=score(match, kind.reputation, kind.cost_per_hour_micros),
                     cost_per_hour_micros=kind.cost_per_hour_micros,
+                    reputation=kind.reputation,
                     rank=len(found) + 1,
                 )
             )

@@ -71,7 +71,7 @@ class RosterMachine(RuleBasedStateMachine):
         capabilities=sets,
         cost=prices,
         model=models,
-        reputation=st.sampled_from([1.0, 0.5]),
+        reputation=st.sampled_from([1.0, 0.5, 615 / 1024, 1 / 1024]),
     )
     def put(
         self, swarm_id: str, capabilities: frozenset[str], cost: int, model: str, reputation: float
@@ -178,6 +178,7 @@ class RosterMachine(RuleBasedStateMachine):
                     self.swarms[swarm_id].cost,
                 ),
                 cost_per_hour_micros=self.swarms[swarm_id].cost,
+                reputation=self.swarms[swarm_id].reputation,
                 rank=rank,
             )
             for rank, swarm_id in enumerate(sorted(qualified, key=order), 1)

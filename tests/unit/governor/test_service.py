@@ -69,7 +69,12 @@ async def test_g2_the_explanation_lists_candidates_and_pages_what_was_left_out()
         first = await stub.FindQualifiedSwarm(request)
         assert list(first.candidates) == [
             match_pb2.Candidate(
-                swarm_id="fit", rank=1, match=1.0, score=2.0, cost_per_hour_micros=500_000
+                swarm_id="fit",
+                rank=1,
+                match=1.0,
+                score=2.0,
+                cost_per_hour_micros=500_000,
+                reputation=1.0,
             )
         ]
         assert [(each.swarm_id, each.rule, each.match) for each in first.excluded] == [

@@ -132,7 +132,7 @@ class GovernorServiceServicer:
         Match is the Jaccard similarity of the two sets: the size of what they share divided by the size
         of what either has (1 when nothing is required); by policy or on request it is coverage, the share of
         what is required that the swarm has. Swarms of at least the policy's threshold qualify, 0.7 by default.
-        Score is match times reputation (1.0 until there is one) divided by the cost per hour in US dollars;
+        Score is match times reputation (see ChassisService) divided by the cost per hour in US dollars;
         free swarms come first, ranked by match times reputation. Equal scores: the better match, the lower cost,
         the one that has waited longest, the smaller id. Swarms that may not be given the task now are left
         out: see ExclusionRule.

@@ -24,21 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ainfrafabric/v1/match.proto\x12\x0einfrafabric.v1\"g\n\tCandidate\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\r\n\x05match\x18\x03 \x01(\x01\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x1c\n\x14\x63ost_per_hour_micros\x18\x05 \x01(\x03\"i\n\tExclusion\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12+\n\x04rule\x18\x02 \x01(\x0e\x32\x1d.infrafabric.v1.ExclusionRule\x12\r\n\x05match\x18\x03 \x01(\x01\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"L\n\x0e\x45xclusionCount\x12+\n\x04rule\x18\x01 \x01(\x0e\x32\x1d.infrafabric.v1.ExclusionRule\x12\r\n\x05\x63ount\x18\x02 \x01(\x05*\xf4\x01\n\rExclusionRule\x12\x1e\n\x1a\x45XCLUSION_RULE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45XCLUSION_RULE_CAPABILITY\x10\x01\x12\x17\n\x13\x45XCLUSION_RULE_COST\x10\x02\x12\x1a\n\x16\x45XCLUSION_RULE_BREAKER\x10\x03\x12\x19\n\x15\x45XCLUSION_RULE_BUDGET\x10\x04\x12\x19\n\x15\x45XCLUSION_RULE_POLICY\x10\x05\x12\x1a\n\x16\x45XCLUSION_RULE_NO_SLOT\x10\x06\x12\x1d\n\x19\x45XCLUSION_RULE_NO_SESSION\x10\x07*`\n\x0bMatchMetric\x12\x1c\n\x18MATCH_METRIC_UNSPECIFIED\x10\x00\x12\x18\n\x14MATCH_METRIC_JACCARD\x10\x01\x12\x19\n\x15MATCH_METRIC_COVERAGE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ainfrafabric/v1/match.proto\x12\x0einfrafabric.v1\"{\n\tCandidate\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\r\n\x05match\x18\x03 \x01(\x01\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x1c\n\x14\x63ost_per_hour_micros\x18\x05 \x01(\x03\x12\x12\n\nreputation\x18\x06 \x01(\x01\"i\n\tExclusion\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12+\n\x04rule\x18\x02 \x01(\x0e\x32\x1d.infrafabric.v1.ExclusionRule\x12\r\n\x05match\x18\x03 \x01(\x01\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"L\n\x0e\x45xclusionCount\x12+\n\x04rule\x18\x01 \x01(\x0e\x32\x1d.infrafabric.v1.ExclusionRule\x12\r\n\x05\x63ount\x18\x02 \x01(\x05*\xf4\x01\n\rExclusionRule\x12\x1e\n\x1a\x45XCLUSION_RULE_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x45XCLUSION_RULE_CAPABILITY\x10\x01\x12\x17\n\x13\x45XCLUSION_RULE_COST\x10\x02\x12\x1a\n\x16\x45XCLUSION_RULE_BREAKER\x10\x03\x12\x19\n\x15\x45XCLUSION_RULE_BUDGET\x10\x04\x12\x19\n\x15\x45XCLUSION_RULE_POLICY\x10\x05\x12\x1a\n\x16\x45XCLUSION_RULE_NO_SLOT\x10\x06\x12\x1d\n\x19\x45XCLUSION_RULE_NO_SESSION\x10\x07*`\n\x0bMatchMetric\x12\x1c\n\x18MATCH_METRIC_UNSPECIFIED\x10\x00\x12\x18\n\x14MATCH_METRIC_JACCARD\x10\x01\x12\x19\n\x15MATCH_METRIC_COVERAGE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'infrafabric.v1.match_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EXCLUSIONRULE']._serialized_start=337
-  _globals['_EXCLUSIONRULE']._serialized_end=581
-  _globals['_MATCHMETRIC']._serialized_start=583
-  _globals['_MATCHMETRIC']._serialized_end=679
+  _globals['_EXCLUSIONRULE']._serialized_start=357
+  _globals['_EXCLUSIONRULE']._serialized_end=601
+  _globals['_MATCHMETRIC']._serialized_start=603
+  _globals['_MATCHMETRIC']._serialized_end=699
   _globals['_CANDIDATE']._serialized_start=46
-  _globals['_CANDIDATE']._serialized_end=149
-  _globals['_EXCLUSION']._serialized_start=151
-  _globals['_EXCLUSION']._serialized_end=256
-  _globals['_EXCLUSIONCOUNT']._serialized_start=258
-  _globals['_EXCLUSIONCOUNT']._serialized_end=334
+  _globals['_CANDIDATE']._serialized_end=169
+  _globals['_EXCLUSION']._serialized_start=171
+  _globals['_EXCLUSION']._serialized_end=276
+  _globals['_EXCLUSIONCOUNT']._serialized_start=278
+  _globals['_EXCLUSIONCOUNT']._serialized_end=354
 # @@protoc_insertion_point(module_scope)

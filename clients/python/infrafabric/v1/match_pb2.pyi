@@ -94,6 +94,7 @@ class Candidate(message.Message):
     MATCH_FIELD_NUMBER: builtins.int
     SCORE_FIELD_NUMBER: builtins.int
     COST_PER_HOUR_MICROS_FIELD_NUMBER: builtins.int
+    REPUTATION_FIELD_NUMBER: builtins.int
     swarm_id: builtins.str
     """The swarm."""
     rank: builtins.int
@@ -104,6 +105,8 @@ class Candidate(message.Message):
     """Match times reputation per US dollar of an hour; match times reputation for a free swarm."""
     cost_per_hour_micros: builtins.int
     """Price of an hour in micro-US-dollars; 0 ranks before every price."""
+    reputation: builtins.float
+    """What it is worth by what it has done, above 0 and at most 1, in steps of 1/1024."""
     def __init__(
         self,
         *,
@@ -112,10 +115,11 @@ class Candidate(message.Message):
         match: builtins.float = ...,
         score: builtins.float = ...,
         cost_per_hour_micros: builtins.int = ...,
+        reputation: builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["cost_per_hour_micros", b"cost_per_hour_micros", "match", b"match", "rank", b"rank", "score", b"score", "swarm_id", b"swarm_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["cost_per_hour_micros", b"cost_per_hour_micros", "match", b"match", "rank", b"rank", "reputation", b"reputation", "score", b"score", "swarm_id", b"swarm_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

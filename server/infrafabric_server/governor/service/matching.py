@@ -104,4 +104,5 @@ def _candidate(match: CapabilityMatch) -> match_pb2.Candidate:
         match=match.match,
         score=match.score,
         cost_per_hour_micros=match.cost_per_hour_micros,
+        reputation=match.reputation,
     )
