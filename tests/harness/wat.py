@@ -32,12 +32,22 @@ def core(attack: str = "", imports: str = "", parts: str = "", pages: str = "1")
     return _CORE.format(attack=attack, imports=imports, parts=parts, pages=pages).encode()
 
 
-def command(body: str, imports: str = "", pages: int = 1) -> bytes:
+def write(descriptor: int, start: int, size: int) -> str:
+    """Return the code that writes some bytes with `$fd_write`; it uses the first twelve bytes."""
+    return f"""
+    (i32.store (i32.const 0) (i32.const {start}))
+    (i32.store (i32.const 4) (i32.const {size}))
+    (drop (call $fd_write (i32.const {descriptor}) (i32.const 0) (i32.const 1) (i32.const 8)))
+"""
+
+
+def command(body: str, imports: str = "", parts: str = "") -> bytes:
     """Return a WASI command."""
     return f"""
 (module
   {imports}
-  (memory (export "memory") {pages})
+  (memory (export "memory") 1)
+  {parts}
   (func (export "_start") {body}))
 """.encode()
 

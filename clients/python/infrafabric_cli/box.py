@@ -14,7 +14,6 @@ from infrafabric_server.chassis.sandbox.cache import NotPrivate
 from infrafabric_server.chassis.sandbox.compiled import ModuleRefused
 from infrafabric_server.chassis.sandbox.compiler import Compiler
 from infrafabric_server.chassis.sandbox.cpu import cpu_share
-from infrafabric_server.chassis.sandbox.frames import Broken
 from infrafabric_server.chassis.sandbox.host import NoCalls
 from infrafabric_server.chassis.sandbox.limits import Limits
 from infrafabric_server.chassis.sandbox.outcome import Outcome
@@ -41,7 +40,7 @@ def run(
     code, request = _read(module), b"" if source is None else _read(source)
     try:
         outcome = asyncio.run(_run(code, request, limits, cache or _default_cache()))
-    except (ModuleRefused, NotPrivate, StartFailed, Broken, OSError) as error:
+    except (ModuleRefused, NotPrivate, StartFailed, ValueError, OSError) as error:
         complain(str(error))
         raise typer.Exit(ExitCode.REFUSED) from None
     if json_output:

@@ -60,7 +60,7 @@ class Exchange:
 
         Raises:
             Closed: the worker has ended.
-            Broken: it said what it may not say, or the request is too large.
+            Broken: it said what it may not say.
             CallDenied: it made a call that it may not make.
         """
         await self._process.write(Kind.INPUT, request)

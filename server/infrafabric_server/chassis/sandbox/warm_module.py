@@ -65,7 +65,7 @@ class WarmModule:
 
         Raises:
             StartFailed: no worker can be started, or it has not the layers that are demanded.
-            Broken: the request is too large.
+            ValueError: the request is too large.
         """
         async with self._one:
             return await (await self._ready()).run(request, host)

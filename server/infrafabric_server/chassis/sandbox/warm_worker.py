@@ -10,7 +10,7 @@ from typing import Self
 from infrafabric_server.chassis.sandbox.compiled import CompiledModule
 from infrafabric_server.chassis.sandbox.cpu import CpuShare
 from infrafabric_server.chassis.sandbox.exchange import Exchange, Said
-from infrafabric_server.chassis.sandbox.frames import Broken
+from infrafabric_server.chassis.sandbox.frames import INPUT_BYTES, Broken
 from infrafabric_server.chassis.sandbox.host import CallDenied, HostCalls
 from infrafabric_server.chassis.sandbox.limits import Limits
 from infrafabric_server.chassis.sandbox.messages import Layer
@@ -97,6 +97,8 @@ class WarmWorker:
             share.attach(process, limits.max_cpu_percent)
         except BaseException:
             process.kill()
+            await process.exited()
+            share.detach(process)
             raise
         return cls(process, layers, limits, share)
 
@@ -123,9 +125,11 @@ class WarmWorker:
             How it ended. After a violation the worker is killed.
 
         Raises:
-            Broken: the request is too large.
+            ValueError: the request is too large.
             RuntimeError: the worker has a task, or is not alive.
         """
+        if len(request) > INPUT_BYTES:
+            raise ValueError(f"a request has at most {INPUT_BYTES} bytes; this has {len(request)}")
         if self._busy or not self.alive:
             raise RuntimeError("a worker runs one task at a time, while it is alive")
         self._busy = True

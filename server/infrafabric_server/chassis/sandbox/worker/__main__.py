@@ -10,20 +10,24 @@ from typing import Any
 
 from wasmtime import Module, WasmtimeError
 
-from infrafabric_server.chassis.sandbox.frames import Broken, Kind
+from infrafabric_server.chassis.sandbox.frames import Kind
 from infrafabric_server.chassis.sandbox.worker.compiling import compile_module
 from infrafabric_server.chassis.sandbox.worker.engine import engine
 from infrafabric_server.chassis.sandbox.worker.guest import Guest
 from infrafabric_server.chassis.sandbox.worker.layers.order import Amounts, enclose, seal
 from infrafabric_server.chassis.sandbox.worker.layers.rlimits import allow_cpu
 from infrafabric_server.chassis.sandbox.worker.task import Task, Terms
-from infrafabric_server.chassis.sandbox.worker.wire import Gone, Wire
+from infrafabric_server.chassis.sandbox.worker.wire import Wire
 
 _REASON_CHARACTERS = 2_000
 
 
 def main(socket_descriptor: int, file_descriptor: int) -> None:
-    """Serve until the service closes its end."""
+    """Serve until the service closes its end.
+
+    Raises:
+        Gone: it has.
+    """
     wire = Wire(socket_descriptor)
     settings = wire.read_document(Kind.SETTINGS)
     amounts = Amounts(settings["data_bytes"], settings["file_bytes"])
@@ -76,10 +80,11 @@ def _serve(wire: Wire, guest: Guest, terms: Terms) -> None:
 
 
 if __name__ == "__main__":
+    status = 1
     try:
         main(int(sys.argv[1]), int(sys.argv[2]))
-    except (Gone, Broken, OSError):
-        # The service is gone or no longer what it was; nobody is left to be told.
-        os._exit(1)
-    # Without the end of the interpreter: it would touch what is no longer allowed.
-    os._exit(0)
+        status = 0
+    finally:
+        # Whatever happened, nobody could read of it; and the end of the interpreter would make
+        # calls that are no longer allowed.
+        os._exit(status)
