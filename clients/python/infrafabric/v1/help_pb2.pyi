@@ -75,7 +75,8 @@ class HelpState(_HelpState, metaclass=_HelpStateEnumTypeWrapper):
          v  `-------.   |
         STAFFED ---> ENDED
 
-    UNQUALIFIED becomes STAFFED by way of OPEN.
+    UNQUALIFIED becomes OPEN when somebody is asked, or accepts without having been asked; STAFFED, if only one
+    may help.
     """
 
 HELP_STATE_UNSPECIFIED: HelpState.ValueType  # 0
@@ -140,7 +141,9 @@ class HelpRequest(message.Message):
 
     @builtins.property
     def helper_swarm_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Who helps, in the order in which they accepted."""
+        """Who helps, in the order in which they accepted. One that loses its session, is deregistered or has to
+        halt is not among them any more.
+        """
 
     @builtins.property
     def asked_swarm_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:

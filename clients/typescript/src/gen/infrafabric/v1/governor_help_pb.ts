@@ -64,7 +64,7 @@ export type RequestHelpRequest = Message<"infrafabric.v1.RequestHelpRequest"> & 
 
   /**
    * The most that all helpers together may spend, in micro-US-dollars; at most what is left of the task's
-   * reservation, and absent means all of it.
+   * reservation, and absent means all of it. In a later call it includes what they have drawn on it already.
    *
    * @generated from field: optional int64 budget_micros = 7;
    */
@@ -143,7 +143,8 @@ export const AcceptHelpRequestSchema: GenMessage<AcceptHelpRequest> = /*@__PURE_
  */
 export type AcceptHelpResponse = Message<"infrafabric.v1.AcceptHelpResponse"> & {
   /**
-   * Whether it does; false when others were first or the request is over.
+   * Whether it does; false when others were first, the request is over, or the swarm may have no work: its
+   * breaker is open, its credential pool paused, or the fabric held.
    *
    * @generated from field: bool accepted = 1;
    */

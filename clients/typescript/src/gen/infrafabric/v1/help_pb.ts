@@ -87,7 +87,8 @@ export type HelpRequest = Message<"infrafabric.v1.HelpRequest"> & {
   state: HelpState;
 
   /**
-   * Who helps, in the order in which they accepted.
+   * Who helps, in the order in which they accepted. One that loses its session, is deregistered or has to
+   * halt is not among them any more.
    *
    * @generated from field: repeated string helper_swarm_ids = 10;
    */
@@ -187,7 +188,8 @@ export const HelpUrgencySchema: GenEnum<HelpUrgency> = /*@__PURE__*/
  *      v  `-------.   |
  *     STAFFED ---> ENDED
  *
- * UNQUALIFIED becomes STAFFED by way of OPEN.
+ * UNQUALIFIED becomes OPEN when somebody is asked, or accepts without having been asked; STAFFED, if only one
+ * may help.
  *
  * @generated from enum infrafabric.v1.HelpState
  */

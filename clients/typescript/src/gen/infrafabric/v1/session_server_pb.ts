@@ -594,8 +594,9 @@ export const BlockerAlertSchema: GenMessage<BlockerAlert> = /*@__PURE__*/
 /**
  * HelpWantedFrame tells how a request for help stands.
  *
- * It comes to a swarm that is asked (accept it with AcceptHelp), to the swarm that asks each time that
- * somebody helps, and to all of them when it is over or an offer is withdrawn. After a reconnect it comes again.
+ * It comes to a swarm when it is asked (accept it with AcceptHelp) or no more, and when it helps or no more; to
+ * the swarm that asks when its helpers or its state change; to all of them when something else is asked for,
+ * and when it is over. After a reconnect it comes again, while it lasts or when it ended meanwhile.
  *
  * @generated from message infrafabric.v1.HelpWantedFrame
  */
