@@ -138,13 +138,16 @@ class Modules:
             )
 
     async def _begin(self, head: StoredModule) -> int:
-        """Write the head of an upload; return its revision, 0 when another one was faster."""
+        """Write the head of an upload; return its revision, 0 when it changed meanwhile.
+
+        An upload of the same bytes that is under way is joined: whoever is first completes it.
+        """
         entry = self.view.entry(head.sha256)
+        if entry is not None and entry.value.state is ModuleState.UPLOADING:
+            return entry.mod_revision
         seen = 0 if entry is None else entry.mod_revision
-        key = self.view.key(head.sha256)
-        result = await self._mirror.commit(
-            [unchanged(key, seen)], [self.view.put(head.sha256, head)]
-        )
+        same = unchanged(self.view.key(head.sha256), seen)
+        result = await self._mirror.commit([same], [self.view.put(head.sha256, head)])
         return result.revision if result.succeeded else 0
 
     async def _write(self, sha256: str, module: bytes, begun: int) -> bool:

@@ -3,11 +3,16 @@
 import json
 import math
 
+from infrafabric_server.limits import MAX_PAYLOAD_BYTES
+
 # As deep as what comes in: see edge.struct_json.
 MAX_DEPTH = 32
 # Beyond it a double, which is what the contract carries, does not tell one whole number from the
 # next.
 _EXACT_INTEGER = 2**53
+# Tags and lengths of a value and of the messages around it; a number with them.
+_LENGTHS = 12
+_NUMBER = 16
 
 
 class NoResultError(ValueError):
@@ -23,7 +28,7 @@ def read_result(output: bytes) -> str:
     if not output.strip():
         return "{}"
     try:
-        value = json.loads(output, parse_constant=_refused, parse_int=_number, parse_float=_float)
+        value = json.loads(output, parse_constant=_refused, parse_int=_number, parse_float=_number)
     except RecursionError:
         raise _too_deep() from None
     except NoResultError:
@@ -32,7 +37,8 @@ def read_result(output: bytes) -> str:
         raise NoResultError(f"the output is no JSON: {error}") from None
     if not isinstance(value, dict):
         raise NoResultError(f"the output is a JSON {type(value).__name__}, and must be an object")
-    _check_depth(value, 1)
+    if _wire_bytes(value, 1) > MAX_PAYLOAD_BYTES:
+        raise NoResultError(f"the output takes more than {MAX_PAYLOAD_BYTES} bytes as a message")
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     try:
         text.encode()
@@ -41,26 +47,27 @@ def read_result(output: bytes) -> str:
     return text
 
 
-def _check_depth(value: object, depth: int) -> None:
+def _wire_bytes(value: object, depth: int) -> int:
+    """Return a bound of what a value takes as a Struct: lengths of up to 256 KiB take 3 bytes."""
     if depth > MAX_DEPTH + 1:
         raise _too_deep()
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        for each in value:
-            _check_depth(each, depth + 1)
+    match value:
+        case str():
+            return len(value.encode(errors="surrogatepass")) + _LENGTHS
+        case dict():
+            keys = sum(_wire_bytes(key, depth) + _LENGTHS for key in value)
+            return keys + sum(_wire_bytes(each, depth + 1) for each in value.values()) + _LENGTHS
+        case list():
+            return sum(_wire_bytes(each, depth + 1) for each in value) + _LENGTHS
+    return _NUMBER
 
 
 def _number(text: str) -> int | float:
-    number = int(text)
-    return number if abs(number) < _EXACT_INTEGER else _float(text)
-
-
-def _float(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
         raise NoResultError("the output has a number that is too large")
-    return number
+    # As what comes in is written: see edge.struct_json.
+    return int(number) if number.is_integer() and abs(number) < _EXACT_INTEGER else number
 
 
 def _refused(name: str) -> float:
