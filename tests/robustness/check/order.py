@@ -1,7 +1,7 @@
 """Real time: what was answered before something else was asked comes before it."""
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -102,7 +102,8 @@ def reads(evidence: Evidence, replay: Replay) -> Iterator[Violation]:
 
 
 def _index(versions: list[Version], sequence: int) -> int:
-    return bisect_left([version.last for version in versions], sequence)
+    """Return the place of the version as it was after an entry, of the task or of its help."""
+    return max(0, bisect_right([version.first for version in versions], sequence) - 1)
 
 
 def _stale(operation: Operation, why: str) -> Violation:

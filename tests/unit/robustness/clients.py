@@ -6,6 +6,7 @@ from typing import Any
 from tests.robustness.evidence import Evidence
 from tests.robustness.history import Outcome
 from tests.unit.robustness.ideal import LIVE, SLOTS, IdealFabric, Work, shown
+from tests.unit.robustness.ideal_governor import IdealGovernor
 
 OK, REFUSED, UNKNOWN = Outcome.OK, Outcome.REFUSED, Outcome.UNKNOWN
 
@@ -18,18 +19,28 @@ class Clients:
         self._chance = fabric.chance
         self._tags = 0
         self._boards = 0
+        self._governor = IdealGovernor(fabric)
 
     def run(self, steps: int) -> Evidence:
         """Return the evidence of so many requests."""
         self._fabric.begin()
-        ways: list[Callable[[], None]] = [
-            *(self._create, self._create, self._claim, self._claim, self._claim),
-            *(self._progress, self._end, self._end, self._block, self._resolve),
-            *(self._stale, self._read, self._text, self._cancel, self._lose, self._take_over),
-        ]
+        ways = self.ways()
         for _ in range(steps):
             self._chance.choice(ways)()
         self._finish()
+        return self.evidence()
+
+    def ways(self) -> list[Callable[[], None]]:
+        """Return what is done, each as likely as another."""
+        return [
+            *(self._create, self._create, self._claim, self._claim, self._claim),
+            *(self._progress, self._end, self._end, self._block, self._resolve),
+            *(self._stale, self._stale, self._read, self._text, self._cancel, self._lose),
+            self._take_over,
+        ]
+
+    def evidence(self) -> Evidence:
+        """Return all that there is to see."""
         return self._fabric.evidence()
 
     def _tag(self) -> int:
@@ -52,7 +63,8 @@ class Clients:
             waits_for = tuple(
                 self._chance.sample(alive, min(len(alive), self._chance.randrange(3)))
             )
-            board.append(Work(f"b{self._boards}-{place}", waits_for))
+            most = self._chance.choice((None, 10**5, 4 * 10**5))
+            board.append(Work(f"b{self._boards}-{place}", waits_for, max_cost=most))
         ids = [work.task_id for work in board]
         asked = [{"task_id": work.task_id, "dependencies": list(work.waits_for)} for work in board]
         outcome = self._outcome()
@@ -79,8 +91,9 @@ class Clients:
     def _claim(self) -> None:
         work = self._pick("AVAILABLE")
         free = [s for s, slots in SLOTS.items() if self._fabric.working(s) < slots]
-        if work is not None and free:
-            self._give(work, self._chance.choice(free))
+        admitted = [s for s in free if work is not None and self._governor.may(s, work)]
+        if work is not None and admitted:
+            self._give(work, self._chance.choice(admitted))
 
     def _give(self, work: Work, swarm_id: str) -> None:
         work.state, work.owner, work.attempt = "CLAIMED", swarm_id, work.attempt + 1
@@ -92,6 +105,7 @@ class Clients:
         else:
             self._fabric.decide("task_assigned", work, swarm_id=swarm_id)
             self._fabric.see(swarm_id, "received", attempt=work.attempt, **about)
+        self._governor.given(work)
 
     def _about(self, work: Work) -> dict[str, Any]:
         return {"swarm_id": work.owner, "task_id": work.task_id, "attempt": work.attempt}
@@ -121,12 +135,14 @@ class Clients:
                 self._give_back(work, "task_released", {"reason": reason})
 
     def _complete(self, work: Work, outcome: Outcome) -> None:
-        cost, about = self._tag(), self._about(work)
+        # More than was reported before; nobody completes for less.
+        cost, about = 10**5 + self._tag(), self._about(work)
         self._fabric.request("complete", cost, outcome, **about)
         work.state, work.cost, work.milestone = "COMPLETED", cost, 100
         self._no_blocker(work)
-        details = {"cost_micros": cost}
+        details = self._governor.completed(work)
         self._fabric.decide("task_completed", work, swarm_id=work.owner, details=details)
+        self._governor.end(work)
         if outcome is UNKNOWN:
             self._fabric.request("complete", cost, OK, **about)
         self._follow()
@@ -141,15 +157,20 @@ class Clients:
             work.state = "FAILED"
             self._no_blocker(work)
             self._fabric.decide("task_failed", work, swarm_id=work.owner, details=details)
+            self._governor.end(work)
         else:
             self._give_back(work, "task_failed", details)
         self._follow()
 
-    def _give_back(self, work: Work, operation: str, details: dict[str, Any]) -> None:
+    def _give_back(
+        self, work: Work, operation: str, details: dict[str, Any], *, ended: bool = True
+    ) -> None:
         owner = work.owner
         self._no_blocker(work)
         work.state = "AVAILABLE"
         self._fabric.decide(operation, work, swarm_id=owner, details=details)
+        if ended:
+            self._governor.end(work)
 
     def _no_blocker(self, work: Work) -> None:
         work.parked = False
@@ -192,6 +213,7 @@ class Clients:
         self._no_blocker(work)
         details = {"resolution": text}
         self._fabric.decide("blocker_resolved", work, swarm_id=work.owner, details=details)
+        self._governor.end_help(work)
 
     def _stale(self) -> None:
         work = self._pick("CLAIMED", "AVAILABLE")
@@ -224,6 +246,7 @@ class Clients:
             self._no_blocker(work)
             work.state = "CANCELLED"
             self._fabric.decide("task_cancelled", work)
+            self._governor.end(work)
             self._follow()
 
     def _lose(self) -> None:
@@ -236,6 +259,7 @@ class Clients:
         if work is not None:
             work.attempt += 1
             self._fabric.decide("claim_taken_over", work, swarm_id=work.owner)
+            self._governor.taken_over(work)
 
     def _finish(self) -> None:
         while (work := self._pick("AVAILABLE", "CLAIMED")) is not None:

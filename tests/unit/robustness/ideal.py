@@ -30,6 +30,7 @@ class Work:
     milestone: int = 0
     failures: int = 0
     cost: int = 0
+    max_cost: int | None = None
 
     @property
     def shown_owner(self) -> str:
@@ -197,4 +198,5 @@ def _final(work: Work) -> FinalTask:
         cost_micros=work.cost,
         parked=work.parked,
         dependencies=work.waits_for,
+        max_cost_micros=work.max_cost,
     )

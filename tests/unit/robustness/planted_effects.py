@@ -165,7 +165,7 @@ def stale_message_that_takes_effect(evidence: Evidence, chance: random.Random) -
         for e in evidence.log
         if e.grants and (e.task_id, e.attempt) == (stale.task_id, stale.attempt + 1)
     )
-    details = {"cost_micros": int(stale.tag)}
+    details = {"cost_micros": int(stale.tag), "charged_micros": int(stale.tag)}
     planted = replace(
         given,
         operation="task_completed",

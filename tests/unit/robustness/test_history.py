@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from infrafabric.errors import StaleAttempt, StoreUnavailable, Unreachable
-from tests.robustness.evidence import HISTORY, STATE, FinalStatus, FinalTask, log_name, read
+from tests.robustness.evidence import (
+    HISTORY,
+    STATE,
+    FinalAccount,
+    FinalStatus,
+    FinalTask,
+    log_name,
+    read,
+)
 from tests.robustness.history import Operation, Outcome, Recorder
 from tests.unit.robustness.ideal import exported
 from tests.unit.robustness.test_check import legal
@@ -52,6 +60,11 @@ async def test_u6_history_is_read_back(tmp_path: Path) -> None:
                 "tasks": [{"task_id": "t", "state": "CLAIMED", "dependencies": ["u"]}],
                 "statuses": [{"swarm_id": "ada", "status": "BUSY"}],
                 "blockers": [["ada", "t"]],
+                "accounts": {"swarm/ada": {"total": 7, "reserved": 2, "limit": 9}},
+                "reported": {"swarm/ada": 7},
+                "open_breakers": ["ada"],
+                "help": {"h": True},
+                "escalations": {"breaker:ada": ["OPEN", 2]},
             }
         )
     )
@@ -86,3 +99,8 @@ async def test_u6_history_is_read_back(tmp_path: Path) -> None:
     assert evidence.tasks == {"t": FinalTask("t", "CLAIMED", dependencies=("u",))}
     assert evidence.statuses == {"ada": FinalStatus("ada", "BUSY")}
     assert evidence.blockers == {("ada", "t")}
+    assert evidence.accounts == {"swarm/ada": FinalAccount(7, 2, 9)}
+    assert evidence.reported == {"swarm/ada": 7}
+    assert evidence.open_breakers == {"ada"}
+    assert evidence.help == {"h": True}
+    assert evidence.escalations == {"breaker:ada": ("OPEN", 2)}
