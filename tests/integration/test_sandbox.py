@@ -5,12 +5,14 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from infrafabric_server.chassis.sandbox.compiled import ModuleKind
+from infrafabric_server.chassis.sandbox.cpu import CpuShare, SignalShare, cpu_share
 from infrafabric_server.chassis.sandbox.frames import INPUT_BYTES
 from infrafabric_server.chassis.sandbox.limits import Limits
 from infrafabric_server.chassis.sandbox.outcome import Outcome
@@ -238,9 +240,11 @@ async def test_x2_a_request_has_a_size(box: Box) -> None:
         await once(box, core(), bytes(INPUT_BYTES + 1))
 
 
-async def test_x2_a_share_of_the_processor_is_kept(box: Box) -> None:
+@pytest.mark.parametrize("share", [cpu_share, SignalShare])
+async def test_x2_a_share_of_the_processor_is_kept(box: Box, share: Callable[[], CpuShare]) -> None:
     limits = Limits(max_cpu_percent=25, max_execution_time=timedelta(seconds=1.2))
-    warm = await box.warm(command(_FOREVER), limits)
+    module = (await box.warm(command(_FOREVER))).module
+    warm = WarmModule(module, limits, share())
     try:
         usage = (await warm.run(b"", Host())).usage
     finally:

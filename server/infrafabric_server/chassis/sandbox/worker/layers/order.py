@@ -71,5 +71,7 @@ def seal() -> None:
 def _try(name: str, put_on: Callable[[], str]) -> Layer:
     try:
         return Layer(name, True, put_on())
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        return Layer(name, False, error.strerror or str(error))
+    except ValueError as error:
         return Layer(name, False, str(error))
