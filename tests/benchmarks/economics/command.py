@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     """Simulate, and print tables or JSON; the exit status says nothing about the result."""
     options = _parser().parse_args(arguments)
     seeds = options.seed or list(range(1, options.seeds + 1))
-    scenarios = [FAMILIES[name].coarse(options.scale) for name in _named(options)]
+    scenarios = [FAMILIES[name].part(options.scale) for name in _named(options)]
     wanted = orders(scenarios, seeds, options.regimes)
     said = Console(stderr=True)
     said.print(f"{len(wanted)} days, seeds {', '.join(map(str, seeds))}, scale {options.scale:g}")
@@ -49,7 +49,7 @@ def bench(scale: float) -> int:
     report = Report()
     names = [regime.name for regime in COMPARED]
     seeds = (1, 2, 3)
-    wanted = orders([BASE.coarse(min(1.0, scale))], seeds, names)
+    wanted = orders([BASE.part(min(1.0, scale))], seeds, names)
     report.heading(f"economics: a day of {BASE.swarms} swarms, seeds {seeds}")
     days = list(simulated(wanted, _cores()))
     show(days, Console(width=120))
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[regime.name for regime in COMPARED],
         help=f"with commas, of {', '.join(REGIMES)}",
     )
-    parser.add_argument("--scale", type=float, default=1.0, help="of the number of tasks, up to 1")
+    parser.add_argument("--scale", type=float, default=1.0, help="part of the day, up to 1")
     parser.add_argument("--jobs", type=int, default=_cores(), help="processes")
     parser.add_argument("--json", default="", help="write inputs and figures to this file, - here")
     return parser

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from infrafabric_server.chassis.keeper import Keeper as StandingKeeper
+from infrafabric_server.chassis.levels import Levels
 from infrafabric_server.coordinator.build import Limits
 from infrafabric_server.coordinator.models import Task
 from infrafabric_server.fleet.leadership import SoleLeader
@@ -45,7 +47,7 @@ class Day:
     """What a day came to: the truth, and what the fabric's own records say of it.
 
     `ledger` is the cost report by swarm, `decisions` how often each operation is in the witness
-    outbox.
+    outbox, `reputations` what each swarm is worth at the end.
     """
 
     scenario: Scenario
@@ -56,6 +58,7 @@ class Day:
     ledger: Report
     decisions: Counter[str]
     openings: tuple[Opening, ...]
+    reputations: dict[str, float]
 
 
 def simulate(scenario: Scenario, seed: int, regime: Regime) -> Day:
@@ -80,6 +83,7 @@ async def _simulate(scenario: Scenario, seed: int, regime: Regime) -> Day:
                 ledger=await reports.report(Question(frozenset({Dimension.SWARM}))),
                 decisions=await _decisions(store),
                 openings=tuple(operator.openings),
+                reputations={each: fabric.reputations.of(each) for each in fabric.fleet.swarms},
             )
     finally:
         await store.close()
@@ -87,7 +91,7 @@ async def _simulate(scenario: Scenario, seed: int, regime: Regime) -> Day:
 
 @asynccontextmanager
 async def _governed(store: Store, regime: Regime) -> AsyncIterator[tuple[Fabric, CostReports]]:
-    """Run a coordinator, and what opens breakers and adds up costs beside it."""
+    """Run a coordinator, and what opens breakers, adds up costs and judges swarms beside it."""
     clock, leader, book = VirtualClock(), SoleLeader(), PolicyBook(regime.policy)
     limits = Limits(lease=_LEASE)
     async with (
@@ -99,7 +103,12 @@ async def _governed(store: Store, regime: Regime) -> AsyncIterator[tuple[Fabric,
         keeper = Keeper(mirror, fabric.fleet, ledger, breakers, leader, clock, book)
         pause = partial(asyncio.sleep, _ROLL_SECONDS)
         roller = Roller(mirror, ledger, rollups, leader, clock, sleep=lambda _: pause())
-        running = [group.create_task(each.run()) for each in (keeper, roller)]
+        levels = Levels(book)
+        standings = StandingKeeper(
+            mirror, fabric.fleet, fabric.reputations, breakers, leader, clock, levels
+        )
+        works = (keeper, roller, fabric.reputations, standings)
+        running = [group.create_task(each.run()) for each in works]
         yield fabric, CostReports(rollups)
         for task in running:
             task.cancel()

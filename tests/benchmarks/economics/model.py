@@ -165,9 +165,8 @@ class Scenario(BaseModel):
     people: People = People()
     money: Money = Money()
 
-    def coarse(self, scale: float) -> "Scenario":
-        """Return a day with as much to do in fewer tasks that take longer; `scale` is up to 1."""
+    def part(self, scale: float) -> "Scenario":
+        """Return the first part of the day, with its share of the tasks; `scale` is up to 1."""
         tasks = max(1, round(self.work.tasks * scale))
-        minutes = self.work.median_minutes * self.work.tasks / tasks
-        changes = {"tasks": tasks, "median_minutes": minutes}
+        changes = {"tasks": tasks, "hours": self.work.hours * scale}
         return self.model_copy(update={"work": self.work.model_copy(update=changes)})

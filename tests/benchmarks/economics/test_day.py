@@ -53,7 +53,7 @@ def test_another_process_repeats_it_and_prints_it_as_json() -> None:
         text=True,
     )
     said = json.loads(done.stdout)
-    scenario = FAMILIES["base"].coarse(0.01)
+    scenario = FAMILIES["base"].part(0.01)
     assert "seeds 3" in done.stderr
     assert [Scenario.model_validate(each) for each in said["scenarios"]] == [scenario]
     expected = asdict(figures(simulate(scenario, 3, REGIMES["governor"])))
@@ -87,7 +87,7 @@ def test_w4_what_the_ledger_calls_failed_is_what_failed() -> None:
 
 
 def test_books_that_disagree_are_refused() -> None:
-    found = simulate(SHORT.coarse(0.1), SEED, REGIMES["cheapest"])
+    found = simulate(SHORT.part(0.1), SEED, REGIMES["cheapest"])
     found.books.spells[0] = replace(found.books.spells[0], micros=found.books.spells[0].micros + 1)
     with pytest.raises(BooksDisagree, match="cheapest"):
         figures(found)
@@ -143,6 +143,21 @@ def test_g6_breakers_are_the_products_and_what_is_open_gets_nothing() -> None:
         if spell.swarm.kind in (Kind.OVERSPENDING, Kind.BURNING) and spell.stop:
             assert spell.swarm.swarm_id in stopped
     assert spent[Kind.HONEST] > sum(spent.values()) / 2
+
+
+def test_x5_who_was_seen_to_fail_is_worth_less_than_who_was_not() -> None:
+    found = day("governor")
+    prior = Policy().reputation.prior
+    seen: dict[str, list[bool]] = {}
+    for spell in found.books.spells:
+        if spell.stop is None:
+            failed = spell.course.ending is Ending.FAILED
+            seen.setdefault(spell.swarm.swarm_id, []).append(failed)
+    always = {found.reputations[each] for each, failed in seen.items() if all(failed)}
+    never = {found.reputations[each] for each, failed in seen.items() if not any(failed)}
+    assert always
+    assert never
+    assert max(always) < prior < min(never)
 
 
 def test_without_a_governor_every_claim_is_made_from_outside() -> None:

@@ -69,7 +69,7 @@ def test_what_is_drawn_is_as_described(
 @SOME
 @given(seed=SEEDS, number=st.integers(0, 9))
 def test_other_rogues_change_neither_the_work_nor_the_honest(seed: int, number: int) -> None:
-    none, some = (FAMILIES[name].coarse(0.01) for name in ("no-rogues", "rogues-20"))
+    none, some = (FAMILIES[name].part(0.01) for name in ("no-rogues", "rogues-20"))
     one, other = draw(none, seed), draw(some, seed)
     assert one.jobs == other.jobs
     pairs = zip(one.swarms, other.swarms, strict=True)
@@ -136,10 +136,10 @@ def test_inputs_are_checked(wrong: dict[str, object]) -> None:
         Scenario.model_validate(wrong)
 
 
-def test_a_coarser_day_has_as_much_to_do() -> None:
-    coarse = BASE.coarse(0.25).work
-    assert coarse.tasks * 4 == BASE.work.tasks
-    assert coarse.tasks * coarse.median_minutes == BASE.work.tasks * BASE.work.median_minutes
+def test_a_part_of_a_day_is_as_busy() -> None:
+    part = BASE.part(0.25).work
+    assert part.tasks * 4 == BASE.work.tasks
+    assert part.hours * 4 == BASE.work.hours
 
 
 def test_a_day_of_waiting_takes_no_time_and_waiting_for_nothing_ends() -> None:
