@@ -22,15 +22,41 @@ async def serve(data: MemoryData, ready: asyncio.Future[Fabric], stop: asyncio.E
     await store.close()
 
 
-class FabricMachine(RuleBasedStateMachine):
+class Machine(RuleBasedStateMachine):
+    """A machine over what runs in a loop of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+
+    async def quiet(self) -> None:
+        """Return when nothing more follows."""
+        raise NotImplementedError
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` and everything that follows from it."""
+
+        async def settled() -> T:
+            try:
+                return await work
+            finally:
+                await self.quiet()
+
+        return self.loop.run_until_complete(asyncio.wait_for(settled(), 20))
+
+
+class FabricMachine(Machine):
     """A machine with one fabric, which `serve` starts over what the last one left."""
 
     fabric: Fabric
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
         self.data = MemoryData()
+
+    async def quiet(self) -> None:
+        """See Machine."""
+        await self.fabric.settled()
 
     def serve(self) -> None:
         """Start the fabric."""
@@ -48,14 +74,3 @@ class FabricMachine(RuleBasedStateMachine):
         """End the fabric, and the machine."""
         self.end()
         self.loop.close()
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` and everything that follows from it."""
-
-        async def settled() -> T:
-            try:
-                return await work
-            finally:
-                await self.fabric.settled()
-
-        return self.loop.run_until_complete(asyncio.wait_for(settled(), 20))

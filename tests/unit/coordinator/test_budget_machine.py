@@ -2,12 +2,12 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
 from infrafabric_server.coordinator.models import Dispatch, FailureKind, Refusal
 from infrafabric_server.errors import FabricError
@@ -29,7 +29,7 @@ from infrafabric_server.store.view import Write
 from tests.harness.fabric import Fabric
 from tests.harness.lines import GroupingStore
 from tests.harness.replicas import Cluster, running_cluster
-from tests.unit.coordinator.machines import serve
+from tests.unit.coordinator.machines import Machine, serve
 from tests.unit.coordinator.money import limit, priced, reserved, spent
 
 T = TypeVar("T")
@@ -67,12 +67,11 @@ class Losing(GroupingStore):
         return result
 
 
-class Money(RuleBasedStateMachine):
+class Money(Machine):
     """Swarms claim and end what they claimed; what it costs may be more than was reserved."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
         self.names: list[str] = []
         self.stop = asyncio.Event()
         # What was honestly reported over a reservation, and what nothing was reserved for.
@@ -86,21 +85,6 @@ class Money(RuleBasedStateMachine):
     def begin(self) -> None:
         """Start what serves; set `fabrics`."""
         raise NotImplementedError
-
-    async def quiet(self) -> None:
-        """Return when nothing more follows."""
-        raise NotImplementedError
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` and everything that follows from it."""
-
-        async def settled() -> T:
-            try:
-                return await work
-            finally:
-                await self.quiet()
-
-        return self.loop.run_until_complete(asyncio.wait_for(settled(), 20))
 
     def register(self) -> None:
         """Have all swarms known, with many slots."""

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import invariant, rule
 
 from infrafabric_server.coordinator.help.rules import over
 from infrafabric_server.coordinator.models import BlockerReport, Dispatch
@@ -21,6 +21,7 @@ from infrafabric_server.store.protocol import Delete
 from tests.harness.fabric import Fabric
 from tests.harness.replicas import Cluster, running_cluster
 from tests.unit.coordinator.help.kit import NEEDS, accept, cost, wanted
+from tests.unit.coordinator.machines import Machine
 from tests.unit.coordinator.money import priced
 
 T = TypeVar("T")
@@ -35,12 +36,11 @@ replicas = st.integers(0, 1)
 picks = st.integers(0, 9)
 
 
-class Histories(RuleBasedStateMachine):
+class Histories(Machine):
     """Two swarms ask, five may help, on two replicas of which any, none or both lead."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.loop = asyncio.new_event_loop()
         self.stop = asyncio.Event()
         self.tasks = 0
         # What was spent by each, as they reported it.
@@ -66,16 +66,9 @@ class Histories(RuleBasedStateMachine):
         self.loop.run_until_complete(self.serving)
         self.loop.close()
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` and everything that follows from it."""
-
-        async def settled() -> T:
-            try:
-                return await work
-            finally:
-                await self.cluster.settled()
-
-        return self.loop.run_until_complete(asyncio.wait_for(settled(), 20))
+    async def quiet(self) -> None:
+        """See Machine."""
+        await self.cluster.settled()
 
     def at(self, replica: int) -> Fabric:
         """Return a replica."""
@@ -299,4 +292,9 @@ async def _tried(work: Coroutine[Any, Any, T]) -> T | None:
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=20, stateful_step_count=25, deadline=None)
+TestHistories.settings = settings(
+    max_examples=20,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
