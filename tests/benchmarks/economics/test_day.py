@@ -147,17 +147,15 @@ def test_g6_breakers_are_the_products_and_what_is_open_gets_nothing() -> None:
 
 def test_x5_who_was_seen_to_fail_is_worth_less_than_who_was_not() -> None:
     found = day("governor")
-    prior = Policy().reputation.prior
-    seen: dict[str, list[bool]] = {}
+    failed: dict[str, list[bool]] = {}
     for spell in found.books.spells:
         if spell.stop is None:
-            failed = spell.course.ending is Ending.FAILED
-            seen.setdefault(spell.swarm.swarm_id, []).append(failed)
-    always = {found.reputations[each] for each, failed in seen.items() if all(failed)}
-    never = {found.reputations[each] for each, failed in seen.items() if not any(failed)}
-    assert always
-    assert never
-    assert max(always) < prior < min(never)
+            bad = spell.course.ending is Ending.FAILED
+            failed.setdefault(spell.swarm.swarm_id, []).append(bad)
+    tried = {swarm_id: each for swarm_id, each in failed.items() if len(each) > 6}
+    some = [found.reputations[swarm_id] for swarm_id, each in tried.items() if any(each)]
+    none = [found.reputations[swarm_id] for swarm_id, each in tried.items() if not any(each)]
+    assert min(none) > max(some)
 
 
 def test_without_a_governor_every_claim_is_made_from_outside() -> None:
