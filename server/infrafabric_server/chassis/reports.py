@@ -60,8 +60,17 @@ class Reports:
 
     def slo(self, swarm_id: str) -> SloReport:
         """Return how a swarm keeps its service level. Raises SWARM_NOT_FOUND."""
+        found = self.find(swarm_id)
+        if found is None:
+            raise _unknown(swarm_id)
+        return found
+
+    def find(self, swarm_id: str) -> SloReport | None:
+        """Return how a swarm keeps its service level, None for one that is not known."""
         now, level = self._clock.now(), self._levels.of(swarm_id)
         known = self._standing(swarm_id, now)
+        if known is None:
+            return None
         window = standing.present_window(known, now, level)
         counts = slo.total(window, now, level)
         return SloReport(
@@ -81,6 +90,8 @@ class Reports:
         """Return what a swarm is worth and was. Raises SWARM_NOT_FOUND."""
         now, settings = self._clock.now(), self._levels.reputing
         known = self._standing(swarm_id, now)
+        if known is None:
+            raise _unknown(swarm_id)
         seen = None if known.evidence is None else aged(known.evidence, now, settings)
         return ReputationReport(
             swarm_id=swarm_id,
@@ -93,10 +104,10 @@ class Reports:
             history=known.history,
         )
 
-    def _standing(self, swarm_id: str, now: datetime) -> Standing:
+    def _standing(self, swarm_id: str, now: datetime) -> Standing | None:
         stored = self._reputations.standings.get(swarm_id)
         if stored is None and swarm_id not in self._fleet.swarms:
-            raise FabricError(Reason.SWARM_NOT_FOUND, f"no swarm has the id {swarm_id}")
+            return None
         level, session = self._levels.of(swarm_id), self._fleet.sessions.get(swarm_id)
         open_time = None if session is None else session.open_time
         known = standing.attended(stored or Standing(), open_time, now, level)
@@ -104,3 +115,7 @@ class Reports:
         if not outcomes:
             return known
         return standing.counted(known, outcomes, now, level, self._levels.reputing)
+
+
+def _unknown(swarm_id: str) -> FabricError:
+    return FabricError(Reason.SWARM_NOT_FOUND, f"no swarm has the id {swarm_id}")

@@ -17,11 +17,8 @@ _TASKS = 24
 async def test_x5_d6_every_attempt_counts_once_when_a_server_dies(
     tmp_path: Path, backing: Backing, dying: int
 ) -> None:
-    prefix = tmp_path.name
-    async with (
-        Cluster(tmp_path, replicas=2, backing=backing, prefix=prefix) as cluster,
-        Client(cluster.grpc) as client,
-    ):
+    running = Cluster(tmp_path, replicas=2, backing=backing, prefix=tmp_path.name)
+    async with running as cluster, Client(cluster.grpc) as client:
         await client.swarms.register("w", ["a"], max_concurrent_tasks=4)
         tasks = [f"t{number}" for number in range(_TASKS)]
         await create(client, *tasks, dispatch=DISPATCH_MANUAL)

@@ -1,7 +1,7 @@
 """X4, X5, G1: ends of tasks become service levels and reputations, once each and at once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
@@ -17,14 +17,12 @@ from infrafabric_server.governor.policy.verdicts import effective
 from infrafabric_server.store.memory import MemoryStore
 from infrafabric_server.store.protocol import (
     Compare,
-    Op,
     StoreUnavailable,
-    TxnResult,
     unchanged,
 )
 from tests.contract.clock import SteppedClock
 from tests.unit.chassis.standings import NEEDS, Judged, judged
-from tests.unit.store.kit import keys
+from tests.unit.store.kit import FailingStore, keys
 
 DAY = 86_400.0
 
@@ -143,29 +141,10 @@ async def test_x5_every_attempt_at_a_task_counts_for_its_own_swarm() -> None:
         assert (world.seen("a"), world.seen("b")) == ((1, 2), (0, 1))
 
 
-class Failing(MemoryStore):
-    """A store whose answers get lost, before or after the transaction."""
-
-    lost_before = 0
-    lost_after = 0
-
-    async def txn(
-        self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()
-    ) -> TxnResult:
-        if self.lost_before:
-            self.lost_before -= 1
-            raise StoreUnavailable("nobody answers")
-        result = await super().txn(compares, success, failure)
-        if self.lost_after:
-            self.lost_after -= 1
-            raise StoreUnavailable("the answer got lost")
-        return result
-
-
 @pytest.mark.parametrize("after", [False, True])
 async def test_x5_a_lost_answer_loses_and_repeats_nothing(after: bool) -> None:
     clock = SteppedClock()
-    store = await Failing.open(clock=clock, sleep=clock.sleep)
+    store = await FailingStore.open(clock=clock, sleep=clock.sleep)
     async with judged(store=store, clock=clock) as world:
         await world.register("s")
         await world.completes("s", "t1", "t2")

@@ -13,35 +13,14 @@ from infrafabric_server.optimise.roller import BATCH
 from infrafabric_server.store.memory import MemoryStore
 from infrafabric_server.store.protocol import (
     Compare,
-    Op,
     Put,
     StoreUnavailable,
-    TxnResult,
     unchanged,
 )
 from infrafabric_server.store.view import Write
 from tests.contract.clock import SteppedClock
 from tests.unit.optimise.kit import START, Books, MovedClock, books, cost
-from tests.unit.store.kit import keys, running
-
-
-class Failing(MemoryStore):
-    """A store whose answers get lost, before or after the transaction."""
-
-    lost_before = 0
-    lost_after = 0
-
-    async def txn(
-        self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()
-    ) -> TxnResult:
-        if self.lost_before:
-            self.lost_before -= 1
-            raise StoreUnavailable("nobody answers")
-        result = await super().txn(compares, success, failure)
-        if self.lost_after:
-            self.lost_after -= 1
-            raise StoreUnavailable("the answer got lost")
-        return result
+from tests.unit.store.kit import FailingStore, keys, running
 
 
 class Fenced:
@@ -96,7 +75,7 @@ async def test_g3_costs_of_many_hours_take_several_transactions() -> None:
 @pytest.mark.parametrize("after", [False, True])
 async def test_g3_a_lost_answer_loses_and_repeats_nothing(after: bool) -> None:
     clock = MovedClock()
-    store = await Failing.open()
+    store = await FailingStore.open()
     opened = Books.over(store, clock)
     async with running(opened.mirror), asyncio.TaskGroup() as group:
         rolling = group.create_task(opened.roller.run())

@@ -1,7 +1,7 @@
 """What the tests of views and feeds share: a model, a running mirror, watches to hold back."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
@@ -11,7 +11,14 @@ from pydantic import BaseModel, ConfigDict
 
 from infrafabric_server.store.memory import MemoryData, MemoryStore
 from infrafabric_server.store.mirror import Mirror
-from infrafabric_server.store.protocol import Store, WatchBatch
+from infrafabric_server.store.protocol import (
+    Compare,
+    Op,
+    Store,
+    StoreUnavailable,
+    TxnResult,
+    WatchBatch,
+)
 
 T = TypeVar("T")
 
@@ -45,6 +52,25 @@ class HeldStore(MemoryStore):
                     self._moved = self._moved or asyncio.Event()
                     await self._moved.wait()
                 yield batch
+
+
+class FailingStore(MemoryStore):
+    """A store whose answers get lost, before or after the transaction."""
+
+    lost_before = 0
+    lost_after = 0
+
+    async def txn(
+        self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()
+    ) -> TxnResult:
+        if self.lost_before:
+            self.lost_before -= 1
+            raise StoreUnavailable("nobody answers")
+        result = await super().txn(compares, success, failure)
+        if self.lost_after:
+            self.lost_after -= 1
+            raise StoreUnavailable("the answer got lost")
+        return result
 
 
 @asynccontextmanager
