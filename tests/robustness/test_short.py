@@ -21,4 +21,5 @@ async def test_u6_nothing_is_broken_by_some_seconds_of_faults(setup: str, tmp_pa
     evidence = await run(Plan(setup, SECONDS, SEED, FAULTS[setup]), tmp_path)
     assert judge(evidence) == []
     assert {str(seen.fields["name"]) for seen in evidence.seen("fault")} <= {*FAULTS[setup]}
-    assert sum(operation.acknowledged for operation in evidence.of_kind("complete")) > 0
+    for kind in ("complete", "cost"):
+        assert sum(operation.acknowledged for operation in evidence.of_kind(kind)) > 0

@@ -62,6 +62,10 @@ CHASSIS = frozenset(
         "task_executed",
         "execution_cut",
         "limit_violated",
+        "module_refused",
+        "credential_issued",
+        "credential_refused",
+        "credential_revoked",
     )
 )
 

@@ -80,7 +80,7 @@ class Helper(Stepper):
             if helps or self.chance.random() < 0.2:
                 for _ in range(self.chance.randint(1, 2)):
                     await self._spend(help_id)
-        await self.pause(0.05, 0.3)
+        await self.pause(0.02, 0.2)
 
     async def _requests(self) -> list[HelpRequest]:
         client = await self.client()

@@ -52,7 +52,7 @@ class Orchestrator(Stepper):
                         group.create_task(self._later(blocker.swarm_id, blocker.task_id))
 
     async def _later(self, swarm_id: str, task_id: str) -> None:
-        await self.pause(0.0, 1.0)
+        await self.pause(0.0, 2.0)
         await self._resolve(swarm_id, task_id)
 
     async def _resolve(self, swarm_id: str, task_id: str) -> None:

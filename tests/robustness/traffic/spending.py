@@ -109,7 +109,8 @@ class Treasurer(Stepper):
         )
         if isinstance(report, FabricError):
             return
-        whole = report.spent_micros // _STEP + self.chance.randint(1, steps)
+        # With none at all, the account is exhausted at once.
+        whole = report.spent_micros // _STEP + self.chance.randint(0, steps)
         terms = SetBudgetRequest(limit_micros=whole * _STEP + self.recorder.tag())
         if swarm_id:
             terms.swarm_id = swarm_id

@@ -1,6 +1,7 @@
 """What the clients of the ideal fabric ask of its governor, by chance."""
 
 from collections.abc import Callable
+from typing import Any
 
 from tests.robustness.evidence import FABRIC, Evidence
 from tests.unit.robustness.clients import OK, REFUSED, Clients
@@ -161,7 +162,7 @@ class GovernedClients(Clients):
             return
         operation, micros = f"op-{self._tag()}", self._chance.randint(1, 9)
         helper = self._chance.choice(call.helpers)
-        asked = {"swarm_id": helper, "help_id": call.help_id, "micros": micros}
+        asked: dict[str, Any] = {"swarm_id": helper, "help_id": call.help_id, "micros": micros}
         self._fabric.request("help-cost", operation, self._outcome(), **asked)
         covered = min(micros, call.budget - call.drawn)
         said = {"operation": operation, "help_id": call.help_id, "helper_swarm_id": helper}

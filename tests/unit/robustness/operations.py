@@ -5,11 +5,14 @@ counted. What is named there by a variable is followed to where that comes from.
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+# Where none of them is, nothing is written.
+_WORDS = ("Fact(", "raft(", "count(")
 
 
 class UnclearError(Exception):
@@ -30,10 +33,13 @@ def written(root: Path) -> set[str]:
     Raises:
         UnclearError: one is named in a way that cannot be followed.
     """
-    modules = [_module(path) for path in sorted(root.rglob("*.py"))]
-    enums = _enums(modules)
+    texts = {path: path.read_text() for path in sorted(root.rglob("*.py"))}
+    enums = _enums(ast.parse(text) for text in texts.values() if "StrEnum" in text)
     found: set[str] = set()
-    for module in modules:
+    for path, text in texts.items():
+        if not any(word in text for word in _WORDS):
+            continue
+        module = _module(path, text)
         for call in (node for node in ast.walk(module.tree) if isinstance(node, ast.Call)):
             named = _named(call)
             if named is not None and not _passed_on(named):
@@ -41,17 +47,17 @@ def written(root: Path) -> set[str]:
     return found
 
 
-def _module(path: Path) -> _Module:
-    module = _Module(str(path), ast.parse(path.read_text()))
+def _module(path: Path, text: str) -> _Module:
+    module = _Module(str(path), ast.parse(text))
     for function in (node for node in ast.walk(module.tree) if isinstance(node, _Function)):
         # Inner functions come later, and are what their nodes are in.
         module.within.update(dict.fromkeys(ast.walk(function), function))
     return module
 
 
-def _enums(modules: list[_Module]) -> dict[str, set[str]]:
+def _enums(modules: Iterable[ast.Module]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for node in (node for module in modules for node in ast.walk(module.tree)):
+    for node in (node for module in modules for node in ast.walk(module)):
         if isinstance(node, ast.ClassDef) and any(_name(base) == "StrEnum" for base in node.bases):
             values = (each.value for each in node.body if isinstance(each, ast.Assign))
             texts = {each.value for each in values if isinstance(each, ast.Constant)}
@@ -98,8 +104,10 @@ class _Values:
                 return {text}
             case ast.IfExp(body=body, orelse=other):
                 return self.of(body) | self.of(other)
-            case ast.JoinedStr(values=[ast.Constant(value=start), ast.FormattedValue(value=end)]):
-                return {f"{start}{each}" for each in self.of(end)}
+            case ast.JoinedStr(
+                values=[ast.Constant(value=str(start)), ast.FormattedValue(value=end)]
+            ):
+                return {start + each for each in self.of(end)}
             case ast.Name():
                 return self._of_name(named)
         raise self._unclear(named)
@@ -135,7 +143,8 @@ class _Values:
         if name not in names:
             return
         annotation = parameters[names.index(name)].annotation
-        kinds = {_name(node) for node in ast.walk(annotation or ast.Pass()) if _is_name(node)}
+        said = ast.walk(annotation) if annotation is not None else ()
+        kinds = {_name(node) for node in said if isinstance(node, ast.expr)}
         if known := kinds & self.enums.keys():
             yield set().union(*(self.enums[kind] for kind in known))
             return
@@ -143,10 +152,6 @@ class _Values:
         for node in ast.walk(self.module.tree):
             if isinstance(node, ast.Call) and _name(node.func) == function.name:
                 yield self.of(node.args[place])
-
-
-def _is_name(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name | ast.Attribute)
 
 
 def _inside(function: _Function) -> set[ast.AST]:
