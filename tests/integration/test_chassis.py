@@ -216,6 +216,8 @@ async def test_x1_what_cannot_be_run_is_refused_by_its_reason(calls: Client) -> 
         await calls.chassis.load("q", b"\0asm\1\0\0\0 and more")
     with pytest.raises(errors.SwarmNotLoaded):
         await calls.chassis.execute("q", "run")
+    refused = [from_struct(entry.details) for entry in await entries(calls, "module_refused", "q")]
+    assert "env.evil" in refused[0]["reason"]
 
 
 async def test_x1_a_large_module_is_uploaded_in_pieces(calls: Client) -> None:

@@ -8,7 +8,7 @@ from infrafabric_server.chassis.contract import KNOWN_CALLS, ResourceLimits, Ser
 from infrafabric_server.chassis.contracts import Contracts
 from infrafabric_server.chassis.hosts import GuestHost
 from infrafabric_server.chassis.models import Execution, LoadedSwarm, StoredModule, ViolationRing
-from infrafabric_server.chassis.modules import Modules
+from infrafabric_server.chassis.modules import Modules, digest_of
 from infrafabric_server.chassis.ports import Wanted
 from infrafabric_server.chassis.recorder import Recorder, Run
 from infrafabric_server.chassis.runs import Runs
@@ -47,18 +47,28 @@ class Chassis:
         self._policies = policies
         self._clock = clock
 
-    async def upload(self, module: bytes) -> StoredModule:
-        """Compile a module and store it. Raises MODULE_REFUSED, LIMIT_REACHED, CHASSIS_CLOSED."""
+    async def upload(self, module: bytes, swarm_id: str = "") -> StoredModule:
+        """Compile a module and store it, for a swarm if one is named.
+
+        Raises MODULE_REFUSED, LIMIT_REACHED, CHASSIS_CLOSED.
+        """
         self.modules.check_size(len(module))
         await self._runs.check()
-        kind = await self._box.compile(module)
+        try:
+            kind = await self._box.compile(module)
+        except FabricError as error:
+            if error.reason is Reason.MODULE_REFUSED:
+                sha256 = await digest_of(module)
+                record = self._recorder.refused(swarm_id, sha256, len(module), error.message)
+                await self._background.finish(record)
+            raise
         return await self._background.finish(self.modules.put(module, kind))
 
     async def load_swarm(self, swarm_id: str, module: bytes | str, contract: Wanted) -> LoadedSwarm:
         """See IFChassis."""
         agreed = self._agreed(contract)
         if isinstance(module, bytes):
-            sha256 = (await self.upload(module)).sha256
+            sha256 = (await self.upload(module, swarm_id)).sha256
         else:
             sha256 = module
             await self._runs.check()

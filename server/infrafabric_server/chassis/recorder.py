@@ -7,7 +7,13 @@ from datetime import datetime
 from pydantic import JsonValue
 
 from infrafabric_server.chassis.contracts import COMPONENT
-from infrafabric_server.chassis.models import Execution, LoadedSwarm, Violation, ViolationRing
+from infrafabric_server.chassis.models import (
+    MAX_REASON,
+    Execution,
+    LoadedSwarm,
+    Violation,
+    ViolationRing,
+)
 from infrafabric_server.chassis.ports import Outcomes
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.governor.breaker.counting import Counting
@@ -57,6 +63,17 @@ class Recorder:
     async def cut(self, run: Run, why: str) -> None:
         """Write down a run that was cut off by no fault of the swarm."""
         await self._write(run, counts=False, cut=why)
+
+    async def refused(self, swarm_id: str, sha256: str, size: int, why: str) -> None:
+        """Write down that a module was not taken. Raises OUTBOX_FULL, and the store's errors."""
+        details: dict[str, JsonValue] = {
+            "module_sha256": sha256,
+            "size_bytes": size,
+            "reason": why[:MAX_REASON],
+        }
+        self._outbox.check()
+        entry = self._outbox.draft(COMPONENT, "module_refused", swarm_id=swarm_id, details=details)
+        await self._mirror.commit([], [entry])
 
     def latest(self, swarm_id: str) -> ViolationRing:
         """Return the latest violations of a swarm."""
