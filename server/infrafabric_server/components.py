@@ -174,7 +174,7 @@ class Components:
                 timedelta(seconds=settings.lease_seconds),
             ),
             keeper=Keeper(mirror, fleet, ledger, breakers, leadership, clock, policies),
-            help_keeper=parts.help.keeper(notify.idle, breakers.records, leadership),
+            help_keeper=parts.help.keeper(breakers.records, leadership),
             former=Former(mirror, fleet, ledger, breakers.records, outbox, leadership, clock),
             roller=Roller(mirror, ledger, rollups, leadership, clock, settle=settle),
             cost_reports=CostReports(rollups),

@@ -212,9 +212,7 @@ class Cluster:
                 requests=fabric.coordinator.records.requests,
             )
             notify.start()
-            keeper = fabric.parts.help.keeper(
-                notify.idle, fabric.breakers.records, leadership, sleep=_one_turn
-            )
+            keeper = fabric.parts.help.keeper(fabric.breakers.records, leadership, sleep=_one_turn)
             replica = Replica(name, fabric, notify, keeper, line, bus, chosen, asyncio.Event())
             async with asyncio.TaskGroup() as group:
                 runs: list[Awaitable[None]] = [

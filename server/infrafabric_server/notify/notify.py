@@ -111,8 +111,8 @@ class Notify:
         self._book = StatusBook(
             mirror, fleet, self._situations, self._charges, clock, leadership, replica
         )
-        self.idle = IdleQueue(fleet.statuses)
-        self._help = HelpSearch(fleet, self.idle)
+        self._queue = IdleQueue(fleet.statuses)
+        self._help = HelpSearch(fleet, self._queue)
         self._clock = clock
         self._broadcasts = Broadcasts(mirror, fleet, broadcasts, requests, outbox, clock)
         self.escalation = Escalation(coordinator, clock, escalate_after)
@@ -128,7 +128,7 @@ class Notify:
 
         Call it before ended tasks are archived: they are still to be counted.
         """
-        self.idle.start()
+        self._queue.start()
         self._book.start()
         self.escalation.start()
         self.broadcast_sweeper.start()
@@ -182,7 +182,7 @@ class Notify:
     async def _answer(self, report: StatusReport) -> Notified:
         match report.status:
             case Status.IDLE | Status.COMPLETED:
-                return Notified(queue_position=self.idle.position(report.swarm_id))
+                return Notified(queue_position=self._queue.position(report.swarm_id))
             case Status.HELP:
                 return Notified(helpers=await self._help.find(report.swarm_id, report.needs))
             case _:
@@ -262,11 +262,11 @@ class Notify:
 
     def idle_queue(self) -> list[str]:
         """See IFNotify."""
-        return self.idle.ids()
+        return self._queue.ids()
 
     def count(self) -> tuple[int, int]:
         """See IFNotify."""
-        return len(self._fleet.statuses), len(self.idle)
+        return len(self._fleet.statuses), len(self._queue)
 
     def open_blockers(self) -> list[BlockerAlert]:
         """See IFNotify."""
@@ -279,5 +279,5 @@ class Notify:
         return Agent(
             status=status,
             capabilities=frozenset() if profile is None else profile.capabilities,
-            queue_position=self.idle.position(status.swarm_id),
+            queue_position=self._queue.position(status.swarm_id),
         )

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from infrafabric_server.coordinator.blockers import Blockers
-from infrafabric_server.coordinator.help.candidates import Candidates, Idle
+from infrafabric_server.coordinator.help.candidates import Candidates
 from infrafabric_server.coordinator.help.frames import HelpFrames
 from infrafabric_server.coordinator.help.involved import Involved
 from infrafabric_server.coordinator.help.keeper import Keeper
@@ -70,15 +70,14 @@ class Help:
 
     def keeper(
         self,
-        idle: Idle,
         breakers: BreakerRecords,
         leadership: Leadership,
         *,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> Keeper:
-        """Return what keeps requests on offer to those who are `idle`; owned by the leader."""
+        """Return what keeps requests on offer, whose `run` the leader owns."""
         candidates = Candidates(
-            self.records.fleet, self.roster, idle, self.gate, self.involved, self.policies
+            self.records.fleet, self.roster, self.gate, self.involved, self.policies
         )
         return Keeper(
             self.records,

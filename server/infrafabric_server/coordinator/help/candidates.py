@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Protocol
+from datetime import datetime
 
 from infrafabric_server.coordinator.help.involved import Involved
 from infrafabric_server.fleet.fleet import Fleet
-from infrafabric_server.fleet.models import SessionRole
+from infrafabric_server.fleet.models import AgentStatus, SessionRole, Status
 from infrafabric_server.governor.gate import Gate
 from infrafabric_server.governor.help.models import HelpRequest
 from infrafabric_server.governor.helpers import Helper as IdleSwarm
@@ -17,14 +17,6 @@ from infrafabric_server.governor.roster import Roster
 _TURN = 1_000
 
 
-class Idle(Protocol):
-    """Who waits for work."""
-
-    def position(self, swarm_id: str) -> int:
-        """Return the place of a swarm among those that wait, from 1; 0 if it does not."""
-        ...
-
-
 class Candidates:
     """Finds them by the index of capabilities: not every idle swarm is looked at."""
 
@@ -32,14 +24,12 @@ class Candidates:
         self,
         fleet: Fleet,
         roster: Roster,
-        idle: Idle,
         gate: Gate,
         involved: Involved,
         policies: PolicyBook,
     ) -> None:
         self._fleet = fleet
         self._roster = roster
-        self._idle = idle
         self._gate = gate
         self._involved = involved
         self._policies = policies
@@ -47,10 +37,10 @@ class Candidates:
     def available(self, swarm_id: str) -> bool:
         """Tell whether a swarm waits for work, has a session, and may be given some."""
         return (
-            self._idle.position(swarm_id) > 0
+            waiting_since(self._fleet.statuses.get(swarm_id)) is not None
             and self.attends(swarm_id)
-            and self._gate.closed(swarm_id) is None
             and not self._involved.helping(swarm_id)
+            and self._gate.closed(swarm_id) is None
         )
 
     def attends(self, swarm_id: str) -> bool:
@@ -58,16 +48,16 @@ class Candidates:
         session = self._fleet.sessions.get(swarm_id)
         return session is not None and session.role is SessionRole.WORKER
 
+    def covers(self, request: HelpRequest, swarm_id: str) -> bool:
+        """Tell whether a swarm is registered and covers enough of what is needed."""
+        profile = self._fleet.swarms.get(swarm_id)
+        return profile is not None and self._policies.current.policy.help.comparison.qualifies(
+            request.needs, profile.capabilities
+        )
+
     def suits(self, request: HelpRequest, swarm_id: str) -> bool:
         """Tell whether a swarm that is asked may still be asked."""
-        profile = self._fleet.swarms.get(swarm_id)
-        return (
-            profile is not None
-            and self._policies.current.policy.help.comparison.qualifies(
-                request.needs, profile.capabilities
-            )
-            and self.available(swarm_id)
-        )
+        return self.covers(request, swarm_id) and self.available(swarm_id)
 
     async def of(self, request: HelpRequest, among: Iterable[str] | None = None) -> list[IdleSwarm]:
         """Return who could be asked beside those that are, in no order.
@@ -83,11 +73,17 @@ class Candidates:
             if number % _TURN == 0:
                 await asyncio.sleep(0)
             profile = self._fleet.swarms.get(swarm_id)
-            if profile is None or swarm_id in request.swarm_ids:
+            since = waiting_since(self._fleet.statuses.get(swarm_id))
+            if profile is None or since is None or swarm_id in request.swarm_ids:
                 continue
-            if self.available(swarm_id) and not {*self._involved.asked(swarm_id)} - {
-                request.help_id
-            }:
-                since = self._idle.position(swarm_id)
-                found.append(IdleSwarm(swarm_id, profile.capabilities, since))
+            elsewhere = {*self._involved.asked(swarm_id)} - {request.help_id}
+            if not elsewhere and self.available(swarm_id):
+                found.append(IdleSwarm(swarm_id, profile.capabilities, since.timestamp()))
         return found
+
+
+def waiting_since(status: AgentStatus | None) -> datetime | None:
+    """Return since when a swarm waits for work, None for one that does not."""
+    if status is None or status.status is not Status.IDLE:
+        return None
+    return status.waiting_since

@@ -5,7 +5,7 @@ from bisect import bisect_left, insort
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime
 
-from infrafabric_server.coordinator.help.candidates import Candidates
+from infrafabric_server.coordinator.help.candidates import Candidates, waiting_since
 from infrafabric_server.coordinator.help.facts import told
 from infrafabric_server.coordinator.help.involved import Involved
 from infrafabric_server.coordinator.help.liveness import Liveness
@@ -13,7 +13,7 @@ from infrafabric_server.coordinator.models import BlockerAlert, Task
 from infrafabric_server.coordinator.records import MAX_TRIES, Records
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.leadership import Leadership
-from infrafabric_server.fleet.models import AgentStatus, Status
+from infrafabric_server.fleet.models import AgentStatus
 from infrafabric_server.fleet.rounds import Rounds
 from infrafabric_server.governor.breaker.models import Breaker
 from infrafabric_server.governor.breaker.records import BreakerRecords
@@ -155,7 +155,7 @@ class Keeper:
                 self._look(help_id)
 
     def _status_changed(self, change: Change[AgentStatus]) -> None:
-        if self._turns and _waits(change.old) is not _waits(change.new):
+        if self._turns and waiting_since(change.old) != waiting_since(change.new):
             self._swarm_changed(change.id)
 
     def _swarm_changed(self, swarm_id: str) -> None:
@@ -183,7 +183,9 @@ class Keeper:
         idle = [each for each in fresh if self._candidates.available(each)]
         looked = {*self._waiting, *(self._wanting if idle else ())}
         for number, help_id in enumerate(sorted(looked, key=self._turn), 1):
-            among = None if help_id in self._waiting else idle
+            among = None if help_id in self._waiting else self._fit(help_id, idle)
+            if among is not None and not among:
+                continue
             # What changes from now on is looked at again, and what fails now.
             self._waiting.pop(help_id, None)
             try:
@@ -198,6 +200,10 @@ class Keeper:
         if first is None:
             return None
         return max(0.0, (first[0] - self._records.clock.now()).total_seconds())
+
+    def _fit(self, help_id: str, idle: Sequence[str]) -> list[str]:
+        request, covers = self._records.help.get(help_id), self._candidates.covers
+        return [] if request is None else [each for each in idle if covers(request, each)]
 
     def _turn(self, help_id: str) -> tuple[int, datetime, str]:
         request = self._records.help.get(help_id)
@@ -296,10 +302,6 @@ class Keeper:
         fences = (self._breakers.in_force(each) for each in request.helper_ids)
         moments = [each.fence_time for each in fences if each is not None and each.fence_time]
         return min([*moments, *([] if lapse is None else [lapse])], default=None)
-
-
-def _waits(status: AgentStatus | None) -> bool:
-    return status is not None and status.status is Status.IDLE and status.waiting_since is not None
 
 
 def _overdue(breaker: Breaker, now: datetime) -> bool:
