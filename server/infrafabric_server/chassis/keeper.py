@@ -1,9 +1,9 @@
 """Counts what was noted into the standings of swarms: the work of the replica that leads."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 
 import structlog
 
@@ -22,14 +22,17 @@ from infrafabric_server.store.mirror import Entry, Mirror
 from infrafabric_server.store.protocol import (
     Compare,
     StoreDenied,
+    StoreError,
     StoreFull,
     StoreUnavailable,
     unchanged,
 )
 from infrafabric_server.store.view import Write
 
-# Outcomes in one transaction, and swarms: with two operations for each, all within what one takes.
-BATCH = 500
+# Outcomes in one transaction: some milliseconds of the event loop.
+BATCH = 250
+# Swarms in one: a standing is up to 25 kB, a request to etcd at most 8 MiB.
+_SWARMS = 100
 # Each round writes what a swarm's standing is, some kilobytes: rare, as what is not counted yet
 # counts all the same.
 _PAUSE_SECONDS = 5.0
@@ -105,16 +108,22 @@ class Keeper:
 
         Raises StoreUnavailable when something has changed meanwhile, and the store's errors.
         """
-        page = self._reputations.outcomes.page("", BATCH)
-        by_swarm: defaultdict[str, list[Outcome]] = defaultdict(list)
-        for entry in page:
-            by_swarm[entry.value.swarm_id].append(entry.value)
-        room = max(0, BATCH - len(by_swarm))
-        moved = [each for each in self._attended if each not in by_swarm][:room]
-        if not by_swarm and not moved:
-            return False
-        await self._write(page, by_swarm, [*by_swarm, *moved])
-        self._attended.difference_update(by_swarm, moved)
+        by_swarm: dict[str, list[Outcome]] = {}
+        page: list[Entry[Outcome]] = []
+        for entry in self._reputations.outcomes.page("", BATCH):
+            if entry.value.swarm_id not in by_swarm and len(by_swarm) == _SWARMS:
+                break
+            by_swarm.setdefault(entry.value.swarm_id, []).append(entry.value)
+            page.append(entry)
+        moved = islice(self._attended.difference(by_swarm), _SWARMS - len(by_swarm))
+        swarm_ids = [*by_swarm, *moved]
+        # Who comes or goes meanwhile is to be looked at again.
+        self._attended.difference_update(swarm_ids)
+        try:
+            await self._write(page, by_swarm, swarm_ids)
+        except StoreError:
+            self._attended.update(swarm_ids)
+            raise
         for swarm_id in by_swarm:
             await self._judge(swarm_id)
         return bool(len(self._reputations.outcomes) or self._attended)
@@ -122,11 +131,11 @@ class Keeper:
     async def _write(
         self,
         page: Sequence[Entry[Outcome]],
-        by_swarm: defaultdict[str, list[Outcome]],
+        by_swarm: Mapping[str, Sequence[Outcome]],
         swarm_ids: Sequence[str],
     ) -> None:
         view, now = self._reputations.standings, self._clock.now()
-        # A replica that hears of a later count before an earlier one sees outcomes that are counted.
+        # Who hears of a later count before an earlier one sees outcomes that are counted.
         compares = [unchanged(entry.key, entry.mod_revision) for entry in page]
         # First, as whoever sees a standing must not take what is in it for uncounted.
         writes: list[Write] = [self._reputations.outcomes.delete(entry.id) for entry in page]
@@ -139,6 +148,9 @@ class Keeper:
                 writes.append(view.put(swarm_id, after))
         if writes:
             await self._commit(compares, writes)
+        else:
+            # A new leader looks at all swarms, in turns.
+            await asyncio.sleep(0)
 
     def _changed(
         self, before: Standing, swarm_id: str, outcomes: Sequence[Outcome], now: datetime

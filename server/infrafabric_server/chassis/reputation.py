@@ -56,6 +56,11 @@ def aged(evidence: Evidence, until: datetime, settings: Reputing) -> Evidence:
     return Evidence(time=until, good=evidence.good * weight, seen=evidence.seen * weight)
 
 
+def dated(evidence: Evidence, now: datetime) -> Evidence:
+    """Return the evidence as of now, if a clock that was set back since has dated it later."""
+    return evidence if evidence.time <= now else evidence.model_copy(update={"time": now})
+
+
 def added(
     evidence: Evidence | None, verdict: Verdict, ended: datetime, settings: Reputing
 ) -> Evidence:

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from infrafabric_server.chassis.reputation import Evidence, added, ranked, reputation
+from infrafabric_server.chassis.reputation import Evidence, added, dated, ranked, reputation
 from infrafabric_server.chassis.standing import Outcome, Standing
 from infrafabric_server.clock import Clock
 from infrafabric_server.fleet.fleet import Fleet
@@ -131,6 +131,7 @@ class Reputations:
     def _counted_anew(self, swarm_id: str) -> None:
         standing = self.standings.get(swarm_id)
         evidence = None if standing is None else standing.evidence
+        evidence = None if evidence is None else dated(evidence, self._clock.now())
         for outcome in self._uncounted.get(swarm_id, {}).values():
             evidence = self._with(evidence, outcome)
         if evidence is None:

@@ -120,12 +120,15 @@ def been_up(begin: datetime, end: datetime, settings: ServiceLevel) -> list[Slic
 
 
 def merged(slices: Iterable[Slice], now: datetime, settings: ServiceLevel) -> Window:
-    """Return slices of any width, in any order, as a window, without what is over."""
+    """Return slices of any width, in any order, as a window, without what is over.
+
+    What a clock that was set back since has dated later counts as of now.
+    """
     width = settings.window / SLICES
     groups: defaultdict[datetime, list[Slice]] = defaultdict(list)
     for each in slices:
-        groups[_slice_of(each.time, width)].append(each)
-    over = _slice_of(max((now, *groups)), width) - settings.window
+        groups[_slice_of(min(each.time, now), width)].append(each)
+    over = _slice_of(now, width) - settings.window
     return tuple(
         group[0] if len(group) == 1 and group[0].time == begin else _sum(begin, group)
         for begin, group in sorted(groups.items())

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from infrafabric_server.chassis import slo
-from infrafabric_server.chassis.reputation import Evidence, Verdict, added, aged, reputation
+from infrafabric_server.chassis.reputation import Evidence, Verdict, added, aged, dated, reputation
 from infrafabric_server.chassis.slo import Window
 from infrafabric_server.governor.policy.models import Reputing, ServiceLevel
 from infrafabric_server.limits import Identifier
@@ -74,9 +74,11 @@ def counted(
 ) -> Standing:
     """Return the standing with attempts counted, in whatever order they come."""
     evidence, slices = standing.evidence, list(standing.window)
+    evidence = None if evidence is None else dated(evidence, now)
     for each in outcomes:
-        evidence = added(evidence, each.verdict, each.end_time, reputing)
-        slices.append(slo.attempt(each.verdict, each.latency, each.end_time))
+        ended = min(each.end_time, now)
+        evidence = added(evidence, each.verdict, ended, reputing)
+        slices.append(slo.attempt(each.verdict, each.latency, ended))
     window = slo.merged(slices, now, level)
     changed = standing.model_copy(update={"evidence": evidence, "window": window})
     return _pointed(changed, now, reputing)

@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from infrafabric_server.chassis import slo
+from infrafabric_server.chassis.reputation import Evidence, Verdict
 from infrafabric_server.chassis.slo import Level
+from infrafabric_server.chassis.standing import Outcome, Standing, counted
 from infrafabric_server.coordinator.build import Limits
 from infrafabric_server.coordinator.models import FailureKind, LossKind
 from infrafabric_server.errors import FabricError
@@ -324,6 +327,25 @@ async def test_x5_a_swarm_that_is_gone_is_forgotten_when_its_record_has_faded() 
         with pytest.raises(FabricError, match="no swarm has the id s"):
             world.reports.reputation("s")
         running.cancel()
+
+
+def test_x4_x5_a_clock_that_was_set_back_holds_up_nothing() -> None:
+    """What ended when it was a year ahead counts as of now, and so does what ends now."""
+    now, ahead = datetime(2030, 1, 1, tzinfo=UTC), datetime(2031, 1, 1, tzinfo=UTC)
+    level, by, known = ServiceLevel(), Reputing(), Standing()
+    for time in (ahead, now):
+        failed = Outcome(
+            swarm_id="s",
+            verdict=Verdict.FAILED,
+            begin_time=time - timedelta(hours=1),
+            end_time=time,
+        )
+        known = counted(known, [failed], time, level, by)
+    assert known.evidence == Evidence(time=now, good=0, seen=2)
+    assert slo.total(known.window, now, level).failed == 2
+    assert [each.time for each in known.history] == [now]
+    tomorrow = now + timedelta(days=2)
+    assert slo.total(slo.merged(known.window, tomorrow, level), tomorrow, level).failed == 0
 
 
 def test_x5_the_limits_of_a_fabric_are_those_of_the_tests() -> None:
