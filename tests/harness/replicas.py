@@ -186,7 +186,7 @@ class Cluster:
             name, presence, partial(bus.publish, "attendance"), sleep=self.clock.sleep
         )
         bus.subscribe("attendance", attendance.hear)
-        news = News(mirror, partial(bus.publish, "news"), sleep=_one_turn)
+        news = News(mirror, partial(bus.publish, "news"), sleep=one_turn)
         bus.subscribe("news", news.hear)
         running = running_fabric(
             line,
@@ -212,7 +212,7 @@ class Cluster:
                 requests=fabric.coordinator.records.requests,
             )
             notify.start()
-            keeper = fabric.parts.help.keeper(fabric.breakers.records, leadership, sleep=_one_turn)
+            keeper = fabric.parts.help.keeper(fabric.breakers.records, leadership, sleep=one_turn)
             replica = Replica(name, fabric, notify, keeper, line, bus, chosen, asyncio.Event())
             async with asyncio.TaskGroup() as group:
                 runs: list[Awaitable[None]] = [
@@ -269,7 +269,8 @@ class Cluster:
         await self.settled()
 
 
-async def _one_turn(_seconds: float) -> None:
+async def one_turn(_seconds: float) -> None:
+    """Wait for a turn of the event loop instead of seconds."""
     await asyncio.sleep(0)
 
 

@@ -8,7 +8,7 @@ from infrafabric_server.coordinator.blockers import Blockers
 from infrafabric_server.coordinator.help.candidates import Candidates
 from infrafabric_server.coordinator.help.frames import HelpFrames
 from infrafabric_server.coordinator.help.involved import Involved
-from infrafabric_server.coordinator.help.keeper import Keeper
+from infrafabric_server.coordinator.help.keeper import MAX_LOOKED_AT, Keeper
 from infrafabric_server.coordinator.help.liveness import Liveness
 from infrafabric_server.coordinator.help.requests import HelpRequests
 from infrafabric_server.coordinator.link import Links
@@ -73,6 +73,7 @@ class Help:
         breakers: BreakerRecords,
         leadership: Leadership,
         *,
+        most: int = MAX_LOOKED_AT,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> Keeper:
         """Return what keeps requests on offer, whose `run` the leader owns."""
@@ -87,5 +88,6 @@ class Help:
             breakers,
             self.policies,
             leadership,
+            most=most,
             sleep=sleep,
         )

@@ -50,9 +50,14 @@ class Keeper:
         policies: PolicyBook,
         leadership: Leadership,
         *,
+        most: int = MAX_LOOKED_AT,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """Take what it stands on; `sleep` waits for seconds between two rounds."""
+        """Take what it stands on.
+
+        At most so many live requests are on offer at a time; `sleep` waits for seconds between
+        two rounds.
+        """
         self._records = records
         self._involved = involved
         self._liveness = liveness
@@ -60,6 +65,7 @@ class Keeper:
         self._breakers = breakers
         self._policies = policies
         self._leadership = leadership
+        self._most = most
         self._agenda = Agenda()
         self._rounds = Rounds(self._round, failed="help_not_kept", sleep=sleep)
         # Live requests in their turn, and those of the first that have places left.
@@ -137,8 +143,8 @@ class Keeper:
             place = bisect_left(self._turns, before)
             if self._turns[place : place + 1] == [before]:
                 del self._turns[place]
-            if len(self._turns) >= MAX_LOOKED_AT:
-                self._look(self._turns[MAX_LOOKED_AT - 1][2])
+            if len(self._turns) >= self._most:
+                self._look(self._turns[self._most - 1][2])
         if after is not None:
             insort(self._turns, after)
 
@@ -246,7 +252,7 @@ class Keeper:
         return rules.unqualified(after, now) if among is None else after
 
     def _has_a_turn(self, request: HelpRequest) -> bool:
-        return bisect_left(self._turns, request.turn) < MAX_LOOKED_AT
+        return bisect_left(self._turns, request.turn) < self._most
 
     def _gone(self, request: HelpRequest, now: datetime) -> Collection[str]:
         """Return the helpers that help no more."""

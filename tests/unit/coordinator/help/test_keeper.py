@@ -1,6 +1,9 @@
 """G9: whoever leads keeps requests on offer to the best idle swarms, whatever happens to those."""
 
+import asyncio
+
 from infrafabric_server.coordinator.models import Dispatch
+from infrafabric_server.fleet.leadership import SoleLeader
 from infrafabric_server.fleet.models import SessionRole, Status
 from infrafabric_server.governor.breaker.models import BreakerCause
 from infrafabric_server.governor.escalation.causes import help_cause
@@ -9,7 +12,7 @@ from infrafabric_server.governor.policy.models import Helping, Policy
 from infrafabric_server.governor.policy.verdicts import effective
 from infrafabric_server.notify.models import StatusReport
 from tests.harness.fabric import new_task
-from tests.harness.replicas import Cluster
+from tests.harness.replicas import Cluster, one_turn
 from tests.unit.coordinator.help.kit import (
     accept,
     asked,
@@ -256,3 +259,33 @@ async def test_g9_who_helps_is_busy_and_is_given_nothing_until_it_is_over(
     await bert.coordinator.claims.complete("h", "more", attempt, result_json="", cost_micros=0)
     await cluster.settled()
     assert status(anna, "h") is Status.IDLE
+
+
+async def test_g9_no_more_than_the_first_requests_are_on_offer_at_a_time(
+    cluster: Cluster,
+) -> None:
+    anna = cluster["anna"].fabric
+    cluster["anna"].lead(leading=False)
+    await helpers(cluster, *(f"h{n}" for n in range(9)))
+    made = []
+    for n, urgency in enumerate((Urgency.LOW, Urgency.LOW, Urgency.HIGH, Urgency.LOW)):
+        await blocked(anna, f"a{n}", f"t{n}")
+        made.append((await asked(anna, f"a{n}", task_id=f"t{n}", urgency=urgency)).help_id)
+        await cluster.pass_time(1)
+    keeper = anna.parts.help.keeper(anna.breakers.records, SoleLeader(), most=2, sleep=one_turn)
+
+    async def on_offer() -> list[int]:
+        await cluster.settled()
+        while not keeper.resting:
+            await one_turn(0)
+        return [n for n, help_id in enumerate(made) if seen(anna, help_id).asked]
+
+    running = asyncio.create_task(keeper.run())
+    await one_turn(0)
+    assert await on_offer() == [0, 2]
+    await anna.coordinator.resolve_blocker("a0", "t0", "")
+    assert await on_offer() == [1, 2]
+    # What is on offer already stays so, and what is more urgent comes beside it.
+    await asked(anna, "a3", task_id="t3", urgency=Urgency.CRITICAL)
+    assert await on_offer() == [1, 2, 3]
+    running.cancel()
