@@ -17,6 +17,9 @@ LAST_TEXT = "the-last-text"
 # How the reasons begin of attempts that failed because of the swarm's provider.
 PROVIDERS = "provider-"
 
+# The operation of a cost that a swarm's total told by its rise, in a status.
+REPORTED = "reported"
+
 # The account of the whole fabric.
 FABRIC = "fabric"
 

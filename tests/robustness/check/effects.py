@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tests.robustness.check.replay import Replay
 from tests.robustness.check.tasks import CANCELLED, FAILED
 from tests.robustness.check.violation import Violation
-from tests.robustness.evidence import Entry, Evidence
+from tests.robustness.evidence import REPORTED, Entry, Evidence
 from tests.robustness.history import Operation, Outcome
 
 # Where the entry of each kind of request repeats the tag.
@@ -103,7 +103,7 @@ def tag_of(entry: Entry) -> str:
     if entry.operation in ("breaker_opened", "hold_opened") and entry.details["cause"] != "manual":
         return ""
     tag = entry.details.get(_DETAIL.get(entry.operation, ""))
-    return "" if tag is None else str(tag)
+    return "" if tag in (None, REPORTED) else str(tag)
 
 
 def by_tag(evidence: Evidence) -> dict[tuple[str, str], list[Entry]]:

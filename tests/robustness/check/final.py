@@ -7,7 +7,7 @@ from infrafabric_server.witness.chain import GENESIS, link_hash
 from tests.robustness.check.replay import Replay
 from tests.robustness.check.tasks import ENDED
 from tests.robustness.check.violation import Violation
-from tests.robustness.evidence import LAST_TEXT, Entry, Evidence
+from tests.robustness.evidence import LAST_TEXT, REPORTED, Entry, Evidence
 
 
 def chain(evidence: Evidence) -> Iterator[Violation]:
@@ -81,13 +81,16 @@ def state(evidence: Evidence, replay: Replay) -> Iterator[Violation]:
 
 
 def statuses(evidence: Evidence) -> Iterator[Violation]:
-    """Every completion was counted once, for the swarm whose it is."""
+    """Every completion was counted once, for the swarm whose it is, and every reported rise."""
     done: Counter[str] = Counter()
     cost: Counter[str] = Counter()
     left = {entry.swarm_id for entry in evidence.entries("swarm_deregistered")}
     for entry in evidence.entries("task_completed"):
         done[entry.swarm_id] += 1
         cost[entry.swarm_id] += int(entry.details["cost_micros"])
+    for entry in evidence.entries("cost_tracked"):
+        if entry.details["operation"] == REPORTED:
+            cost[entry.swarm_id] += int(entry.details["cost_micros"])
     for swarm_id, status in evidence.statuses.items():
         told = (status.tasks_completed, status.cost_micros)
         if swarm_id not in left and told != (done[swarm_id], cost[swarm_id]):

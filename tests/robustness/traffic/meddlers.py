@@ -2,7 +2,7 @@
 
 from infrafabric import Client, FabricError
 from infrafabric.v1.notify_service_pb2 import NotifyRequest
-from tests.robustness.traffic.actor import Stepper
+from tests.robustness.traffic.actor import Stepper, World
 from tests.robustness.traffic.callers import shown
 
 
@@ -117,7 +117,11 @@ class Announcer(Stepper):
 
 
 class Reporter(Stepper):
-    """A swarm that only reports its status."""
+    """A swarm that only reports its status, and what it has spent altogether."""
+
+    def __init__(self, name: str, world: World) -> None:
+        super().__init__(name, world)
+        self._spent = 0
 
     async def step(self) -> None:
         """Report once."""
@@ -127,7 +131,13 @@ class Reporter(Stepper):
         text = f"report-{self.recorder.tag()}"
         # 1 to 5 are the statuses; a blocked one and a call for help keep their text.
         status = self.chance.choice((1, 2, 3, 5, 5))
-        report = NotifyRequest(swarm_id=self.name, status=status, message=text)  # type: ignore[arg-type]  # one of its values
+        self._spent += self.chance.choice((0, 0, 10))
+        report = NotifyRequest(
+            swarm_id=self.name,
+            status=status,  # type: ignore[arg-type]  # one of its values
+            message=text,
+            cost_spent_micros=self._spent,
+        )
         await self.ask(
             "status",
             lambda client: client.statuses.notify(report),
