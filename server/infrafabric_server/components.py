@@ -10,10 +10,12 @@ from functools import partial
 from infrafabric_server.adapters import Adapters
 from infrafabric_server.chassis.build import ChassisParts, build_chassis
 from infrafabric_server.chassis.contracts import Contracts
+from infrafabric_server.chassis.credentials.credentials import Credentials
 from infrafabric_server.chassis.keeper import Keeper as StandingKeeper
 from infrafabric_server.chassis.levels import Levels
 from infrafabric_server.chassis.modules import Modules
 from infrafabric_server.chassis.outcomes import OutcomeLog
+from infrafabric_server.chassis.recorder import Recorder
 from infrafabric_server.chassis.reports import Reports
 from infrafabric_server.chassis.reputations import Reputations
 from infrafabric_server.chassis.workers import Workers
@@ -168,8 +170,12 @@ class Components:
             ),
             standing_reports=Reports(fleet, reputations, levels, clock),
             chassis=build_chassis(
-                *(modules, contracts, Workers.of(settings.data / "modules", policies, clock)),
-                *(parts.coordinator, breakers, outcomes, mirror, fleet, outbox, policies, clock),
+                modules,
+                contracts,
+                Workers.of(settings.data / "modules", policies, clock),
+                Credentials(mirror, parts.coordinator.tasks, outbox, flood, clock),
+                Recorder(mirror, outbox, breakers.counting, outcomes),
+                *(parts.coordinator, breakers, fleet, policies, clock),
                 # What the fabric does as a swarm is as soon lost as what a session does.
                 timedelta(seconds=settings.lease_seconds),
             ),

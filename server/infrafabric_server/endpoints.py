@@ -119,7 +119,11 @@ def _services(store: Store, components: Components, statuses: StatusWatch) -> li
         _service(
             chassis_service_pb2,
             add_ChassisServiceServicer_to_server,
-            ChassisServicer(components.standing_reports, components.chassis.chassis),
+            ChassisServicer(
+                components.standing_reports,
+                components.chassis.chassis,
+                components.chassis.credentials,
+            ),
         ),
         _service(
             witness_service_pb2,

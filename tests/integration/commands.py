@@ -15,9 +15,9 @@ Cli = Callable[..., Result]
 def commands(server: ServerProcess) -> Cli:
     """Return what runs a command on a server; `code` is what it must end with."""
 
-    def run(*arguments: str, code: int = 0) -> Result:
+    def run(*arguments: str, code: int = 0, stdin: str | None = None) -> Result:
         result = CliRunner().invoke(
-            app, arguments, env={"INFRAFABRIC_SERVER": server.grpc, "COLUMNS": "200"}
+            app, arguments, stdin, env={"INFRAFABRIC_SERVER": server.grpc, "COLUMNS": "200"}
         )
         assert result.exit_code == code, result.output
         return result

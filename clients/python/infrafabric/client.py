@@ -13,6 +13,7 @@ from infrafabric.channel import open_channel
 from infrafabric.chassis import Chassis
 from infrafabric.claims import Claims
 from infrafabric.costs import Costs
+from infrafabric.credentials import Credentials
 from infrafabric.escalations import Escalations
 from infrafabric.help import Help
 from infrafabric.policy import Policy
@@ -48,6 +49,7 @@ class Client:
         standings: how swarms keep their service levels, and what they are worth.
         breakers: open, close and read circuit breakers.
         chassis: run foreign code in a box.
+        credentials: let the holder of a claim reach endpoints, while the claim lives.
         help: ask idle swarms for help with a blocker, and accept to help.
         escalations: read, watch and acknowledge what wants a person.
         policy: read the policy in force, and check another.
@@ -75,6 +77,7 @@ class Client:
         self.standings = Standings(caller)
         self.breakers = Breakers(caller)
         self.chassis = Chassis(caller)
+        self.credentials = Credentials(caller)
         self.help = Help(caller)
         self.escalations = Escalations(caller)
         self.policy = Policy(caller)

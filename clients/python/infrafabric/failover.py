@@ -29,6 +29,8 @@ _REPEATABLE = frozenset(
         "UnloadSwarm",
         "ListLoadedSwarms",
         "ListViolations",
+        "ValidateCredential",
+        "RevokeCredential",
         "AcknowledgeEscalation",
         "GetPolicy",
         "CheckPolicy",

@@ -9,6 +9,7 @@ from infrafabric_cli.breaker import app as breaker
 from infrafabric_cli.budget import app as budget
 from infrafabric_cli.chassis import app as chassis
 from infrafabric_cli.cost import app as cost
+from infrafabric_cli.credential import app as credential
 from infrafabric_cli.escalations import app as escalations
 from infrafabric_cli.help import app as helping
 from infrafabric_cli.policy import app as policy
@@ -48,6 +49,7 @@ app.add_typer(
     escalations, name="escalations", help="What wants a person, and who takes care of it."
 )
 app.add_typer(breaker, name="breaker", help="What keeps work from swarms, until a person resets.")
+app.add_typer(credential, name="credential", help="What holders of claims may reach.")
 app.add_typer(reputation, name="reputation", help="What swarms are worth by what they have done.")
 app.add_typer(budget, name="budget", help="What accounts may spend, and how they stand.")
 app.add_typer(cost, name="cost", help="What was spent on what, and what of it was in vain.")

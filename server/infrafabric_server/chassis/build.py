@@ -5,8 +5,8 @@ from datetime import timedelta
 
 from infrafabric_server.chassis.chassis import Chassis
 from infrafabric_server.chassis.contracts import Contracts
+from infrafabric_server.chassis.credentials.credentials import Credentials
 from infrafabric_server.chassis.modules import Modules
-from infrafabric_server.chassis.ports import Outcomes
 from infrafabric_server.chassis.recorder import Recorder
 from infrafabric_server.chassis.runner import Runner
 from infrafabric_server.chassis.runs import Runs
@@ -18,8 +18,6 @@ from infrafabric_server.coordinator.coordinator import Coordinator
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.governor.breaker.breakers import Breakers
 from infrafabric_server.governor.policy.book import PolicyBook
-from infrafabric_server.store.mirror import Mirror
-from infrafabric_server.witness.outbox import Outbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +28,7 @@ class ChassisParts:
     """
 
     chassis: Chassis
+    credentials: Credentials
     runner: Runner
     workers: Workers
     upkeep: Upkeep
@@ -39,12 +38,11 @@ def build_chassis(
     modules: Modules,
     contracts: Contracts,
     workers: Workers,
+    credentials: Credentials,
+    recorder: Recorder,
     coordinator: Coordinator,
     breakers: Breakers,
-    outcomes: Outcomes,
-    mirror: Mirror,
     fleet: Fleet,
-    outbox: Outbox,
     policies: PolicyBook,
     clock: Clock,
     ttl: timedelta,
@@ -54,7 +52,6 @@ def build_chassis(
     The claims that the fabric makes for swarms live for `ttl` after their server is gone.
     """
     background = coordinator.background
-    recorder = Recorder(mirror, outbox, breakers.counting, outcomes)
     runs = Runs(modules, workers, policies, clock)
     turns = Turns(policies)
     chassis = Chassis(
@@ -80,5 +77,5 @@ def build_chassis(
         clock,
         ttl,
     )
-    upkeep = Upkeep(modules, contracts, recorder, fleet, clock)
-    return ChassisParts(chassis, runner, workers, upkeep)
+    upkeep = Upkeep(modules, contracts, recorder, credentials, fleet, clock)
+    return ChassisParts(chassis, credentials, runner, workers, upkeep)

@@ -1,8 +1,9 @@
-"""Removes what nobody needs: modules without a swarm, contracts and violations of swarms gone."""
+"""Removes what nobody needs: unused modules, what belongs to swarms and claims that are gone."""
 
 from datetime import timedelta
 
 from infrafabric_server.chassis.contracts import Contracts
+from infrafabric_server.chassis.credentials.credentials import Credentials
 from infrafabric_server.chassis.models import ModuleState
 from infrafabric_server.chassis.modules import Modules
 from infrafabric_server.chassis.recorder import Recorder
@@ -19,11 +20,18 @@ class Upkeep:
     """Looks again and again, while this process leads; `run` is owned by `while_leading`."""
 
     def __init__(
-        self, modules: Modules, contracts: Contracts, recorder: Recorder, fleet: Fleet, clock: Clock
+        self,
+        modules: Modules,
+        contracts: Contracts,
+        recorder: Recorder,
+        credentials: Credentials,
+        fleet: Fleet,
+        clock: Clock,
     ) -> None:
         self._modules = modules
         self._contracts = contracts
         self._recorder = recorder
+        self._credentials = credentials
         self._fleet = fleet
         self._clock = clock
         self.run = Rounds(self.look, failed="chassis_upkeep_failed").run
@@ -35,6 +43,7 @@ class Upkeep:
             await self._contracts.unload(swarm_id, gone=True)
         for swarm_id in [each for each in self._recorder.rings if each not in swarms]:
             await self._recorder.forget(swarm_id)
+        await self._credentials.sweep()
         named = {loaded.module_sha256 for _, loaded in self._contracts.view.items()}
         before = self._clock.now() - KEEP_UNUSED
         for entry in list(self._modules.view.entries()):

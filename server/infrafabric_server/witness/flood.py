@@ -36,7 +36,7 @@ class Flood:
         component: str,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """Take where the entries go, what times them, and in whose name they are written.
+        """Take where the entries go, what times them, and in whose name they usually are.
 
         `sleep` waits for a number of seconds before something that failed is tried again.
         """
@@ -44,6 +44,7 @@ class Flood:
         self._store = store
         self._clock = clock
         self._component = component
+        self._components: dict[str, str] = {}
         self._sleep = sleep
         self._log: FilteringBoundLogger = structlog.get_logger(__name__)
         self._tally = Tally()
@@ -53,8 +54,15 @@ class Flood:
         self._hurry = asyncio.Event()
         self._wrote = asyncio.Condition()
 
-    def count(self, operation: str, swarm_id: str, task_id: str, reason: str) -> None:
-        """Count one refusal; takes a few microseconds and writes nothing yet."""
+    def count(
+        self, operation: str, swarm_id: str, task_id: str, reason: str, *, component: str = ""
+    ) -> None:
+        """Count one refusal; takes a few microseconds and writes nothing yet.
+
+        `component` is who refuses by this operation, if not in whose name entries usually are.
+        """
+        if component:
+            self._components[operation] = component
         clock = self._clock
         self._tally.count(operation, swarm_id, task_id, reason, clock.monotonic(), clock.now())
         self._some.set()
@@ -100,7 +108,7 @@ class Flood:
     async def _write(self, batch: Sequence[Counted]) -> None:
         puts = [
             self._outbox.draft(
-                self._component,
+                self._components.get(counted.operation, self._component),
                 counted.operation,
                 swarm_id=counted.swarm_id,
                 task_id=counted.task_id,

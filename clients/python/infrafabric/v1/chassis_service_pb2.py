@@ -22,18 +22,19 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from infrafabric.v1 import chassis_credential_pb2 as infrafabric_dot_v1_dot_chassis__credential__pb2
 from infrafabric.v1 import chassis_execution_pb2 as infrafabric_dot_v1_dot_chassis__execution__pb2
 from infrafabric.v1 import chassis_module_pb2 as infrafabric_dot_v1_dot_chassis__module__pb2
 from infrafabric.v1 import chassis_slo_pb2 as infrafabric_dot_v1_dot_chassis__slo__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$infrafabric/v1/chassis_service.proto\x12\x0einfrafabric.v1\x1a&infrafabric/v1/chassis_execution.proto\x1a#infrafabric/v1/chassis_module.proto\x1a infrafabric/v1/chassis_slo.proto2\xf0\x05\n\x0e\x43hassisService\x12[\n\x0cUploadModule\x12#.infrafabric.v1.UploadModuleRequest\x1a$.infrafabric.v1.UploadModuleResponse(\x01\x12P\n\tLoadSwarm\x12 .infrafabric.v1.LoadSwarmRequest\x1a!.infrafabric.v1.LoadSwarmResponse\x12V\n\x0bUnloadSwarm\x12\".infrafabric.v1.UnloadSwarmRequest\x1a#.infrafabric.v1.UnloadSwarmResponse\x12\x65\n\x10ListLoadedSwarms\x12\'.infrafabric.v1.ListLoadedSwarmsRequest\x1a(.infrafabric.v1.ListLoadedSwarmsResponse\x12V\n\x0b\x45xecuteTask\x12\".infrafabric.v1.ExecuteTaskRequest\x1a#.infrafabric.v1.ExecuteTaskResponse\x12_\n\x0eListViolations\x12%.infrafabric.v1.ListViolationsRequest\x1a&.infrafabric.v1.ListViolationsResponse\x12Y\n\x0cGetSloReport\x12#.infrafabric.v1.GetSloReportRequest\x1a$.infrafabric.v1.GetSloReportResponse\x12\\\n\rGetReputation\x12$.infrafabric.v1.GetReputationRequest\x1a%.infrafabric.v1.GetReputationResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$infrafabric/v1/chassis_service.proto\x12\x0einfrafabric.v1\x1a\'infrafabric/v1/chassis_credential.proto\x1a&infrafabric/v1/chassis_execution.proto\x1a#infrafabric/v1/chassis_module.proto\x1a infrafabric/v1/chassis_slo.proto2\xa8\x08\n\x0e\x43hassisService\x12[\n\x0cUploadModule\x12#.infrafabric.v1.UploadModuleRequest\x1a$.infrafabric.v1.UploadModuleResponse(\x01\x12P\n\tLoadSwarm\x12 .infrafabric.v1.LoadSwarmRequest\x1a!.infrafabric.v1.LoadSwarmResponse\x12V\n\x0bUnloadSwarm\x12\".infrafabric.v1.UnloadSwarmRequest\x1a#.infrafabric.v1.UnloadSwarmResponse\x12\x65\n\x10ListLoadedSwarms\x12\'.infrafabric.v1.ListLoadedSwarmsRequest\x1a(.infrafabric.v1.ListLoadedSwarmsResponse\x12V\n\x0b\x45xecuteTask\x12\".infrafabric.v1.ExecuteTaskRequest\x1a#.infrafabric.v1.ExecuteTaskResponse\x12_\n\x0eListViolations\x12%.infrafabric.v1.ListViolationsRequest\x1a&.infrafabric.v1.ListViolationsResponse\x12Y\n\x0cGetSloReport\x12#.infrafabric.v1.GetSloReportRequest\x1a$.infrafabric.v1.GetSloReportResponse\x12\\\n\rGetReputation\x12$.infrafabric.v1.GetReputationRequest\x1a%.infrafabric.v1.GetReputationResponse\x12\x62\n\x0fIssueCredential\x12&.infrafabric.v1.IssueCredentialRequest\x1a\'.infrafabric.v1.IssueCredentialResponse\x12k\n\x12ValidateCredential\x12).infrafabric.v1.ValidateCredentialRequest\x1a*.infrafabric.v1.ValidateCredentialResponse\x12\x65\n\x10RevokeCredential\x12\'.infrafabric.v1.RevokeCredentialRequest\x1a(.infrafabric.v1.RevokeCredentialResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'infrafabric.v1.chassis_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHASSISSERVICE']._serialized_start=168
-  _globals['_CHASSISSERVICE']._serialized_end=920
+  _globals['_CHASSISSERVICE']._serialized_start=209
+  _globals['_CHASSISSERVICE']._serialized_end=1273
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from infrafabric.v1 import chassis_credential_pb2 as infrafabric_dot_v1_dot_chassis__credential__pb2
 from infrafabric.v1 import chassis_execution_pb2 as infrafabric_dot_v1_dot_chassis__execution__pb2
 from infrafabric.v1 import chassis_module_pb2 as infrafabric_dot_v1_dot_chassis__module__pb2
 from infrafabric.v1 import chassis_slo_pb2 as infrafabric_dot_v1_dot_chassis__slo__pb2
@@ -76,6 +77,21 @@ class ChassisServiceStub:
                 '/infrafabric.v1.ChassisService/GetReputation',
                 request_serializer=infrafabric_dot_v1_dot_chassis__slo__pb2.GetReputationRequest.SerializeToString,
                 response_deserializer=infrafabric_dot_v1_dot_chassis__slo__pb2.GetReputationResponse.FromString,
+                _registered_method=True)
+        self.IssueCredential = channel.unary_unary(
+                '/infrafabric.v1.ChassisService/IssueCredential',
+                request_serializer=infrafabric_dot_v1_dot_chassis__credential__pb2.IssueCredentialRequest.SerializeToString,
+                response_deserializer=infrafabric_dot_v1_dot_chassis__credential__pb2.IssueCredentialResponse.FromString,
+                _registered_method=True)
+        self.ValidateCredential = channel.unary_unary(
+                '/infrafabric.v1.ChassisService/ValidateCredential',
+                request_serializer=infrafabric_dot_v1_dot_chassis__credential__pb2.ValidateCredentialRequest.SerializeToString,
+                response_deserializer=infrafabric_dot_v1_dot_chassis__credential__pb2.ValidateCredentialResponse.FromString,
+                _registered_method=True)
+        self.RevokeCredential = channel.unary_unary(
+                '/infrafabric.v1.ChassisService/RevokeCredential',
+                request_serializer=infrafabric_dot_v1_dot_chassis__credential__pb2.RevokeCredentialRequest.SerializeToString,
+                response_deserializer=infrafabric_dot_v1_dot_chassis__credential__pb2.RevokeCredentialResponse.FromString,
                 _registered_method=True)
 
 
@@ -162,6 +178,35 @@ class ChassisServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def IssueCredential(self, request, context):
+        """IssueCredential lets the holder of a claim reach endpoints, for as long as the claim lives.
+
+        A credential ends with its time, with the claim, or when it is revoked. An attempt has at most 8 at a time.
+        A repeat issues another one. Errors: INVALID_FIELD, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER,
+        TASK_NOT_CLAIMED, TASK_ENDED, LIMIT_REACHED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ValidateCredential(self, request, context):
+        """ValidateCredential tells whether a token allows a request, as all replicas know it at this moment.
+
+        One that does not is an answer. Safe to repeat. Errors: INVALID_FIELD.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeCredential(self, request, context):
+        """RevokeCredential ends a credential at once, on every replica.
+
+        Safe to repeat. Errors: INVALID_FIELD.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ChassisServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -204,6 +249,21 @@ def add_ChassisServiceServicer_to_server(servicer, server):
                     servicer.GetReputation,
                     request_deserializer=infrafabric_dot_v1_dot_chassis__slo__pb2.GetReputationRequest.FromString,
                     response_serializer=infrafabric_dot_v1_dot_chassis__slo__pb2.GetReputationResponse.SerializeToString,
+            ),
+            'IssueCredential': grpc.unary_unary_rpc_method_handler(
+                    servicer.IssueCredential,
+                    request_deserializer=infrafabric_dot_v1_dot_chassis__credential__pb2.IssueCredentialRequest.FromString,
+                    response_serializer=infrafabric_dot_v1_dot_chassis__credential__pb2.IssueCredentialResponse.SerializeToString,
+            ),
+            'ValidateCredential': grpc.unary_unary_rpc_method_handler(
+                    servicer.ValidateCredential,
+                    request_deserializer=infrafabric_dot_v1_dot_chassis__credential__pb2.ValidateCredentialRequest.FromString,
+                    response_serializer=infrafabric_dot_v1_dot_chassis__credential__pb2.ValidateCredentialResponse.SerializeToString,
+            ),
+            'RevokeCredential': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeCredential,
+                    request_deserializer=infrafabric_dot_v1_dot_chassis__credential__pb2.RevokeCredentialRequest.FromString,
+                    response_serializer=infrafabric_dot_v1_dot_chassis__credential__pb2.RevokeCredentialResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -423,6 +483,87 @@ class ChassisService:
             '/infrafabric.v1.ChassisService/GetReputation',
             infrafabric_dot_v1_dot_chassis__slo__pb2.GetReputationRequest.SerializeToString,
             infrafabric_dot_v1_dot_chassis__slo__pb2.GetReputationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IssueCredential(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infrafabric.v1.ChassisService/IssueCredential',
+            infrafabric_dot_v1_dot_chassis__credential__pb2.IssueCredentialRequest.SerializeToString,
+            infrafabric_dot_v1_dot_chassis__credential__pb2.IssueCredentialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ValidateCredential(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infrafabric.v1.ChassisService/ValidateCredential',
+            infrafabric_dot_v1_dot_chassis__credential__pb2.ValidateCredentialRequest.SerializeToString,
+            infrafabric_dot_v1_dot_chassis__credential__pb2.ValidateCredentialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeCredential(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infrafabric.v1.ChassisService/RevokeCredential',
+            infrafabric_dot_v1_dot_chassis__credential__pb2.RevokeCredentialRequest.SerializeToString,
+            infrafabric_dot_v1_dot_chassis__credential__pb2.RevokeCredentialResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as abc
 from grpc import aio as aio
+from infrafabric.v1 import chassis_credential_pb2 as chassis_credential_pb2
 from infrafabric.v1 import chassis_execution_pb2 as chassis_execution_pb2
 from infrafabric.v1 import chassis_module_pb2 as chassis_module_pb2
 from infrafabric.v1 import chassis_slo_pb2 as chassis_slo_pb2
@@ -64,6 +65,23 @@ class ChassisServiceStub:
     """GetReputation shows what a swarm is worth by what it has done, and its history.
 
     Safe to repeat. Errors: INVALID_FIELD, SWARM_NOT_FOUND.
+    """
+    IssueCredential: aio.UnaryUnaryMultiCallable[chassis_credential_pb2.IssueCredentialRequest, chassis_credential_pb2.IssueCredentialResponse]
+    """IssueCredential lets the holder of a claim reach endpoints, for as long as the claim lives.
+
+    A credential ends with its time, with the claim, or when it is revoked. An attempt has at most 8 at a time.
+    A repeat issues another one. Errors: INVALID_FIELD, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER,
+    TASK_NOT_CLAIMED, TASK_ENDED, LIMIT_REACHED.
+    """
+    ValidateCredential: aio.UnaryUnaryMultiCallable[chassis_credential_pb2.ValidateCredentialRequest, chassis_credential_pb2.ValidateCredentialResponse]
+    """ValidateCredential tells whether a token allows a request, as all replicas know it at this moment.
+
+    One that does not is an answer. Safe to repeat. Errors: INVALID_FIELD.
+    """
+    RevokeCredential: aio.UnaryUnaryMultiCallable[chassis_credential_pb2.RevokeCredentialRequest, chassis_credential_pb2.RevokeCredentialResponse]
+    """RevokeCredential ends a credential at once, on every replica.
+
+    Safe to repeat. Errors: INVALID_FIELD.
     """
 
 class ChassisServiceServicer(metaclass=abc_1.ABCMeta):
@@ -162,6 +180,41 @@ class ChassisServiceServicer(metaclass=abc_1.ABCMeta):
         """GetReputation shows what a swarm is worth by what it has done, and its history.
 
         Safe to repeat. Errors: INVALID_FIELD, SWARM_NOT_FOUND.
+        """
+
+    @abc_1.abstractmethod
+    def IssueCredential(
+        self,
+        request: chassis_credential_pb2.IssueCredentialRequest,
+        context: aio.ServicerContext[chassis_credential_pb2.IssueCredentialRequest, abc.Awaitable[chassis_credential_pb2.IssueCredentialResponse]],
+    ) -> abc.Awaitable[chassis_credential_pb2.IssueCredentialResponse]:
+        """IssueCredential lets the holder of a claim reach endpoints, for as long as the claim lives.
+
+        A credential ends with its time, with the claim, or when it is revoked. An attempt has at most 8 at a time.
+        A repeat issues another one. Errors: INVALID_FIELD, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER,
+        TASK_NOT_CLAIMED, TASK_ENDED, LIMIT_REACHED.
+        """
+
+    @abc_1.abstractmethod
+    def ValidateCredential(
+        self,
+        request: chassis_credential_pb2.ValidateCredentialRequest,
+        context: aio.ServicerContext[chassis_credential_pb2.ValidateCredentialRequest, abc.Awaitable[chassis_credential_pb2.ValidateCredentialResponse]],
+    ) -> abc.Awaitable[chassis_credential_pb2.ValidateCredentialResponse]:
+        """ValidateCredential tells whether a token allows a request, as all replicas know it at this moment.
+
+        One that does not is an answer. Safe to repeat. Errors: INVALID_FIELD.
+        """
+
+    @abc_1.abstractmethod
+    def RevokeCredential(
+        self,
+        request: chassis_credential_pb2.RevokeCredentialRequest,
+        context: aio.ServicerContext[chassis_credential_pb2.RevokeCredentialRequest, abc.Awaitable[chassis_credential_pb2.RevokeCredentialResponse]],
+    ) -> abc.Awaitable[chassis_credential_pb2.RevokeCredentialResponse]:
+        """RevokeCredential ends a credential at once, on every replica.
+
+        Safe to repeat. Errors: INVALID_FIELD.
         """
 
 def add_ChassisServiceServicer_to_server(servicer: ChassisServiceServicer, server: aio.Server) -> None: ...

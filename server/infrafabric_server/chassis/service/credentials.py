@@ -1,0 +1,137 @@
+"""The calls about credentials."""
+
+import re
+
+from infrafabric.v1 import chassis_credential_pb2 as pb
+from infrafabric.v1.chassis_service_pb2_grpc import ChassisServiceServicer
+from infrafabric_server.chassis.credentials.credentials import Credentials
+from infrafabric_server.chassis.credentials.models import (
+    DEFAULT_TTL,
+    LONGEST_TTL,
+    MAX_ENDPOINTS,
+    MAX_PREFIX,
+    METHODS,
+    SHORTEST_TTL,
+    Credential,
+    Denial,
+    Endpoint,
+    TaskCredentials,
+)
+from infrafabric_server.chassis.credentials.urls import Target, read
+from infrafabric_server.edge import validate
+from infrafabric_server.edge.calls import Context
+from infrafabric_server.edge.times import from_duration, to_timestamp
+from infrafabric_server.errors import FieldViolation, InvalidField
+
+_ID = re.compile(r"[0-9a-f]{16}")
+_METHOD_RULE = f"must be of {', '.join(METHODS)}"
+
+DENIALS = {
+    Denial.MALFORMED: pb.CREDENTIAL_DENIAL_MALFORMED,
+    Denial.UNKNOWN: pb.CREDENTIAL_DENIAL_UNKNOWN,
+    Denial.REVOKED: pb.CREDENTIAL_DENIAL_REVOKED,
+    Denial.EXPIRED: pb.CREDENTIAL_DENIAL_EXPIRED,
+    Denial.CLAIM_ENDED: pb.CREDENTIAL_DENIAL_CLAIM_ENDED,
+    Denial.ENDPOINT: pb.CREDENTIAL_DENIAL_ENDPOINT,
+    Denial.METHOD: pb.CREDENTIAL_DENIAL_METHOD,
+}
+
+
+class CredentialCalls(ChassisServiceServicer):
+    """IssueCredential, ValidateCredential, RevokeCredential."""
+
+    credentials: Credentials
+
+    async def IssueCredential(
+        self, request: pb.IssueCredentialRequest, context: Context
+    ) -> pb.IssueCredentialResponse:
+        """Issue a credential to the holder of a claim."""
+        ttl = DEFAULT_TTL
+        if request.HasField("ttl"):
+            ttl = from_duration("ttl", request.ttl, least=SHORTEST_TTL, most=LONGEST_TTL)
+        if not 1 <= len(request.endpoints) <= MAX_ENDPOINTS:
+            rule = f"must have 1 to {MAX_ENDPOINTS} entries"
+            raise InvalidField(FieldViolation("endpoints", rule))
+        issued = await self.credentials.issue(
+            validate.require_id("swarm_id", request.swarm_id),
+            validate.require_id("task_id", request.task_id),
+            validate.require_attempt("attempt", request.attempt),
+            ttl,
+            tuple(_endpoint(f"endpoints[{n}]", each) for n, each in enumerate(request.endpoints)),
+        )
+        return pb.IssueCredentialResponse(
+            credential=_to_wire(issued.held, issued.credential), token=issued.token
+        )
+
+    async def ValidateCredential(
+        self, request: pb.ValidateCredentialRequest, context: Context
+    ) -> pb.ValidateCredentialResponse:
+        """Tell what a token allows."""
+        wanted = None
+        if request.method or request.url:
+            wanted = (_method("method", request.method), _target("url", request.url))
+        verdict = await self.credentials.validate(request.token, wanted)
+        answer = pb.ValidateCredentialResponse(valid=verdict.denial is None)
+        if verdict.denial is not None:
+            answer.denial = DENIALS[verdict.denial]
+        if verdict.held is not None and verdict.credential is not None:
+            answer.credential.CopyFrom(_to_wire(verdict.held, verdict.credential))
+        return answer
+
+    async def RevokeCredential(
+        self, request: pb.RevokeCredentialRequest, context: Context
+    ) -> pb.RevokeCredentialResponse:
+        """End a credential."""
+        if _ID.fullmatch(request.credential_id) is None:
+            rule = "must be 16 hexadecimal digits, in lower case"
+            raise InvalidField(FieldViolation("credential_id", rule))
+        return pb.RevokeCredentialResponse(
+            revoked=await self.credentials.revoke(request.credential_id)
+        )
+
+
+def _endpoint(field: str, message: pb.CredentialEndpoint) -> Endpoint:
+    target = _target(f"{field}.url", message.url)
+    if target.query:
+        raise InvalidField(FieldViolation(f"{field}.url", "must have no query"))
+    if len(target.path) > MAX_PREFIX:
+        rule = f"must have a path of at most {MAX_PREFIX} characters"
+        raise InvalidField(FieldViolation(f"{field}.url", rule))
+    methods = sorted({_method(f"{field}.methods", each) for each in message.methods})
+    if not methods:
+        raise InvalidField(FieldViolation(f"{field}.methods", _METHOD_RULE))
+    return Endpoint(
+        scheme=target.scheme,
+        host=target.host,
+        port=target.port,
+        path=target.path,
+        methods=tuple(methods),
+    )
+
+
+def _target(field: str, url: str) -> Target:
+    try:
+        return read(url)
+    except ValueError as error:
+        raise InvalidField(FieldViolation(field, str(error))) from None
+
+
+def _method(field: str, method: str) -> str:
+    if method not in METHODS:
+        raise InvalidField(FieldViolation(field, _METHOD_RULE))
+    return method
+
+
+def _to_wire(held: TaskCredentials, credential: Credential) -> pb.Credential:
+    return pb.Credential(
+        credential_id=credential.credential_id,
+        swarm_id=held.swarm_id,
+        task_id=held.task_id,
+        attempt=held.attempt,
+        endpoints=[
+            pb.CredentialEndpoint(url=each.url, methods=each.methods)
+            for each in credential.endpoints
+        ],
+        create_time=to_timestamp(credential.create_time),
+        expire_time=to_timestamp(credential.expire_time),
+    )
