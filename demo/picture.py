@@ -96,6 +96,11 @@ class Picture:
         """Return the tasks that a swarm holds now, by id."""
         return [self.tasks[name] for name in sorted(self.tasks) if self.holder(name) == swarm_id]
 
+    def done(self, task_id: str) -> Task | None:
+        """Return a task if it is completed."""
+        task = self.tasks.get(task_id)
+        return task if task is not None and task.state == TASK_STATE_COMPLETED else None
+
     @property
     def states(self) -> Counter[TaskState.ValueType]:
         """How many tasks are in each state."""

@@ -12,9 +12,16 @@ BOARD_FILE = FOLDER / "board.yaml"
 FLEET_FILE = FOLDER / "fleet.yaml"
 TRIAL_FILE = FOLDER / "trial.yaml"
 RESCUE_FILE = FOLDER / "rescue.yaml"
+MODULE_FILE = FOLDER / "words.wat"
 
 HELPERS = 2
 """How many of the fleet know what the session needs that is helped."""
+
+BOXED = "word-counter"
+"""The swarm that is a module, and has no session."""
+
+BOXED_TASK = "B.1"
+BOXED_TEXT = "Every task is claimed by exactly one swarm, whoever asks for it."
 
 MILESTONES = (25, 50, 75, 100)
 

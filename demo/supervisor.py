@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from demo import programs
+from demo.boxed import Boxed
 from demo.check.evidence import APPRENTICE, ORCHESTRATOR, SUPERVISOR
 from demo.fabric import Fabric
 from demo.journal import Journal, journal_path
 from demo.member import Member
 from demo.outage import Outage
 from demo.picture import News, Picture
-from demo.plan import BOARD_FILE, FLEET_FILE, Does, Fleet, Runs, SessionPlan
+from demo.plan import BOARD_FILE, BOXED_TASK, FLEET_FILE, Does, Fleet, Runs, SessionPlan
 from demo.plants import FORGERIES, Plant
 from demo.processes import Process, Processes
 from demo.rescue import Rescue
@@ -102,6 +103,7 @@ class Supervisor:
             async with TaskGroup() as scenes:
                 scenes.create_task(self._try_the_apprentice())
                 scenes.create_task(self._help_the_stuck(client))
+                scenes.create_task(self._run_a_module())
             await self._stop_fleet()
             for watch in watches:
                 watch.cancel()
@@ -172,7 +174,7 @@ class Supervisor:
             await self._processes.run(ROGUE, programs.module("rogue", self._member(ROGUE)))
 
     async def _try_the_apprentice(self) -> None:
-        self.stage = f"trying {APPRENTICE}, and helping who is stuck"
+        self.stage = f"trying {APPRENTICE}, helping who is stuck, and running a module"
         member = self._member(APPRENTICE)
         trial = Trial(self._infrafabric, self._processes, member, self._journal, self._view)
         await trial.run()
@@ -182,9 +184,14 @@ class Supervisor:
         assert asker.story is not None
         task_id = asker.story.task
         await Rescue(self._infrafabric, client, self._fleet, asker, self._view).run()
-        await self._until(
-            lambda: self._picture.tasks[task_id].state == TASK_STATE_COMPLETED,
-        )
+        await self._until(lambda: self._picture.done(task_id))
+
+    async def _run_a_module(self) -> None:
+        boxed = Boxed(self._infrafabric, self._journal, self._view)
+        await boxed.begin()
+        done = await self._until(lambda: self._picture.done(BOXED_TASK))
+        assert done is not None
+        boxed.end(done)
 
     async def _infrafabric(self, group: str, command: str, *words: str) -> str:
         """Run a command of the product and return what it printed."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from demo.check import incidents, ledger, rescue, trial
+from demo.check import boxed, incidents, ledger, rescue, trial
 from demo.check.evidence import Evidence
 
 Check = Callable[[Evidence], Iterator[str]]
@@ -25,6 +25,7 @@ INVARIANTS: dict[str, Check] = {
     "two-sessions-helped": rescue.two_sessions_helped,
     "help-ended-with-the-blocker": rescue.help_ended_with_the_blocker,
     "the-helped-paid-the-helpers": rescue.the_helped_paid_the_helpers,
+    "the-module-did-its-task": boxed.the_module_did_its_task,
     "failures-opened-the-breaker": trial.failures_opened_the_breaker,
     "a-person-closed-the-breaker": trial.a_person_closed_the_breaker,
     "the-budget-held": trial.the_budget_held,

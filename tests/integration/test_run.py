@@ -104,6 +104,13 @@ RESCUE = (
     "session-6-talent goes on with R.1",
 )
 
+# The fabric itself runs a module for a task.
+BOXED = (
+    "word-counter is loaded with words.wat, in a box",
+    "B.1 done by word-counter",
+    "word-counter counted 12 words",
+)
+
 # An agent fails three times and is stopped, a person lets it go on, and its money runs out.
 TRIAL = (
     "apprentice is refused T.4: the circuit breaker of apprentice is open (failures)",
@@ -126,6 +133,7 @@ async def test_a_fleet_does_the_board_under_faults(tmp_path: Path) -> None:
             "37 of 37, each exactly once",
             *TRIAL,
             *RESCUE,
+            *BOXED,
             f"OK: all {len(INVARIANTS)} invariants hold",
         ):
             assert told in demo.printed
@@ -152,6 +160,7 @@ async def test_u6_a_fleet_does_the_board_on_three_servers_of_which_one_is_killed
             "37 of 37, each exactly once",
             *TRIAL,
             *RESCUE,
+            *BOXED,
             f"OK: all {len(INVARIANTS)} invariants hold",
         ):
             assert told in demo.printed

@@ -9,6 +9,7 @@ from typing import Any
 from demo.check.evidence import APPRENTICE, ORCHESTRATOR, SUPERVISOR, Evidence, read
 from demo.check.ledger import GENESIS, link_hash
 from demo.journal import journal_path
+from demo.plan import BOXED, BOXED_TASK, BOXED_TEXT
 
 BOARD = """
 tasks:
@@ -137,6 +138,7 @@ def good_case() -> Case:
             SUPERVISOR: [
                 record("killed", "taken", 1, victim="victim", pid=17),
                 record("approved", approver="Ada", reason="it learned"),
+                record("counted", BOXED_TASK, 1, words=len(BOXED_TEXT.split())),
             ],
             APPRENTICE: [
                 record("received", "trial", 1),
@@ -192,6 +194,10 @@ def good_case() -> Case:
             helped("heir", 3_000_000),
             entry("blocker_resolved", "stuck", "hard", 1),
             entry("help_ended", "stuck", "hard", 1) | {"details": {"help_id": "h1"}},
+            entry("swarm_loaded", BOXED),
+            entry("claim_won", BOXED, BOXED_TASK, 1),
+            entry("task_executed", BOXED, BOXED_TASK, 1) | {"details": {"succeeded": True}},
+            entry("task_completed", BOXED, BOXED_TASK, 1),
             entry("task_completed", "stuck", "hard", 1),
         ],
     )

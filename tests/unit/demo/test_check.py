@@ -236,6 +236,26 @@ def refused_and_given_out(case: Case) -> None:
     case.log.append(entry("claim_won", APPRENTICE, "more", 1))
 
 
+def module_not_loaded(case: Case) -> None:
+    case.log = without(case.log, operation="swarm_loaded")
+
+
+def module_did_not_run(case: Case) -> None:
+    case.log = without(case.log, operation="task_executed")
+
+
+def module_ran_twice(case: Case) -> None:
+    case.log.append(next(e for e in case.log if e["operation"] == "task_executed"))
+
+
+def module_ran_for_another_claim(case: Case) -> None:
+    next(e for e in case.log if e["operation"] == "task_executed")["attempt"] = 2
+
+
+def module_was_wrong(case: Case) -> None:
+    case.journals[SUPERVISOR][-1]["words"] += 1
+
+
 @pytest.mark.parametrize(
     ("damage", "invariant"),
     [
@@ -278,6 +298,11 @@ def refused_and_given_out(case: Case) -> None:
         (help_charged_twice, "the-helped-paid-the-helpers"),
         (help_beyond_the_budget, "the-helped-paid-the-helpers"),
         (help_charged_to_the_helper, "the-helped-paid-the-helpers"),
+        (module_not_loaded, "the-module-did-its-task"),
+        (module_did_not_run, "the-module-did-its-task"),
+        (module_ran_twice, "the-module-did-its-task"),
+        (module_ran_for_another_claim, "the-module-did-its-task"),
+        (module_was_wrong, "the-module-did-its-task"),
         (breaker_stayed_closed, "failures-opened-the-breaker"),
         (breaker_opened_without_a_failure, "failures-opened-the-breaker"),
         (open_breaker_refused_nothing, "failures-opened-the-breaker"),
@@ -380,9 +405,9 @@ def test_the_summary_is_computed_from_journals_and_log(tmp_path: Path) -> None:
     evidence = good_case().evidence(tmp_path)
     summary = summarize(evidence)
     assert (summary.tasks, summary.completions) == (3, {1: 3})
-    once = {"own": 1, "extra": 1, "trial": 1, "again": 1, "hard": 1}
+    once = {"own": 1, "extra": 1, "trial": 1, "again": 1, "hard": 1, "B.1": 1}
     assert summary.attempts == once | {"taken": 2}
-    assert (summary.fenced, summary.cost_micros, summary.entries) == (2, 2_000_000, 28)
+    assert (summary.fenced, summary.cost_micros, summary.entries) == (2, 2_000_000, 32)
     # The four assignments that Python agents received, 5 ms after the log's time of decision.
     assert summary.push.count == 4
     assert summary.push.p99 == pytest.approx(5, abs=0.01)
