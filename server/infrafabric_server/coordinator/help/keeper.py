@@ -242,10 +242,14 @@ class Keeper:
             return rules.ended(request, cause, now)
         settings = self._policies.current.policy.help
         after = rules.left(request, self._gone(request, now), now)
+        if after != request:
+            # What was seen of who is gone is compared as it is: before others have their turn.
+            return after
         after = rules.passed(after, rules.lapsed(after, now, settings.offer_for))
         unfit = [each for each in after.asked_ids if not self._candidates.suits(after, each)]
         after = rules.withdrawn(after, unfit)
-        if not after.places or not self._has_a_turn(request):
+        # While the fabric is held nobody may work, which needs no word of its own.
+        if not after.places or not self._has_a_turn(request) or self._breakers.of("").open:
             return after
         found = await self._candidates.of(after, among)
         after = rules.sought(after, found, settings.comparison.threshold, now)

@@ -201,6 +201,22 @@ async def test_g6_a_helper_whose_time_to_halt_is_over_helps_no_more(cluster: Clu
     assert seen(anna, request.help_id).helper_ids == ()
 
 
+async def test_g9_nobody_is_asked_while_the_fabric_is_held(cluster: Cluster) -> None:
+    anna = cluster["anna"].fabric
+    await helpers(cluster, "a")
+    await blocked(anna)
+    request = await asked(anna)
+    await cluster.settled()
+    assert seen(anna, request.help_id).asked_ids == ("a",)
+    await anna.breakers.trip("", BreakerCause.MANUAL, "maintenance")
+    await cluster.settled()
+    found = seen(anna, request.help_id)
+    assert (found.state, found.asked_ids) == (HelpState.OPEN, ())
+    await anna.breakers.reset("", "Ann", "done")
+    await cluster.settled()
+    assert seen(anna, request.help_id).asked_ids == ("a",)
+
+
 async def test_g9_the_policy_says_how_many_who_fits_and_for_how_long(cluster: Cluster) -> None:
     anna = cluster["anna"].fabric
     for n in range(3):
