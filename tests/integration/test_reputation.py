@@ -1,12 +1,15 @@
 """X4, X5, G1 over the wire: reputations rank at once, and survive a crash."""
 
+import grpc
 import pytest
 
 from infrafabric import Client, errors
+from infrafabric.v1.chassis_service_pb2_grpc import ChassisServiceStub
 from infrafabric.v1.chassis_slo_pb2 import (
     SLO_KIND_AVAILABILITY,
     SLO_KIND_LATENCY,
     SLO_KIND_SUCCESS,
+    GetSloReportRequest,
     SloReport,
 )
 from infrafabric.v1.task_pb2 import DISPATCH_MANUAL
@@ -43,6 +46,13 @@ async def test_g1_x5_reputations_rank_at_once_and_survive_a_crash(
         assert (report.completed_attempts, report.failed_attempts) == (2, 0)
         everyone = [each.swarm_id async for each in again.standings.slo_reports()]
         assert everyone == ["s1", "s2"]
+        async with grpc.aio.insecure_channel(server.grpc) as channel:
+            stub, request = ChassisServiceStub(channel), GetSloReportRequest(page_size=1)
+            first = await stub.GetSloReport(request)
+            request.page_token = first.next_page_token
+            last = await stub.GetSloReport(request)
+        assert [each.swarm_id for each in (*first.reports, *last.reports)] == ["s1", "s2"]
+        assert not last.next_page_token
         with pytest.raises(errors.NotFound, match="no swarm has the id s3"):
             await again.standings.reputation("s3")
 

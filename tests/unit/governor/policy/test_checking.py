@@ -49,6 +49,8 @@ BOMB = "a: &a [1]\n" + "".join(f"b{n}: &b{n} [*a, *a]\n" for n in range(20))
         ("overrides:\n- tasks: a\n  matching: {min_match: 2}", ANY_MATCH, 3, "less than or equal"),
         ("overrides:\n- swarms: a\n  breaker: {}\n  matching: {}", "overrides[0]", 2, "neither"),
         ("overrides:\n- swarms: a\n  budgets: {}", "overrides[0]", 2, "must have breaker"),
+        ("overrides:\n- tasks: a\n  budgets: {}\n  slo: {}", "overrides[0]", 2, "or slo"),
+        ("slo:\n  success_rate: 1.0", "slo.success_rate", 2, "less than 1"),
         ("overrides:\n- budgets: {}", "overrides[0]", 2, "must have tasks or capability"),
         ("overrides:\n- tasks: a\n  swarms: a\n  budgets: {}", "overrides[0]", 2, "or else swarms"),
         ("overrides:\n- tasks: a\n  budgets: {soft_share: 1}", "overrides[0]", 2, "soft_share"),
