@@ -19,7 +19,7 @@ MOST_AT_A_TIME = 2_000
 
 # Limits differ in their last six digits, by which their entries are known.
 _STEP = 1_000_000
-_FEW = 3
+_FEW = 2
 
 
 class Spender(Stepper):
@@ -76,8 +76,8 @@ class Treasurer(Stepper):
             return
         ways = {"low": 4, "task": 2, "fabric": 1}
         if self._limited:
-            ways |= {"raise": 3, "lift": 2}
-        if len(self._limited) > _FEW:
+            ways |= {"raise": 3, "lift": 3}
+        if len(self._limited) >= _FEW:
             del ways["low"]
         match self.chance.choices(list(ways), list(ways.values()))[0]:
             case "low":
@@ -96,7 +96,7 @@ class Treasurer(Stepper):
                     await self._limit_task(self.chance.choice(known))
             case _:
                 await self._limit("", 4)
-                await self.pause(0.5, 2.0)
+                await self.pause(0.2, 1.5)
                 await self._limit("", 10)
                 await self.pause(0.2, 1.0)
                 await self._set(SetBudgetRequest(fabric=True))
@@ -124,19 +124,13 @@ class Treasurer(Stepper):
         limit = self.chance.choice((0, 0, 1)) * _STEP + self.recorder.tag()
         await self._set(SetBudgetRequest(task_id=task_id, limit_micros=limit))
         await self.pause(0.1, 1.0)
-        await self._lift_task(task_id)
-
-    async def _lift_task(self, task_id: str) -> None:
-        """A task that nobody may pay for would never end."""
-        await self.insist(
-            "budget",
-            lambda client: client.budgets.limit(SetBudgetRequest(task_id=task_id)),
-            task_id=task_id,
-        )
+        await self._set(SetBudgetRequest(task_id=task_id))
 
     async def _set(self, terms: SetBudgetRequest) -> None:
-        # Not repeated: somebody else may set another limit in between.
-        await self.ask(
+        # A limit is not repeated: somebody may have set another one in between. That there is none
+        # is: the fleet would stand still for long.
+        call = self.ask if terms.HasField("limit_micros") else self.insist
+        await call(
             "budget",
             lambda client: client.budgets.limit(terms),
             tag=terms.limit_micros if terms.HasField("limit_micros") else "",
