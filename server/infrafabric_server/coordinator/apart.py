@@ -1,5 +1,8 @@
 """Which swarms and tasks the scheduler keeps apart, until something changes for either."""
 
+from collections.abc import Iterable
+from itertools import islice, zip_longest
+
 from infrafabric_server.coordinator.pairs import MAX_PAIRS, Pairs, Searches
 
 # Unfinished searches of swarms, and of tasks, that go on where they were: each may name all waiting
@@ -22,15 +25,25 @@ class Apart:
         self._denied = Pairs(most)
         self._of_swarms = Searches(_SEARCHES)
         self._of_tasks = Searches(_SEARCHES)
+        self._fresh_first = False
 
     @property
     def searching(self) -> bool:
         """Whether the search of a swarm is not at its end."""
         return len(self._of_swarms) > 0
 
-    def searchers(self, limit: int | None) -> list[str]:
-        """Return swarms whose search is to go on, at most `limit`."""
-        return self._of_swarms.names(limit)
+    def choosing(self, fresh: Iterable[str], most: int | None) -> list[str]:
+        """Return who is to choose, at most `most`: those whose search goes on, and fresh ones.
+
+        They take turns, and in being the first, so that neither wait for all of the others.
+        """
+        going_on = self._of_swarms.names(None if most is None else most // 2)
+        left = None if most is None else most - len(going_on)
+        others = islice((each for each in fresh if each not in going_on), left)
+        self._fresh_first = not self._fresh_first
+        order = (others, iter(going_on)) if self._fresh_first else (iter(going_on), others)
+        turns = zip_longest(*order)
+        return [each for turn in turns for each in turn if each is not None]
 
     def tasks(self, swarm_id: str) -> set[str]:
         """Return what a swarm need not be tried for; its search goes on with this."""

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum, auto
-from itertools import islice
 
 from infrafabric_server.coordinator.admission import Admission, ClaimRefused
 from infrafabric_server.coordinator.apart import Apart
@@ -80,6 +79,7 @@ class Scheduler:
         self._deferred = Deferred(admission)
         self._revived: list[str] = []
         self._allowance = _UNPAID
+        self._tries = 0
         # Tasks that waited in vain for the leader.
         self._left: set[str] = set()
         self._apart = Apart()
@@ -230,8 +230,11 @@ class Scheduler:
         """
         self._allowance = _UNPAID
         found: list[Assignment] = []
-        chosen = self._choosing(most)
+        chosen = self._apart.choosing(self._dirty, most)
+        self._tries = 0
         for swarm_id in chosen:
+            if most is not None and self._tries >= _UNPAID:
+                break
             self._dirty.pop(swarm_id, None)
             found.extend(self._fill(swarm_id))
         if most is not None and (self._dirty or self._apart.searching):
@@ -248,12 +251,6 @@ class Scheduler:
             self._arrive(task, age)
             self._apart.keep_task(task.task_id, barred)
         return found
-
-    def _choosing(self, most: int | None) -> list[str]:
-        """Return who is to choose: those whose search goes on have half of the turns."""
-        going_on = self._apart.searchers(None if most is None else most // 2)
-        fresh = (swarm_id for swarm_id in self._dirty if swarm_id not in going_on)
-        return [*going_on, *islice(fresh, None if most is None else most - len(going_on))]
 
     def _arrive(self, task: Task, age: Age) -> None:
         self._remove(task.task_id)
@@ -360,6 +357,7 @@ class Scheduler:
                 continue
             passed.add(task_id)
             tried += 1
+            self._tries += 1
             if tried == _UNPAID:
                 if not self._apart.keep_swarm(swarm_id, passed):
                     self.swarm_changed(swarm_id)

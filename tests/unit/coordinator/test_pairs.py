@@ -109,7 +109,9 @@ async def test_g3_what_changes_during_a_search_is_tried_again_in_it() -> None:
     apart = Apart()
     apart.denied("s", "old")
     assert apart.keep_swarm("s", apart.tasks("s") | {"t"})
-    assert apart.searchers(None) == ["s"]
+    assert apart.choosing((), None) == ["s"]
+    assert apart.choosing("abc", 3) == ["s", "a", "b"]
+    assert apart.choosing("abc", 3) == ["a", "s", "b"]
     apart.task_changed("t")
     assert apart.tasks("s") == {"old"}
     assert not apart.searching
