@@ -10,7 +10,7 @@ import structlog
 from infrafabric_server.chassis import slo, standing
 from infrafabric_server.chassis.levels import Levels
 from infrafabric_server.chassis.reputations import Reputations
-from infrafabric_server.chassis.slo import Level
+from infrafabric_server.chassis.slo import ObjectiveKind
 from infrafabric_server.chassis.standing import Outcome, Standing
 from infrafabric_server.clock import Clock
 from infrafabric_server.errors import FabricError
@@ -188,9 +188,13 @@ class Keeper:
         if slo.total(window, now, settings).attempts < settings.min_attempts:
             return ""
         for each in slo.objectives(window, now, settings):
-            if each.level is not Level.AVAILABILITY and not each.met and each.burn_rate >= most:
+            if (
+                each.kind is not ObjectiveKind.AVAILABILITY
+                and not each.met
+                and each.burn_rate >= most
+            ):
                 return (
-                    f"{each.level} was {each.attained:.1%} of {each.total:g} attempts,"
+                    f"{each.kind} was {each.attained:.1%} of {each.total:g} attempts,"
                     f" {each.target:.1%} is the objective; the error budget burns"
                     f" {each.burn_rate:.3g} times as fast as it may, {most:g} opens it"
                 )

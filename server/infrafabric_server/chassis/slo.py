@@ -5,10 +5,11 @@ does much, the newest slices that have `max_attempts` are enough.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from fractions import Fraction
 from math import ceil, log2
 
 from pydantic import BaseModel, ConfigDict
@@ -52,7 +53,7 @@ class Slice(BaseModel):
 Window = tuple[Slice, ...]
 
 
-class Level(StrEnum):
+class ObjectiveKind(StrEnum):
     """What an objective is about."""
 
     SUCCESS = "success"
@@ -68,7 +69,7 @@ class Objective:
     at 2 half as long.
     """
 
-    level: Level
+    kind: ObjectiveKind
     target: float
     total: float
     bad: float
@@ -113,7 +114,7 @@ def been_up(begin: datetime, end: datetime, settings: ServiceLevel) -> list[Slic
     begin = max(begin, end - settings.window)
     stretches: list[Slice] = []
     while begin < end:
-        following = min(end, _slice_of(begin, width) + width)
+        following = min(end, slice_begin(begin, width) + width)
         stretches.append(Slice(time=begin, up_seconds=(following - begin).total_seconds()))
         begin = following
     return stretches
@@ -127,8 +128,8 @@ def merged(slices: Iterable[Slice], now: datetime, settings: ServiceLevel) -> Wi
     width = settings.window / SLICES
     groups: defaultdict[datetime, list[Slice]] = defaultdict(list)
     for each in slices:
-        groups[_slice_of(min(each.time, now), width)].append(each)
-    over = _slice_of(now, width) - settings.window
+        groups[slice_begin(min(each.time, now), width)].append(each)
+    over = slice_begin(now, width) - settings.window
     return tuple(
         group[0] if len(group) == 1 and group[0].time == begin else _sum(begin, group)
         for begin, group in sorted(groups.items())
@@ -150,12 +151,12 @@ def objectives(
     """
     window = merged(window, now, settings)
     width = settings.window / SLICES
-    recent_begin = _slice_of(now, width) - (_RECENT - 1) * width
+    recent_begin = slice_begin(now, width) - (_RECENT - 1) * width
     recent = [each for each in window if each.time >= recent_begin]
     long, short = total(window, now, settings), _sum(now, recent)
     found = [
         _objective(
-            Level.SUCCESS,
+            ObjectiveKind.SUCCESS,
             settings.success_rate,
             (long.failed, long.attempts),
             (short.failed, short.attempts),
@@ -164,11 +165,22 @@ def objectives(
     if settings.p99_latency is not None:
         found.append(
             _objective(
-                Level.LATENCY, ON_TIME, (long.late, long.completed), (short.late, short.completed)
+                ObjectiveKind.LATENCY,
+                ON_TIME,
+                (long.late, long.completed),
+                (short.late, short.completed),
             )
         )
     if settings.availability is not None and watched_since is not None:
-        found.append(_availability(window, recent, recent_begin, watched_since, now, settings))
+        begin = slice_begin(now, width) - (SLICES - 1) * width
+        found.append(
+            _objective(
+                ObjectiveKind.AVAILABILITY,
+                settings.availability,
+                _down(window, max(begin, watched_since), now),
+                _down(recent, max(recent_begin, watched_since), now),
+            )
+        )
     return found
 
 
@@ -194,32 +206,22 @@ def quantile(latencies: Mapping[int, int], share: float) -> timedelta | None:
     return None
 
 
-def _availability(
-    window: Window,
-    recent: Sequence[Slice],
-    recent_begin: datetime,
-    watched_since: datetime,
-    now: datetime,
-    settings: ServiceLevel,
-) -> Objective:
-    def down(slices: Iterable[Slice], begin: datetime) -> tuple[float, float]:
-        seconds = max(0.0, (now - max(begin, watched_since)).total_seconds())
-        up = sum(each.up_seconds for each in slices)
-        return max(0.0, seconds - up), seconds
-
-    oldest = _slice_of(now, settings.window / SLICES) - settings.window
-    long, short = down(window, oldest + settings.window / SLICES), down(recent, recent_begin)
-    return _objective(Level.AVAILABILITY, settings.availability or 1.0, long, short)
+def _down(slices: Iterable[Slice], begin: datetime, now: datetime) -> tuple[float, float]:
+    """Return for how long there was no session since a time, and how long that is, in seconds."""
+    seconds = max(0.0, (now - begin).total_seconds())
+    return max(0.0, seconds - sum(each.up_seconds for each in slices)), seconds
 
 
 def _objective(
-    level: Level, target: float, long: tuple[float, float], short: tuple[float, float]
+    kind: ObjectiveKind, target: float, long: tuple[float, float], short: tuple[float, float]
 ) -> Objective:
-    return Objective(level, target, total=long[1], bad=long[0], burn_rate=_burn(*short, target))
+    return Objective(kind, target, total=long[1], bad=long[0], burn_rate=_burn(*short, target))
 
 
 def _burn(bad: float, total: float, target: float) -> float:
-    return bad / total / (1.0 - target) if total else 0.0
+    # In exact numbers: who just keeps the target has spent all of the budget, and no more.
+    budget = 1 - Fraction(str(target))
+    return float(Fraction(bad) / Fraction(total) / budget) if total else 0.0
 
 
 def _sum(time: datetime, slices: Iterable[Slice]) -> Slice:
@@ -243,7 +245,8 @@ def _sum(time: datetime, slices: Iterable[Slice]) -> Slice:
     )
 
 
-def _slice_of(time: datetime, width: timedelta) -> datetime:
+def slice_begin(time: datetime, width: timedelta) -> datetime:
+    """Return when the slice of some width began that a time is in, the same for everybody."""
     return time - (time - datetime.min.replace(tzinfo=time.tzinfo)) % width
 
 

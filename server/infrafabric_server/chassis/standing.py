@@ -73,8 +73,8 @@ def counted(
     reputing: Reputing,
 ) -> Standing:
     """Return the standing with attempts counted, in whatever order they come."""
-    evidence, slices = standing.evidence, list(standing.window)
-    evidence = None if evidence is None else dated(evidence, now)
+    slices = list(standing.window)
+    evidence = None if standing.evidence is None else dated(standing.evidence, now)
     for each in outcomes:
         ended = min(each.end_time, now)
         evidence = added(evidence, each.verdict, ended, reputing)
@@ -115,16 +115,10 @@ def negligible(standing: Standing, now: datetime, settings: Reputing) -> bool:
 
 def _pointed(standing: Standing, now: datetime, settings: Reputing) -> Standing:
     """Return the standing with its present reputation as the newest point of its history."""
-    width = settings.half_life / _POINTS_PER_HALF_LIFE
-    history = standing.history
-    if history and now - history[-1].time < width - _since_begin(history[-1].time, width):
-        history = history[:-1]
+    begin = slo.slice_begin(now, settings.half_life / _POINTS_PER_HALF_LIFE)
+    earlier = (each for each in standing.history if each.time < begin)
     known = standing.evidence
     seen = 0.0 if known is None else aged(known, now, settings).seen
     value = reputation(known, now, settings)
     point = Point(now, round(value, 6), round(seen, 6))
-    return standing.model_copy(update={"history": (*history, point)[-MAX_POINTS:]})
-
-
-def _since_begin(time: datetime, width: timedelta) -> timedelta:
-    return (time - datetime.min.replace(tzinfo=time.tzinfo)) % width
+    return standing.model_copy(update={"history": (*earlier, point)[-MAX_POINTS:]})

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from infrafabric_server.chassis import slo
 from infrafabric_server.chassis.reputation import Verdict
-from infrafabric_server.chassis.slo import SLICES, Level, Window
+from infrafabric_server.chassis.slo import SLICES, ObjectiveKind, Window
 from infrafabric_server.governor.policy.models import ServiceLevel
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -32,8 +32,10 @@ def window_of(ended: list[Attempt], now: datetime, level: ServiceLevel = LEVEL) 
     return slo.merged([slo.attempt(*each) for each in ended], now, level)
 
 
-def one(window: Window, now: datetime, kind: Level, level: ServiceLevel = LEVEL) -> slo.Objective:
-    (found,) = [each for each in slo.objectives(window, now, level) if each.level is kind]
+def one(
+    window: Window, now: datetime, kind: ObjectiveKind, level: ServiceLevel = LEVEL
+) -> slo.Objective:
+    (found,) = [each for each in slo.objectives(window, now, level) if each.kind is kind]
     return found
 
 
@@ -84,7 +86,7 @@ def test_x4_a_swarm_that_does_much_is_judged_by_its_last_attempts() -> None:
     long_ago = [(Verdict.FAILED, HOUR, NOON)] * 50
     lately = [(Verdict.MET, HOUR, NOON + 3 * HOUR)] * 10
     window = window_of([*long_ago, *lately], NOON + 3 * HOUR, level)
-    assert one(window, NOON + 3 * HOUR, Level.SUCCESS, level).attained == 1
+    assert one(window, NOON + 3 * HOUR, ObjectiveKind.SUCCESS, level).attained == 1
 
 
 @given(st.lists(st.floats(0.01, 1e6), min_size=1, max_size=200), st.floats(0.01, 1))
@@ -102,7 +104,7 @@ def test_x4_the_error_budget_is_what_may_fail_and_the_burn_rate_how_fast_it_goes
     # Five failures of 100 over the day, all of them in the last hour, in which 10 ended.
     early = [(Verdict.MET, HOUR, NOON - 10 * HOUR)] * 90
     lately = [(Verdict.MET, HOUR, NOON)] * 5 + [(Verdict.FAILED, HOUR, NOON)] * 5
-    found = one(window_of([*early, *lately], NOON, level), NOON, Level.SUCCESS, level)
+    found = one(window_of([*early, *lately], NOON, level), NOON, ObjectiveKind.SUCCESS, level)
     assert found.attained == pytest.approx(0.95)
     assert found.budget_left == pytest.approx(0.5)
     assert found.burn_rate == pytest.approx(5)
@@ -110,9 +112,18 @@ def test_x4_the_error_budget_is_what_may_fail_and_the_burn_rate_how_fast_it_goes
 
 
 def test_x4_a_budget_can_be_overspent_and_the_target_is_missed_then() -> None:
-    found = one(window_of([(Verdict.FAILED, HOUR, NOON)], NOON), NOON, Level.SUCCESS)
+    found = one(window_of([(Verdict.FAILED, HOUR, NOON)], NOON), NOON, ObjectiveKind.SUCCESS)
     assert found.budget_left == pytest.approx(-19)
     assert not found.met
+
+
+@pytest.mark.parametrize("bad", [0, 1, 7, 10, 11])
+def test_x4_who_just_keeps_the_target_has_met_it(bad: int) -> None:
+    level = ServiceLevel(success_rate=0.9)
+    ended = [(Verdict.FAILED, HOUR, NOON)] * bad + [(Verdict.MET, HOUR, NOON)] * (100 - bad)
+    found = one(window_of(ended, NOON, level), NOON, ObjectiveKind.SUCCESS, level)
+    assert found.met is (bad <= 10)
+    assert found.budget_left == 1 - bad / 10
 
 
 def test_x4_of_nothing_everything_is_kept() -> None:
@@ -126,7 +137,7 @@ def test_x4_latency_counts_completed_attempts_alone() -> None:
         (Verdict.MET, timedelta(minutes=1), NOON),
         (Verdict.FAILED, 2 * HOUR, NOON),
     ]
-    found = one(window_of(ended, NOON), NOON, Level.LATENCY)
+    found = one(window_of(ended, NOON), NOON, ObjectiveKind.LATENCY)
     assert (found.bad, found.total) == (1, 2)
 
 
@@ -152,7 +163,7 @@ def test_x4_availability_is_the_share_of_the_time_with_a_session(
     (found,) = [
         each
         for each in slo.objectives(window, now, LEVEL, watched_since=NOON)
-        if each.level is Level.AVAILABILITY
+        if each.kind is ObjectiveKind.AVAILABILITY
     ]
     day = now.replace(minute=0, second=0, microsecond=0) - (SLICES - 1) * HOUR
     first = max(day, NOON)
@@ -164,11 +175,11 @@ def test_x4_availability_is_the_share_of_the_time_with_a_session(
 
 
 def test_x4_nothing_is_asked_of_a_swarm_that_never_had_a_session() -> None:
-    kinds = {each.level for each in slo.objectives((), NOON, LEVEL)}
-    assert kinds == {Level.SUCCESS, Level.LATENCY}
+    kinds = {each.kind for each in slo.objectives((), NOON, LEVEL)}
+    assert kinds == {ObjectiveKind.SUCCESS, ObjectiveKind.LATENCY}
 
 
 def test_x4_an_objective_that_the_policy_does_not_set_is_not_reported() -> None:
     level = ServiceLevel(p99_latency=None, availability=None)
     found = slo.objectives((), NOON, level, watched_since=NOON)
-    assert [each.level for each in found] == [Level.SUCCESS]
+    assert [each.kind for each in found] == [ObjectiveKind.SUCCESS]

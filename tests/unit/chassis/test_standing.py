@@ -8,7 +8,7 @@ import pytest
 
 from infrafabric_server.chassis import slo
 from infrafabric_server.chassis.reputation import Evidence, Verdict
-from infrafabric_server.chassis.slo import Level
+from infrafabric_server.chassis.slo import ObjectiveKind
 from infrafabric_server.chassis.standing import Outcome, Standing, counted
 from infrafabric_server.coordinator.build import Limits
 from infrafabric_server.coordinator.models import FailureKind, LossKind
@@ -259,7 +259,9 @@ async def test_x4_availability_follows_sessions() -> None:
         await world.fabric.coordinator.sessions.close(link, "gone home")
         await world.clock.advance(30)
         (found,) = [
-            each for each in world.reports.slo("s").objectives if each.level is Level.AVAILABILITY
+            each
+            for each in world.reports.slo("s").objectives
+            if each.kind is ObjectiveKind.AVAILABILITY
         ]
         assert (found.total, found.bad) == (60, 30)
         running.cancel()

@@ -2,15 +2,15 @@
 
 from infrafabric.v1 import chassis_slo_pb2 as pb
 from infrafabric_server.chassis.reports import ReputationReport, SloReport
-from infrafabric_server.chassis.slo import Level, Objective
+from infrafabric_server.chassis.slo import Objective, ObjectiveKind
 from infrafabric_server.chassis.standing import Point
 from infrafabric_server.edge.times import to_duration, to_timestamp
 from infrafabric_server.governor.policy.models import ServiceLevel
 
 KINDS = {
-    Level.SUCCESS: pb.SLO_KIND_SUCCESS,
-    Level.LATENCY: pb.SLO_KIND_LATENCY,
-    Level.AVAILABILITY: pb.SLO_KIND_AVAILABILITY,
+    ObjectiveKind.SUCCESS: pb.SLO_KIND_SUCCESS,
+    ObjectiveKind.LATENCY: pb.SLO_KIND_LATENCY,
+    ObjectiveKind.AVAILABILITY: pb.SLO_KIND_AVAILABILITY,
 }
 
 
@@ -55,7 +55,7 @@ def point_to_wire(point: Point) -> pb.ReputationPoint:
 
 def _objective(objective: Objective, level: ServiceLevel) -> pb.SloObjective:
     message = pb.SloObjective(
-        kind=KINDS[objective.level],
+        kind=KINDS[objective.kind],
         target=objective.target,
         attained=objective.attained,
         error_budget_left=objective.budget_left,
@@ -63,6 +63,6 @@ def _objective(objective: Objective, level: ServiceLevel) -> pb.SloObjective:
         total=objective.total,
         bad=objective.bad,
     )
-    if objective.level is Level.LATENCY and level.p99_latency is not None:
+    if objective.kind is ObjectiveKind.LATENCY and level.p99_latency is not None:
         message.latency_limit.CopyFrom(to_duration(level.p99_latency))
     return message
