@@ -145,6 +145,11 @@ def program(machine: str, own_pid: int, *, loading: bool) -> bytes:
     return b"".join(steps)
 
 
+def allowed() -> str:
+    """Return how many system calls a worker can make, for the report."""
+    return f"{len(_NEEDED)} system calls allowed"
+
+
 def _guarded(number: int, *arguments: int) -> list[bytes]:
     """Return the steps that decide on a call by its first arguments, which have 32 bits."""
     checks: list[bytes] = []
@@ -173,7 +178,7 @@ def restrict(*, loading: bool) -> str:
     instructions = len(text) // _STEP.size
     holder = _Program(instructions, text)
     native.call(native.seccomp_number(), _SET_MODE_FILTER, _SYNC_THREADS, ctypes.byref(holder))
-    return f"{len(_NEEDED)} system calls allowed"
+    return allowed()
 
 
 _STEP = struct.Struct("=HBBI")
