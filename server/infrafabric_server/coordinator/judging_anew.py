@@ -36,19 +36,21 @@ class JudgingAnew:
     def policy_changed(self) -> None:
         """Look again at what every swarm may be given, and sort what waits by the policy."""
         self._look()
-        if not self._sorted():
-            self._background.spawn("sort_waiting", self._sort)
+        self._background.spawn("judge_anew", self._follow)
 
     def _look(self) -> None:
         self._scheduler.policy_changed()
         self._dispatcher.wake()
+
+    async def _follow(self) -> None:
+        """Do in turns what takes its time, with many tasks or many sessions."""
+        if not self._sorted():
+            for _ in iter(self._sorted, True):
+                await asyncio.sleep(0)
+            self._look()
         for link in self._links.live():
             self._refresh(link.swarm_id)
-
-    async def _sort(self) -> None:
-        for _ in iter(self._sorted, True):
             await asyncio.sleep(0)
-        self._look()
 
     def _sorted(self) -> bool:
         return self._scheduler.sort(_TURN) and self._offers.sort(_TURN)
