@@ -196,6 +196,9 @@ class Clients:
             return
         text = f"blocked-{self._tag()}"
         self._fabric.request("block", text, self._outcome(), **self._about(work))
+        self._park(work, text)
+
+    def _park(self, work: Work, text: str) -> None:
         work.parked = True
         self._fabric.blockers.add((work.owner, work.task_id))
         details = {"description": text}

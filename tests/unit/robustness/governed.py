@@ -115,10 +115,7 @@ class GovernedClients(Clients):
             return
         text, help_id = f"help-{self._tag()}", f"h{self._tag()}"
         self._fabric.request("help", text, self._outcome(), **self._about(work))
-        work.parked = True
-        self._fabric.blockers.add((work.owner, work.task_id))
-        details = {"description": text}
-        self._fabric.decide("blocker_reported", work, swarm_id=work.owner, details=details)
+        self._park(work, text)
         call = Call(help_id, work, budget=10)
         self._governor.calls[work.task_id] = call
         said = {"help_id": help_id, "reason": text, "max_helpers": MOST_HELPERS}

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TypeVar
 
 from tests.robustness.evidence import Entry, Evidence
@@ -62,3 +63,13 @@ def entry_of(evidence: Evidence, operation: Operation) -> Entry:
 def change_seen(evidence: Evidence, seen: Observation, *instead: Observation) -> None:
     place = evidence.observations.index(seen)
     evidence.observations[place : place + 1] = instead
+
+
+def changed(evidence: Evidence, found: Entry, **details: object) -> None:
+    """Put an entry with other details where it is."""
+    other = replace(found, details={**found.details, **details})
+    put_log(evidence, [other if each is found else each for each in evidence.log])
+
+
+def grant(evidence: Evidence, chance: random.Random) -> Entry:
+    return entry(evidence, chance, "claim_won", "task_assigned")

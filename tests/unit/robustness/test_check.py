@@ -8,12 +8,22 @@ from hypothesis import strategies as st
 
 from tests.robustness.check import judge
 from tests.robustness.evidence import Evidence
-from tests.unit.robustness import planted_effects, planted_governor, planted_sights
+from tests.unit.robustness import (
+    planted_effects,
+    planted_governor,
+    planted_money,
+    planted_sights,
+)
 from tests.unit.robustness.governed import GovernedClients
 from tests.unit.robustness.ideal import IdealFabric
 from tests.unit.robustness.planting import Plant
 
-PLANTS = (*planted_effects.PLANTS, *planted_sights.PLANTS, *planted_governor.PLANTS)
+PLANTS = (
+    *planted_effects.PLANTS,
+    *planted_sights.PLANTS,
+    *planted_money.PLANTS,
+    *planted_governor.PLANTS,
+)
 
 # Enough for every kind of event to occur, and histories that have a place for every fault.
 STEPS = 400
