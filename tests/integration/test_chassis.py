@@ -288,6 +288,21 @@ async def test_c11_x7_who_cancels_a_task_stops_its_guest(
     assert (await calls.chassis.execute("k", "next", {"do": "e"})).succeeded
 
 
+@pytest.mark.parametrize("server", ["1"], indirect=True)
+async def test_c10_a_claim_lives_for_as_long_as_its_run(
+    server: ServerProcess, client: Client
+) -> None:
+    """The lease is a second, and the run takes more than twice as long."""
+    del server
+    await loaded(client, "e", contract(seconds=2.5))
+    task = Task(task_id="e-1", chassis_swarm_id="e", input=to_struct({"do": "l"}))
+    task.retry_policy.max_attempts = 1
+    await client.tasks.create(task)
+    failed = await reaches(client, "e-1", state(TASK_STATE_FAILED))
+    assert (failed.attempt, failed.failures) == (1, 1)
+    assert failed.reason.startswith("execution_time: ")
+
+
 async def test_c10_c11_a_server_that_goes_leaves_no_worker_and_no_claim(
     server: ServerProcess, client: Client
 ) -> None:
