@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from infrafabric_server.chassis.chassis import Chassis
+from infrafabric_server.chassis.contract import ResourceLimits, ServiceContract, SLODefinition
+from infrafabric_server.chassis.ports import IFChassis
 from infrafabric_server.coordinator.coordinator import Coordinator, IFCoordinator
 from infrafabric_server.coordinator.models import BlockerAlert, TaskBroadcast, TaskClaim
 from infrafabric_server.fleet.models import SwarmProfile
@@ -30,6 +33,7 @@ OURS = [
         (IFCoordinator, Coordinator),
         (IFGovernor, Governor),
         (IFNotify, Notify),
+        (IFChassis, Chassis),
         (IFWitness, Witness),
     ],
 )
@@ -48,12 +52,19 @@ def test_d1_the_method_names_are_those_that_outside_tools_rely_on() -> None:
     for name in ("register_swarm", "claim_task", "push_task_to_swarm", "detect_blocker"):
         assert hasattr(IFCoordinator, name)
         assert f"IFCoordinator.{name}" in (ROOT / "docs/coordinator.md").read_text()
+    for name in ("load_swarm", "execute_task"):
+        assert hasattr(IFChassis, name)
+        assert f"`{name}`" in (ROOT / "docs/chassis.md").read_text()
     parameters = list(inspect.signature(IFGovernor.find_qualified_swarm).parameters)
     assert parameters[1:3] == ["required_caps", "max_cost"]
 
 
 @pytest.mark.parametrize(
-    "model", [TaskClaim, TaskBroadcast, BlockerAlert, SwarmProfile, CapabilityMatch]
+    "model",
+    [
+        *(TaskClaim, TaskBroadcast, BlockerAlert, SwarmProfile, CapabilityMatch),
+        *(ServiceContract, ResourceLimits, SLODefinition),
+    ],
 )
 def test_d2_the_models_are_frozen_and_validated(model: type[BaseModel]) -> None:
     assert issubclass(model, BaseModel)
@@ -70,7 +81,7 @@ async def test_d3_the_example_of_the_harness_runs() -> None:
     await example()
 
 
-@pytest.mark.parametrize("page", ["coordinator", "matching", "notify", "witness"])
+@pytest.mark.parametrize("page", ["chassis", "coordinator", "matching", "notify", "witness"])
 def test_d4_each_component_has_a_page_with_a_diagram(page: str) -> None:
     text = (ROOT / f"docs/{page}.md").read_text()
     assert re.search(r"[│┌└├─▼►]", text), "no diagram"
