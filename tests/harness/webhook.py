@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -41,10 +42,14 @@ def endless(beginning: bytes, piece: bytes) -> Answer:
 
 @dataclass
 class Receiver:
-    """A webhook's server: what it was sent, and what it answers; the last answer is repeated."""
+    """A webhook's server: what it was sent, and what it answers; the last answer is repeated.
+
+    `lines` are those that began the requests.
+    """
 
     answers: list[Answer]
     requests: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
     url: str = ""
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -55,9 +60,9 @@ class Receiver:
             headers = {
                 name.lower(): value for name, value in re.findall(r"(?m)^([\w-]+): (.*)\r$", head)
             }
-            self.requests.append(
-                (headers, await reader.readexactly(int(headers["content-length"])))
-            )
+            self.lines.append(head.partition("\r\n")[0])
+            size = int(headers.get("content-length", "0"))
+            self.requests.append((headers, await reader.readexactly(size)))
             self._changed.set()
             await self.answers[min(len(self.requests), len(self.answers)) - 1](writer)
             await writer.drain()
@@ -79,7 +84,7 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving(*answers: Answer) -> AsyncIterator[Receiver]:
+async def receiving(*answers: Answer, tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
     """Run a receiver on a free port."""
     receiver = Receiver(list(answers))
     serving: set[asyncio.Task[None]] = set()
@@ -87,8 +92,8 @@ async def receiving(*answers: Answer) -> AsyncIterator[Receiver]:
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         serving.add(asyncio.get_running_loop().create_task(receiver.serve(reader, writer)))
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
+    receiver.url = f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
     try:
         yield receiver
     finally:

@@ -45,6 +45,25 @@ REPORTING = b"""(module
     (i64.or (i64.shl (i64.extend_i32_u (local.get $at)) (i64.const 32))
       (i64.extend_i32_u (local.get $size)))))"""
 
+# A core module that asks for the HTTP request that it is given, and answers what that was answered;
+# what it was given, when it was refused.
+ASKING = b"""(module
+  (import "ifc" "call" (func $call (param i32 i32 i32 i32) (result i64)))
+  (memory (export "memory") 16)
+  (data (i32.const 16) "http")
+  (global $next (mut i32) (i32.const 1024))
+  (func (export "ifc_alloc") (param $size i32) (result i32) (local $at i32)
+    (local.set $at (global.get $next))
+    (global.set $next (i32.add (global.get $next) (local.get $size)))
+    (local.get $at))
+  (func (export "ifc_run") (param $at i32) (param $size i32) (result i64) (local $answer i64)
+    (local.set $answer
+      (call $call (i32.const 16) (i32.const 4) (local.get $at) (local.get $size)))
+    (if (i64.lt_s (local.get $answer) (i64.const 0))
+      (then (return (i64.or (i64.shl (i64.extend_i32_u (local.get $at)) (i64.const 32))
+        (i64.extend_i32_u (local.get $size))))))
+    (local.get $answer)))"""
+
 
 def workers(server: int) -> set[int]:
     """Return the processes that run or compile foreign code for a server, by its process id."""

@@ -1,14 +1,17 @@
 """Credentials over the wire: they end with the claim, and no secret of theirs is anywhere."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infrafabric import Client, errors
 from infrafabric.credentials import Issued
+from infrafabric.v1.chassis_contract_pb2 import ServiceContract
 from infrafabric.v1.chassis_credential_pb2 import (
     CREDENTIAL_DENIAL_CLAIM_ENDED,
     CREDENTIAL_DENIAL_ENDPOINT,
@@ -20,13 +23,16 @@ from infrafabric.v1.chassis_credential_pb2 import (
     CredentialDenial,
     CredentialEndpoint,
 )
-from infrafabric.v1.task_pb2 import Task
+from infrafabric.v1.chassis_execution_pb2 import VIOLATION_KIND_API_DENIED
+from infrafabric.v1.task_pb2 import TASK_STATE_COMPLETED, Task
 from infrafabric.v1.witness_service_pb2 import QueryEntriesRequest
-from infrafabric.values import from_struct
+from infrafabric.values import from_struct, to_struct
 from infrafabric_cli.exit_codes import ExitCode
 from infrafabric_server.chassis.credentials.tokens import checksum
 from tests.harness.server import ServerProcess
+from tests.harness.webhook import raw, receiving
 from tests.integration.commands import Cli, document
+from tests.integration.guests import ASKING
 
 MODELS = CredentialEndpoint(url="https://api.example.org/v1/", methods=["GET", "POST"])
 URL = "https://api.example.org/v1/models"
@@ -50,6 +56,15 @@ async def held(client: Client, name: str) -> int:
 async def issued(client: Client, name: str, *, ttl: timedelta | None = None) -> Issued:
     attempt = await held(client, name)
     return await client.credentials.issue(name, name, attempt, [MODELS], ttl=ttl)
+
+
+async def completed(client: Client, task_id: str) -> Task:
+    async with asyncio.timeout(20):
+        async for event in client.tasks.watch():
+            for task in (event.snapshot, event.changed):
+                if task.task_id == task_id and task.state == TASK_STATE_COMPLETED:
+                    return task
+    raise AssertionError("the watch ended")
 
 
 def files_with(folder: Path, text: str) -> list[Path]:
@@ -234,6 +249,50 @@ async def test_x6_w1_all_is_on_record_and_no_secret_anywhere(tmp_path: Path) -> 
             assert secret[:20] not in str(entry)
     assert secret[:20] not in server.log
     assert await asyncio.to_thread(files_with, tmp_path, secret[:20]) == []
+
+
+async def test_x3_x6_a_guest_reaches_what_the_credential_of_its_task_names(calls: Client) -> None:
+    await calls.swarms.register("guest", ["wasm"])
+    async with receiving(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")) as there:
+        endpoint = CredentialEndpoint(url=there.url, methods=["GET"])
+        contract = ServiceContract(allowed_calls=["http"], endpoints=[endpoint])
+        loaded = await calls.chassis.load("guest", ASKING, contract)
+        assert list(loaded.contract.endpoints) == [endpoint]
+
+        async def run(task_id: str, **asked: str) -> dict[str, Any]:
+            task = Task(task_id=task_id, chassis_swarm_id="guest", input=to_struct(asked))
+            await calls.tasks.create(task)
+            return from_struct((await completed(calls, task_id)).result)
+
+        answer = await run("guest-1", method="GET", url=there.url)
+        assert (answer["status"], answer["text"]) == (200, "hi")
+        for number, (method, url) in enumerate(
+            [("PUT", there.url), ("GET", there.url + "s"), ("GET", "https://example.org/")], 2
+        ):
+            asked = {"method": method, "url": url}
+            assert await run(f"guest-{number}", **asked) == asked
+        # No task, no claim, no credential.
+        outside = await calls.chassis.execute("guest", "run", {"method": "GET", "url": there.url})
+        assert "status" not in from_struct(outside.result)
+        assert there.lines == ["GET /hook HTTP/1.1"]
+    query = QueryEntriesRequest(component="chassis", swarm_id="guest")
+    told = Counter([entry.operation async for entry in calls.witness.query(query)])
+    assert told["credential_issued"] == 4
+    assert told["credential_refused"] >= 1
+
+
+async def test_x3_endpoints_need_the_call_that_goes_there(calls: Client) -> None:
+    await calls.swarms.register("silent", ["wasm"])
+    for contract, rule in (
+        (ServiceContract(endpoints=[MODELS]), r"contract\.endpoints: must be empty unless http"),
+        (ServiceContract(endpoints=[MODELS] * 9), r"contract\.endpoints: must have at most 8"),
+    ):
+        with pytest.raises(errors.InvalidField, match=rule):
+            await calls.chassis.load("silent", ASKING, contract)
+    denied = await calls.chassis.load("silent", ASKING, ServiceContract())
+    assert not denied.contract.endpoints
+    ended = await calls.chassis.execute("silent", "run", {"method": "GET", "url": MODELS.url})
+    assert [each.kind for each in ended.violations] == [VIOLATION_KIND_API_DENIED]
 
 
 def test_x6_the_commands_issue_validate_and_revoke(cli: Cli) -> None:

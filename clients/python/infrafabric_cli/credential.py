@@ -10,18 +10,11 @@ from infrafabric import Client
 from infrafabric.v1.chassis_credential_pb2 import CredentialDenial, CredentialEndpoint
 from infrafabric_cli.exit_codes import ExitCode
 from infrafabric_cli.names import moment, short
-from infrafabric_cli.options import DEFAULT_SERVER, Attempt, Json, Server, Swarm
+from infrafabric_cli.options import DEFAULT_SERVER, Attempt, Json, Server, Swarm, endpoint
 from infrafabric_cli.output import as_json, complain, print_json, say
 from infrafabric_cli.running import run
 
 app = typer.Typer(no_args_is_help=True)
-
-
-def _endpoint(text: str) -> CredentialEndpoint:
-    methods, _, url = text.partition(" ")
-    if not url:
-        raise typer.BadParameter('must be "METHOD,... URL", such as "GET https://example.org/v1/"')
-    return CredentialEndpoint(url=url.strip(), methods=methods.split(","))
 
 
 @app.command()
@@ -34,7 +27,7 @@ def issue(
         list[CredentialEndpoint],
         typer.Option(
             "--allow",
-            parser=_endpoint,
+            parser=endpoint,
             metavar='"METHOD,... URL"',
             help="Where requests may go, and below it; repeat it.",
         ),

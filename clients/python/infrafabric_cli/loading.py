@@ -16,11 +16,12 @@ from infrafabric.v1.chassis_contract_pb2 import (
     ServiceContract,
     SLODefinition,
 )
+from infrafabric.v1.chassis_credential_pb2 import CredentialEndpoint
 from infrafabric.v1.chassis_execution_pb2 import Violation, ViolationKind
 from infrafabric.values import from_struct
 from infrafabric_cli.exit_codes import ExitCode
 from infrafabric_cli.names import moment, short
-from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, json_object
+from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, endpoint, json_object
 from infrafabric_cli.output import as_json, complain, json_text, print_json, print_rows, say
 from infrafabric_cli.running import run
 
@@ -51,6 +52,15 @@ def load(  # noqa: PLR0913  # each option is a parameter
     allow: Annotated[
         list[str] | None, typer.Option("--allow", metavar="CALL", help="Host call; repeat it.")
     ] = None,
+    http: Annotated[
+        list[CredentialEndpoint] | None,
+        typer.Option(
+            "--http",
+            parser=endpoint,
+            metavar='"METHOD,... URL"',
+            help="Where the call http may go, which it allows; repeat it.",
+        ),
+    ] = None,
     p99_seconds: Annotated[
         float | None, typer.Option(min=0.000001, help="Promised: 99 of 100 tasks end within it.")
     ] = None,
@@ -78,7 +88,8 @@ def load(  # noqa: PLR0913  # each option is a parameter
             success_rate=success_rate,
             availability=availability,
         ),
-        allowed_calls=allow or (),
+        allowed_calls=[*(allow or ()), *(["http"] if http else ())],
+        endpoints=http or (),
         version=version,
     )
 
@@ -87,9 +98,8 @@ def load(  # noqa: PLR0913  # each option is a parameter
         if json_output:
             print_json(as_json(loaded))
         else:
-            say(
-                f"{loaded.swarm_id}: {short(ModuleKind.DESCRIPTOR, loaded.kind)} {loaded.module_sha256}"
-            )
+            kind = short(ModuleKind.DESCRIPTOR, loaded.kind)
+            say(f"{loaded.swarm_id}: {kind} {loaded.module_sha256}")
 
     run(server, command)
 

@@ -10,6 +10,7 @@ import typer
 from google.protobuf.descriptor import EnumDescriptor
 
 from infrafabric.money import parse_usd
+from infrafabric.v1.chassis_credential_pb2 import CredentialEndpoint
 from infrafabric_cli.names import value_of
 
 DEFAULT_SERVER = "127.0.0.1:50051"
@@ -63,6 +64,14 @@ def one_of(enum: EnumDescriptor) -> Callable[[str], int]:
             raise typer.BadParameter(str(error)) from error
 
     return value
+
+
+def endpoint(text: str) -> CredentialEndpoint:
+    """Return where requests may go, from `METHOD,... URL`."""
+    methods, _, url = text.partition(" ")
+    if not url:
+        raise typer.BadParameter('must be "METHOD,... URL", such as "GET https://example.org/v1/"')
+    return CredentialEndpoint(url=url.strip(), methods=methods.split(","))
 
 
 def instant(text: str) -> datetime:

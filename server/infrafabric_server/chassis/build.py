@@ -6,6 +6,8 @@ from datetime import timedelta
 from infrafabric_server.chassis.chassis import Chassis
 from infrafabric_server.chassis.contracts import Contracts
 from infrafabric_server.chassis.credentials.credentials import Credentials
+from infrafabric_server.chassis.egress.egress import Egress
+from infrafabric_server.chassis.egress.resolving import Resolver
 from infrafabric_server.chassis.modules import Modules
 from infrafabric_server.chassis.recorder import Recorder
 from infrafabric_server.chassis.runner import Runner
@@ -73,6 +75,7 @@ def build_chassis(
         runs,
         turns,
         recorder,
+        Egress(credentials, Resolver().resolve),
         background,
         clock,
         ttl,

@@ -4,7 +4,7 @@ import asyncio
 from functools import partial
 
 from infrafabric_server.chassis.box import Box
-from infrafabric_server.chassis.contract import KNOWN_CALLS, ResourceLimits, ServiceContract
+from infrafabric_server.chassis.contract import HTTP, KNOWN_CALLS, ResourceLimits, ServiceContract
 from infrafabric_server.chassis.contracts import Contracts
 from infrafabric_server.chassis.hosts import GuestHost
 from infrafabric_server.chassis.models import Execution, LoadedSwarm, StoredModule, ViolationRing
@@ -110,10 +110,14 @@ class Chassis:
         if unknown:
             rule = f"must be of {', '.join(sorted(KNOWN_CALLS))}; {unknown[0]} is no host call"
             raise InvalidField(FieldViolation("contract.allowed_calls", rule))
+        if wanted.endpoints and HTTP not in wanted.allowed_calls:
+            rule = f"must be empty unless {HTTP} is among the allowed calls"
+            raise InvalidField(FieldViolation("contract.endpoints", rule))
         current = self._policies.current
         return ServiceContract(
             limits=ResourceLimits.within(wanted.limits, current.policy.chassis, current.hash),
             slo=wanted.slo,
             allowed_calls=wanted.allowed_calls,
+            endpoints=wanted.endpoints,
             version=wanted.version,
         )

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from infrafabric_server.chassis.credentials.models import MAX_ENDPOINTS, Endpoint
 from infrafabric_server.errors import FieldViolation, InvalidField
 from infrafabric_server.governor.policy.models import Containing
 from infrafabric_server.limits import MAX_MODEL, MAX_PAYLOAD_BYTES
@@ -13,9 +14,10 @@ from infrafabric_server.limits import MAX_MODEL, MAX_PAYLOAD_BYTES
 _FROZEN = ConfigDict(frozen=True)
 MAX_CALLS = 16
 PROGRESS = "progress"
+HTTP = "http"
 
 # Host calls that a contract can grant.
-KNOWN_CALLS = frozenset({PROGRESS})
+KNOWN_CALLS = frozenset({HTTP, PROGRESS})
 
 SHORTEST_RUN = timedelta(milliseconds=10)
 LONGEST_RUN = timedelta(hours=1)
@@ -89,13 +91,17 @@ class SLODefinition(BaseModel):
 
 
 class ServiceContract(BaseModel):
-    """What holds for a loaded swarm; `allowed_calls` are the host calls that it may make."""
+    """What holds for a loaded swarm; `allowed_calls` are the host calls that it may make.
+
+    Each attempt of a task gets a credential for `endpoints`, to be used by the call `http`.
+    """
 
     model_config = _FROZEN
 
     limits: ResourceLimits = ResourceLimits()
     slo: SLODefinition = SLODefinition()
     allowed_calls: Annotated[frozenset[str], Field(max_length=MAX_CALLS)] = frozenset()
+    endpoints: Annotated[tuple[Endpoint, ...], Field(max_length=MAX_ENDPOINTS)] = ()
     version: Annotated[str, Field(max_length=MAX_MODEL)] = ""
 
 

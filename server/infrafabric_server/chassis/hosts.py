@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from infrafabric_server.chassis.contract import PROGRESS
+from infrafabric_server.chassis.contract import HTTP, PROGRESS
 from infrafabric_server.chassis.models import LoadedSwarm
 from infrafabric_server.chassis.sandbox.host import CallDenied, CallFailed
 from infrafabric_server.errors import FabricError
@@ -16,6 +16,9 @@ _MAX_LINE = 1_000
 # Reports a milestone: percent and note.
 Report = Callable[[int, str], Awaitable[None]]
 
+# Makes an HTTP request: what it is and what is answered, as JSON.
+Request = Callable[[bytes], Awaitable[bytes]]
+
 _log = structlog.get_logger(__name__)
 
 
@@ -23,14 +26,26 @@ async def nobody(_percent: int, _note: str) -> None:
     """Take the progress of a run that is of no task."""
 
 
+async def nowhere(_request: bytes) -> bytes:
+    """Refuse what a run asks for that is of no task."""
+    raise CallFailed("http: only a task that was claimed has credentials")
+
+
 class GuestHost:
     """Does the calls of one run that its contract grants."""
 
-    def __init__(self, loaded: LoadedSwarm, task_id: str, report: Report = nobody) -> None:
+    def __init__(
+        self,
+        loaded: LoadedSwarm,
+        task_id: str,
+        report: Report = nobody,
+        request: Request = nowhere,
+    ) -> None:
         self._swarm_id = loaded.swarm_id
         self._granted = loaded.contract.allowed_calls
         self._task_id = task_id
         self._report = report
+        self._request = request
 
     async def log(self, text: str) -> None:
         """See Host."""
@@ -41,7 +56,11 @@ class GuestHost:
 
     async def call(self, name: str, body: bytes) -> bytes:
         """See Host."""
-        if name not in self._granted or name != PROGRESS:
+        if name not in self._granted:
+            raise CallDenied(name)
+        if name == HTTP:
+            return await self._request(body)
+        if name != PROGRESS:
             raise CallDenied(name)
         percent, note = _milestone(body)
         try:

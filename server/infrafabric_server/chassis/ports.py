@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from infrafabric_server.chassis.contract import SLODefinition
+from infrafabric_server.chassis.credentials.models import Endpoint
 from infrafabric_server.chassis.models import Execution, LoadedSwarm
 from infrafabric_server.store.mirror import Write
 
@@ -20,6 +21,7 @@ class Wanted:
     limits: Mapping[str, int | timedelta] = field(default_factory=dict)
     slo: SLODefinition = field(default_factory=SLODefinition)
     allowed_calls: frozenset[str] = frozenset()
+    endpoints: tuple[Endpoint, ...] = ()
     version: str = ""
 
 

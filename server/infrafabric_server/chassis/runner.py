@@ -10,6 +10,7 @@ import structlog
 
 from infrafabric_server.chassis.backlog import ChassisBacklog
 from infrafabric_server.chassis.contracts import Contracts
+from infrafabric_server.chassis.egress.egress import Egress
 from infrafabric_server.chassis.hosts import GuestHost
 from infrafabric_server.chassis.models import Execution, LoadedSwarm
 from infrafabric_server.chassis.recorder import Recorder, Run
@@ -69,6 +70,7 @@ class Runner:
         runs: Runs,
         turns: Turns,
         recorder: Recorder,
+        egress: Egress,
         background: Background,
         clock: Clock,
         ttl: timedelta,
@@ -79,6 +81,7 @@ class Runner:
         self._runs = runs
         self._turns = turns
         self._recorder = recorder
+        self._egress = egress
         self._background = background
         self._ttl = ttl
         self._clock = clock
@@ -185,7 +188,8 @@ class Runner:
                 ttl=self._ttl,
             )
 
-        host = GuestHost(loaded, task_id, report)
+        request = partial(self._egress.request, swarm_id, task_id, attempt)
+        host = GuestHost(loaded, task_id, report, request)
         async with asyncio.TaskGroup() as group:
             work = group.create_task(self._run(loaded, task, host))
             running = self._running[task_id] = _Running(swarm_id, attempt, work)
@@ -209,6 +213,8 @@ class Runner:
     async def _run(self, loaded: LoadedSwarm, task: Task, host: GuestHost) -> Execution | None:
         """Run a task; None when this server cannot, by no fault of the swarm."""
         try:
+            place = (loaded.swarm_id, task.task_id, task.attempt)
+            await self._egress.grant(*place, loaded.contract.endpoints)
             return await self._runs.run(loaded, task.task_id, task.spec.input_json, host)
         except FabricError as error:
             if error.reason is Reason.MODULE_REFUSED:

@@ -24,23 +24,24 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from infrafabric.v1 import chassis_credential_pb2 as infrafabric_dot_v1_dot_chassis__credential__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%infrafabric/v1/chassis_contract.proto\x12\x0einfrafabric.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9f\x02\n\x0eResourceLimits\x12\x1a\n\rmax_memory_mb\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x1c\n\x0fmax_cpu_percent\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12%\n\x18max_api_calls_per_second\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x35\n\x12max_execution_time\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1d\n\x10max_output_bytes\x18\x05 \x01(\x05H\x03\x88\x01\x01\x42\x10\n\x0e_max_memory_mbB\x12\n\x10_max_cpu_percentB\x1b\n\x19_max_api_calls_per_secondB\x13\n\x11_max_output_bytes\"\x97\x01\n\rSLODefinition\x12.\n\x0bp99_latency\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x0csuccess_rate\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0c\x61vailability\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x0f\n\r_success_rateB\x0f\n\r_availability\"\x95\x01\n\x0fServiceContract\x12.\n\x06limits\x18\x01 \x01(\x0b\x32\x1e.infrafabric.v1.ResourceLimits\x12*\n\x03slo\x18\x02 \x01(\x0b\x32\x1d.infrafabric.v1.SLODefinition\x12\x15\n\rallowed_calls\x18\x03 \x03(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\"\xd6\x01\n\x0bLoadedSwarm\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x15\n\rmodule_sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12(\n\x04kind\x18\x04 \x01(\x0e\x32\x1a.infrafabric.v1.ModuleKind\x12\x31\n\x08\x63ontract\x18\x05 \x01(\x0b\x32\x1f.infrafabric.v1.ServiceContract\x12-\n\tload_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*]\n\nModuleKind\x12\x1b\n\x17MODULE_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18MODULE_KIND_WASI_COMMAND\x10\x01\x12\x14\n\x10MODULE_KIND_CORE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%infrafabric/v1/chassis_contract.proto\x12\x0einfrafabric.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'infrafabric/v1/chassis_credential.proto\"\x9f\x02\n\x0eResourceLimits\x12\x1a\n\rmax_memory_mb\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x1c\n\x0fmax_cpu_percent\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12%\n\x18max_api_calls_per_second\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x35\n\x12max_execution_time\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1d\n\x10max_output_bytes\x18\x05 \x01(\x05H\x03\x88\x01\x01\x42\x10\n\x0e_max_memory_mbB\x12\n\x10_max_cpu_percentB\x1b\n\x19_max_api_calls_per_secondB\x13\n\x11_max_output_bytes\"\x97\x01\n\rSLODefinition\x12.\n\x0bp99_latency\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x0csuccess_rate\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0c\x61vailability\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x0f\n\r_success_rateB\x0f\n\r_availability\"\xcc\x01\n\x0fServiceContract\x12.\n\x06limits\x18\x01 \x01(\x0b\x32\x1e.infrafabric.v1.ResourceLimits\x12*\n\x03slo\x18\x02 \x01(\x0b\x32\x1d.infrafabric.v1.SLODefinition\x12\x15\n\rallowed_calls\x18\x03 \x03(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x35\n\tendpoints\x18\x05 \x03(\x0b\x32\".infrafabric.v1.CredentialEndpoint\"\xd6\x01\n\x0bLoadedSwarm\x12\x10\n\x08swarm_id\x18\x01 \x01(\t\x12\x15\n\rmodule_sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12(\n\x04kind\x18\x04 \x01(\x0e\x32\x1a.infrafabric.v1.ModuleKind\x12\x31\n\x08\x63ontract\x18\x05 \x01(\x0b\x32\x1f.infrafabric.v1.ServiceContract\x12-\n\tload_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*]\n\nModuleKind\x12\x1b\n\x17MODULE_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18MODULE_KIND_WASI_COMMAND\x10\x01\x12\x14\n\x10MODULE_KIND_CORE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'infrafabric.v1.chassis_contract_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODULEKIND']._serialized_start=935
-  _globals['_MODULEKIND']._serialized_end=1028
-  _globals['_RESOURCELIMITS']._serialized_start=123
-  _globals['_RESOURCELIMITS']._serialized_end=410
-  _globals['_SLODEFINITION']._serialized_start=413
-  _globals['_SLODEFINITION']._serialized_end=564
-  _globals['_SERVICECONTRACT']._serialized_start=567
-  _globals['_SERVICECONTRACT']._serialized_end=716
-  _globals['_LOADEDSWARM']._serialized_start=719
-  _globals['_LOADEDSWARM']._serialized_end=933
+  _globals['_MODULEKIND']._serialized_start=1031
+  _globals['_MODULEKIND']._serialized_end=1124
+  _globals['_RESOURCELIMITS']._serialized_start=164
+  _globals['_RESOURCELIMITS']._serialized_end=451
+  _globals['_SLODEFINITION']._serialized_start=454
+  _globals['_SLODEFINITION']._serialized_end=605
+  _globals['_SERVICECONTRACT']._serialized_start=608
+  _globals['_SERVICECONTRACT']._serialized_end=812
+  _globals['_LOADEDSWARM']._serialized_start=815
+  _globals['_LOADEDSWARM']._serialized_end=1029
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf import message as message
 from google.protobuf import timestamp_pb2 as timestamp_pb2
 from google.protobuf.internal import containers as containers
 from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
+from infrafabric.v1 import chassis_credential_pb2 as chassis_credential_pb2
 import builtins as builtins
 import sys
 import typing as typing
@@ -148,6 +149,7 @@ class ServiceContract(message.Message):
     SLO_FIELD_NUMBER: builtins.int
     ALLOWED_CALLS_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
+    ENDPOINTS_FIELD_NUMBER: builtins.int
     version: builtins.str
     """Version of the contract, for people: at most 128 characters."""
     @builtins.property
@@ -160,7 +162,13 @@ class ServiceContract(message.Message):
 
     @builtins.property
     def allowed_calls(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Host calls that the module may make, by name: `progress`. At most 16."""
+        """Host calls that the module may make, by name: `http` and `progress`. At most 16."""
+
+    @builtins.property
+    def endpoints(self) -> containers.RepeatedCompositeFieldContainer[chassis_credential_pb2.CredentialEndpoint]:
+        """Where the call `http` may go: each attempt of a task gets a credential for it, which ends with the
+        attempt. At most 8; the call must be allowed.
+        """
 
     def __init__(
         self,
@@ -169,10 +177,11 @@ class ServiceContract(message.Message):
         slo: SLODefinition | None = ...,
         allowed_calls: abc.Iterable[builtins.str] | None = ...,
         version: builtins.str = ...,
+        endpoints: abc.Iterable[chassis_credential_pb2.CredentialEndpoint] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["limits", b"limits", "slo", b"slo"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["allowed_calls", b"allowed_calls", "limits", b"limits", "slo", b"slo", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["allowed_calls", b"allowed_calls", "endpoints", b"endpoints", "limits", b"limits", "slo", b"slo", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,22 +9,23 @@ from infrafabric_server.chassis.credentials.models import (
     DEFAULT_TTL,
     LONGEST_TTL,
     MAX_ENDPOINTS,
-    MAX_PREFIX,
-    METHODS,
     SHORTEST_TTL,
     Credential,
     Denial,
-    Endpoint,
     TaskCredentials,
 )
-from infrafabric_server.chassis.credentials.urls import Target, read
+from infrafabric_server.chassis.service.endpoints import (
+    endpoint_to_wire,
+    read_endpoint,
+    read_method,
+    read_target,
+)
 from infrafabric_server.edge import validate
 from infrafabric_server.edge.calls import Context
 from infrafabric_server.edge.times import from_duration, to_timestamp
 from infrafabric_server.errors import FieldViolation, InvalidField
 
 _ID = re.compile(r"[0-9a-f]{16}")
-_METHOD_RULE = f"must be of {', '.join(METHODS)}"
 
 DENIALS = {
     Denial.MALFORMED: pb.CREDENTIAL_DENIAL_MALFORMED,
@@ -57,7 +58,9 @@ class CredentialCalls(ChassisServiceServicer):
             validate.require_id("task_id", request.task_id),
             validate.require_attempt("attempt", request.attempt),
             ttl,
-            tuple(_endpoint(f"endpoints[{n}]", each) for n, each in enumerate(request.endpoints)),
+            tuple(
+                read_endpoint(f"endpoints[{n}]", each) for n, each in enumerate(request.endpoints)
+            ),
         )
         return pb.IssueCredentialResponse(
             credential=_to_wire(issued.held, issued.credential), token=issued.token
@@ -69,7 +72,7 @@ class CredentialCalls(ChassisServiceServicer):
         """Tell what a token allows."""
         wanted = None
         if request.method or request.url:
-            wanted = (_method("method", request.method), _target("url", request.url))
+            wanted = (read_method("method", request.method), read_target("url", request.url))
         verdict = await self.credentials.validate(request.token, wanted)
         answer = pb.ValidateCredentialResponse(valid=verdict.denial is None)
         if verdict.denial is not None:
@@ -90,48 +93,13 @@ class CredentialCalls(ChassisServiceServicer):
         )
 
 
-def _endpoint(field: str, message: pb.CredentialEndpoint) -> Endpoint:
-    target = _target(f"{field}.url", message.url)
-    if target.query:
-        raise InvalidField(FieldViolation(f"{field}.url", "must have no query"))
-    if len(target.path) > MAX_PREFIX:
-        rule = f"must have a path of at most {MAX_PREFIX} characters"
-        raise InvalidField(FieldViolation(f"{field}.url", rule))
-    methods = sorted({_method(f"{field}.methods", each) for each in message.methods})
-    if not methods:
-        raise InvalidField(FieldViolation(f"{field}.methods", _METHOD_RULE))
-    return Endpoint(
-        scheme=target.scheme,
-        host=target.host,
-        port=target.port,
-        path=target.path,
-        methods=tuple(methods),
-    )
-
-
-def _target(field: str, url: str) -> Target:
-    try:
-        return read(url)
-    except ValueError as error:
-        raise InvalidField(FieldViolation(field, str(error))) from None
-
-
-def _method(field: str, method: str) -> str:
-    if method not in METHODS:
-        raise InvalidField(FieldViolation(field, _METHOD_RULE))
-    return method
-
-
 def _to_wire(held: TaskCredentials, credential: Credential) -> pb.Credential:
     return pb.Credential(
         credential_id=credential.credential_id,
         swarm_id=held.swarm_id,
         task_id=held.task_id,
         attempt=held.attempt,
-        endpoints=[
-            pb.CredentialEndpoint(url=each.url, methods=each.methods)
-            for each in credential.endpoints
-        ],
+        endpoints=map(endpoint_to_wire, credential.endpoints),
         create_time=to_timestamp(credential.create_time),
         expire_time=to_timestamp(credential.expire_time),
     )

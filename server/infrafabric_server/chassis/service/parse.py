@@ -10,7 +10,9 @@ from infrafabric_server.chassis.contract import (
     SHORTEST_RUN,
     SLODefinition,
 )
+from infrafabric_server.chassis.credentials.models import MAX_ENDPOINTS
 from infrafabric_server.chassis.ports import Wanted
+from infrafabric_server.chassis.service.endpoints import read_endpoint
 from infrafabric_server.edge import validate
 from infrafabric_server.edge.times import from_duration
 from infrafabric_server.errors import FieldViolation, InvalidField
@@ -39,10 +41,16 @@ def wanted(message: pb.ServiceContract) -> Wanted:
     if len(message.allowed_calls) > MAX_CALLS:
         rule = f"must have at most {MAX_CALLS} entries"
         raise InvalidField(FieldViolation(f"{at}allowed_calls", rule))
+    if len(message.endpoints) > MAX_ENDPOINTS:
+        rule = f"must have at most {MAX_ENDPOINTS} entries"
+        raise InvalidField(FieldViolation(f"{at}endpoints", rule))
     return Wanted(
         limits=_limits(f"{at}limits.", message.limits),
         slo=_slo(f"{at}slo.", message.slo),
         allowed_calls=frozenset(message.allowed_calls),
+        endpoints=tuple(
+            read_endpoint(f"{at}endpoints[{n}]", each) for n, each in enumerate(message.endpoints)
+        ),
         version=validate.require_text(f"{at}version", message.version, most=MAX_MODEL),
     )
 

@@ -8,6 +8,7 @@ from infrafabric_server.chassis.models import (
     Violation,
     ViolationKind,
 )
+from infrafabric_server.chassis.service.endpoints import endpoint_to_wire
 from infrafabric_server.edge.struct_json import json_to_struct
 from infrafabric_server.edge.times import to_duration, to_timestamp
 
@@ -51,6 +52,7 @@ def loaded_to_wire(loaded: LoadedSwarm) -> chassis_contract_pb2.LoadedSwarm:
                 success_rate=slo.success_rate, availability=slo.availability
             ),
             allowed_calls=sorted(contract.allowed_calls),
+            endpoints=map(endpoint_to_wire, contract.endpoints),
             version=contract.version,
         ),
         load_time=to_timestamp(loaded.load_time),

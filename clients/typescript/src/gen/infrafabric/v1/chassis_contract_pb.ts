@@ -6,13 +6,15 @@ import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2"
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { CredentialEndpoint } from "./chassis_credential_pb.js";
+import { file_infrafabric_v1_chassis_credential } from "./chassis_credential_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file infrafabric/v1/chassis_contract.proto.
  */
 export const file_infrafabric_v1_chassis_contract: GenFile = /*@__PURE__*/
-  fileDesc("CiVpbmZyYWZhYnJpYy92MS9jaGFzc2lzX2NvbnRyYWN0LnByb3RvEg5pbmZyYWZhYnJpYy52MSKfAgoOUmVzb3VyY2VMaW1pdHMSGgoNbWF4X21lbW9yeV9tYhgBIAEoBUgAiAEBEhwKD21heF9jcHVfcGVyY2VudBgCIAEoBUgBiAEBEiUKGG1heF9hcGlfY2FsbHNfcGVyX3NlY29uZBgDIAEoBUgCiAEBEjUKEm1heF9leGVjdXRpb25fdGltZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIdChBtYXhfb3V0cHV0X2J5dGVzGAUgASgFSAOIAQFCEAoOX21heF9tZW1vcnlfbWJCEgoQX21heF9jcHVfcGVyY2VudEIbChlfbWF4X2FwaV9jYWxsc19wZXJfc2Vjb25kQhMKEV9tYXhfb3V0cHV0X2J5dGVzIpcBCg1TTE9EZWZpbml0aW9uEi4KC3A5OV9sYXRlbmN5GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhkKDHN1Y2Nlc3NfcmF0ZRgCIAEoAUgAiAEBEhkKDGF2YWlsYWJpbGl0eRgDIAEoAUgBiAEBQg8KDV9zdWNjZXNzX3JhdGVCDwoNX2F2YWlsYWJpbGl0eSKVAQoPU2VydmljZUNvbnRyYWN0Ei4KBmxpbWl0cxgBIAEoCzIeLmluZnJhZmFicmljLnYxLlJlc291cmNlTGltaXRzEioKA3NsbxgCIAEoCzIdLmluZnJhZmFicmljLnYxLlNMT0RlZmluaXRpb24SFQoNYWxsb3dlZF9jYWxscxgDIAMoCRIPCgd2ZXJzaW9uGAQgASgJItYBCgtMb2FkZWRTd2FybRIQCghzd2FybV9pZBgBIAEoCRIVCg1tb2R1bGVfc2hhMjU2GAIgASgJEhIKCnNpemVfYnl0ZXMYAyABKAMSKAoEa2luZBgEIAEoDjIaLmluZnJhZmFicmljLnYxLk1vZHVsZUtpbmQSMQoIY29udHJhY3QYBSABKAsyHy5pbmZyYWZhYnJpYy52MS5TZXJ2aWNlQ29udHJhY3QSLQoJbG9hZF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCpdCgpNb2R1bGVLaW5kEhsKF01PRFVMRV9LSU5EX1VOU1BFQ0lGSUVEEAASHAoYTU9EVUxFX0tJTkRfV0FTSV9DT01NQU5EEAESFAoQTU9EVUxFX0tJTkRfQ09SRRACYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiVpbmZyYWZhYnJpYy92MS9jaGFzc2lzX2NvbnRyYWN0LnByb3RvEg5pbmZyYWZhYnJpYy52MSKfAgoOUmVzb3VyY2VMaW1pdHMSGgoNbWF4X21lbW9yeV9tYhgBIAEoBUgAiAEBEhwKD21heF9jcHVfcGVyY2VudBgCIAEoBUgBiAEBEiUKGG1heF9hcGlfY2FsbHNfcGVyX3NlY29uZBgDIAEoBUgCiAEBEjUKEm1heF9leGVjdXRpb25fdGltZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIdChBtYXhfb3V0cHV0X2J5dGVzGAUgASgFSAOIAQFCEAoOX21heF9tZW1vcnlfbWJCEgoQX21heF9jcHVfcGVyY2VudEIbChlfbWF4X2FwaV9jYWxsc19wZXJfc2Vjb25kQhMKEV9tYXhfb3V0cHV0X2J5dGVzIpcBCg1TTE9EZWZpbml0aW9uEi4KC3A5OV9sYXRlbmN5GAEgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhkKDHN1Y2Nlc3NfcmF0ZRgCIAEoAUgAiAEBEhkKDGF2YWlsYWJpbGl0eRgDIAEoAUgBiAEBQg8KDV9zdWNjZXNzX3JhdGVCDwoNX2F2YWlsYWJpbGl0eSLMAQoPU2VydmljZUNvbnRyYWN0Ei4KBmxpbWl0cxgBIAEoCzIeLmluZnJhZmFicmljLnYxLlJlc291cmNlTGltaXRzEioKA3NsbxgCIAEoCzIdLmluZnJhZmFicmljLnYxLlNMT0RlZmluaXRpb24SFQoNYWxsb3dlZF9jYWxscxgDIAMoCRIPCgd2ZXJzaW9uGAQgASgJEjUKCWVuZHBvaW50cxgFIAMoCzIiLmluZnJhZmFicmljLnYxLkNyZWRlbnRpYWxFbmRwb2ludCLWAQoLTG9hZGVkU3dhcm0SEAoIc3dhcm1faWQYASABKAkSFQoNbW9kdWxlX3NoYTI1NhgCIAEoCRISCgpzaXplX2J5dGVzGAMgASgDEigKBGtpbmQYBCABKA4yGi5pbmZyYWZhYnJpYy52MS5Nb2R1bGVLaW5kEjEKCGNvbnRyYWN0GAUgASgLMh8uaW5mcmFmYWJyaWMudjEuU2VydmljZUNvbnRyYWN0Ei0KCWxvYWRfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAqXQoKTW9kdWxlS2luZBIbChdNT0RVTEVfS0lORF9VTlNQRUNJRklFRBAAEhwKGE1PRFVMRV9LSU5EX1dBU0lfQ09NTUFORBABEhQKEE1PRFVMRV9LSU5EX0NPUkUQAmIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp, file_infrafabric_v1_chassis_credential]);
 
 /**
  * ResourceLimits bounds one run of a module.
@@ -122,7 +124,7 @@ export type ServiceContract = Message<"infrafabric.v1.ServiceContract"> & {
   slo?: SLODefinition | undefined;
 
   /**
-   * Host calls that the module may make, by name: `progress`. At most 16.
+   * Host calls that the module may make, by name: `http` and `progress`. At most 16.
    *
    * @generated from field: repeated string allowed_calls = 3;
    */
@@ -134,6 +136,14 @@ export type ServiceContract = Message<"infrafabric.v1.ServiceContract"> & {
    * @generated from field: string version = 4;
    */
   version: string;
+
+  /**
+   * Where the call `http` may go: each attempt of a task gets a credential for it, which ends with the
+   * attempt. At most 8; the call must be allowed.
+   *
+   * @generated from field: repeated infrafabric.v1.CredentialEndpoint endpoints = 5;
+   */
+  endpoints: CredentialEndpoint[];
 };
 
 /**

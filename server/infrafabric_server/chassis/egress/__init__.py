@@ -1,0 +1,1 @@
+"""HTTP requests that the service makes for guests, where a credential of their task lets it."""
