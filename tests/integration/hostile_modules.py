@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from infrafabric_server.chassis.sandbox.compiled import Refusal
 from infrafabric_server.chassis.sandbox.outcome import ViolationKind
-from tests.harness.wat import CALL, LOG, core, wasi
+from tests.harness.wat import CALL, LOG, command, core, wasi
 
 _FOREVER = "(loop $again (br $again))"
 _WRITE = wasi("fd_write", "iiii")
@@ -196,6 +196,24 @@ _WILD_ALLOCATION = b"""
   (func (export "ifc_run") (param i32 i32) (result i64) (i64.const 0)))
 """
 
+_NO_NUMBERS = b"""
+(module
+  (memory (export "memory") 1)
+  (func (export "ifc_alloc") (param i32) (result f64) (f64.const nan))
+  (func (export "ifc_run") (param i32 i32) (result i64) (i64.const 0)))
+"""
+_OTHER_PARAMETERS = b"""
+(module
+  (memory (export "memory") 1)
+  (func (export "ifc_alloc") (param i32) (result i32) (i32.const 0))
+  (func (export "ifc_run") (result i64) (i64.const 0)))
+"""
+_NO_MEMORY = b"""
+(module
+  (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+  (func (export "_start") (if (call $random (i32.const 0) (i32.const 8)) (then unreachable))))
+"""
+
 # These do it before a request could ask for anything else.
 AT_ONCE = [
     Hostile(
@@ -216,6 +234,9 @@ AT_ONCE = [
     ),
     Hostile("a call from within an allocation", _REENTRANT, "ifc.call from within ifc_alloc"),
     Hostile("an allocation outside of its memory", _WILD_ALLOCATION, "of a memory of 65536"),
+    Hostile("an allocation that is no number", _NO_NUMBERS, "ifc_alloc returned nan"),
+    Hostile("an entry with other parameters", _OTHER_PARAMETERS, "too many parameters"),
+    Hostile("no memory at all", _NO_MEMORY, "unreachable"),
 ]
 
 
@@ -238,6 +259,11 @@ REFUSED = [
         "a function of the fabric that is not there",
         core(imports='(import "ifc" "exec" (func))'),
         Refusal.IMPORTS,
+    ),
+    Refused(
+        "a call without room for the answer",
+        command("", imports=CALL),
+        Refusal.EXPORTS,
     ),
     Refused("no entry", b'(module (memory (export "memory") 1))', Refusal.EXPORTS),
     Refused("fifty memories", core(parts="(memory 1) " * 50), Refusal.INVALID),

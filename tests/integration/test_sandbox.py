@@ -336,3 +336,24 @@ async def test_x2_layers_that_are_demanded_and_do_not_hold_keep_a_module_from_ru
     with pytest.raises(StartFailed, match="demanded, but not held on this machine: moat"):
         await missing.run(GOOD, Host())
     await missing.close()
+
+
+async def test_x1_a_module_that_is_closed_starts_no_worker(box: Box) -> None:
+    warm = await box.warm(core())
+    await warm.prepare()
+    pid = warm.pid
+    assert pid is not None
+    await warm.close()
+    assert gone(pid)
+    with pytest.raises(StartFailed, match="the module is closed"):
+        await warm.run(GOOD, Host())
+
+
+async def test_x1_a_module_that_is_closed_while_it_starts_leaves_no_worker(box: Box) -> None:
+    warm = await box.warm(core())
+    starting = asyncio.create_task(warm.prepare())
+    await asyncio.sleep(0)
+    await warm.close()
+    with pytest.raises(StartFailed, match="the module is closed"):
+        await starting
+    assert warm.pid is None

@@ -46,7 +46,9 @@ class Cache:
         self._folder = folder
         self._most = most_bytes
         for half in folder.glob(".*"):
-            half.unlink(missing_ok=True)
+            # Others of this user may be compiling into the same folder.
+            if not Path("/proc", half.suffix[1:]).exists():
+                half.unlink(missing_ok=True)
 
     def find(self, digest: str) -> CompiledModule | None:
         """Return the module with a digest, if it was compiled."""
@@ -100,7 +102,7 @@ class Cache:
         return self._folder / (key + _CODE), self._folder / (key + _NOTE)
 
     def _half(self, digest: str) -> Path:
-        return self._folder / f".{digest}"
+        return self._folder / f".{digest}.{os.getpid()}"
 
 
 def _compiler() -> str:

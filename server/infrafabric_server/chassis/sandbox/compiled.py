@@ -78,6 +78,10 @@ def check(described: Described) -> tuple[ModuleKind, frozenset[str]]:
                 Refusal.IMPORTS,
                 f"the module imports {module}.{name}; there are only {_WASI}, ifc.log and ifc.call",
             )
+    if "call" in calls and "ifc_alloc" not in described.exports:
+        raise ModuleRefused(
+            Refusal.EXPORTS, "the module imports ifc.call, but exports no ifc_alloc for the answers"
+        )
     if "_start" in described.exports:
         return ModuleKind.WASI_COMMAND, calls
     if {"ifc_run", "ifc_alloc"} <= described.exports:

@@ -14,8 +14,14 @@ from infrafabric_server.chassis.sandbox.compiled import (
     check,
 )
 from infrafabric_server.chassis.sandbox.frames import MODULE_BYTES, Broken, Kind
-from infrafabric_server.chassis.sandbox.messages import Described, read_described, read_refusal
+from infrafabric_server.chassis.sandbox.messages import (
+    Described,
+    read_described,
+    read_layers,
+    read_refusal,
+)
 from infrafabric_server.chassis.sandbox.process import Closed, Exited, WorkerProcess
+from infrafabric_server.chassis.sandbox.start import demand, start
 
 _MIB = 1 << 20
 _AT_LAST = frozenset({Refusal.TIME, Refusal.MEMORY})
@@ -48,14 +54,21 @@ class Compiler:
     Args:
         folder: of the results; made when it is not there.
         limits: what compiling one module may take.
+        demanded: names of layers without which nothing may be compiled.
 
     Raises:
         NotPrivate: others have access to the folder.
         OSError: it cannot be made.
     """
 
-    def __init__(self, folder: Path, limits: CompileLimits | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limits: CompileLimits | None = None,
+        demanded: frozenset[str] = frozenset(),
+    ) -> None:
         self._limits = limits or CompileLimits()
+        self._demanded = demanded
         self._cache = Cache(folder, self._limits.cache_bytes)
         self._one = asyncio.Lock()
 
@@ -70,7 +83,8 @@ class Compiler:
 
         Raises:
             ModuleRefused: it is no module that can run in the box.
-            OSError: no process can be started, or the result not be written.
+            StartFailed: no worker can be started, or it has not the layers that are demanded.
+            OSError: the result cannot be written.
         """
         most = min(self._limits.module_bytes, MODULE_BYTES)
         if len(module) > most:
@@ -102,7 +116,7 @@ class Compiler:
             "cpu_seconds": self._limits.cpu_seconds,
         }
         with self._cache.writing(digest) as target:
-            process = WorkerProcess.start(target, settings)
+            process = start(target, settings)
             try:
                 described = await self._described(process, module)
             finally:
@@ -119,7 +133,8 @@ class Compiler:
         try:
             # Twice its time of the processor: others want that, too.
             async with asyncio.timeout(2 * self._limits.cpu_seconds + 10):
-                await process.read(frozenset({Kind.READY}))
+                _, body = await process.read(frozenset({Kind.READY}))
+                demand(read_layers(body), self._demanded)
                 await process.write(Kind.MODULE, module)
                 kind, body = await process.read(frozenset({Kind.COMPILED, Kind.REFUSED}))
             if kind is Kind.COMPILED:

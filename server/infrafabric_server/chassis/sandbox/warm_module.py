@@ -8,6 +8,7 @@ from infrafabric_server.chassis.sandbox.host import HostCalls
 from infrafabric_server.chassis.sandbox.limits import Limits
 from infrafabric_server.chassis.sandbox.messages import Layer
 from infrafabric_server.chassis.sandbox.outcome import Outcome
+from infrafabric_server.chassis.sandbox.start import StartFailed
 from infrafabric_server.chassis.sandbox.warm_worker import WarmWorker
 
 
@@ -34,6 +35,7 @@ class WarmModule:
         self._demanded = demanded
         self._one = asyncio.Lock()
         self._worker: WarmWorker | None = None
+        self._closed = False
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -64,23 +66,33 @@ class WarmModule:
             host: answers its host calls.
 
         Raises:
-            StartFailed: no worker can be started, or it has not the layers that are demanded.
+            StartFailed: no worker can be started, it has not the layers that are demanded, or the
+                module is closed.
             ValueError: the request is too large.
         """
         async with self._one:
             return await (await self._ready()).run(request, host)
 
     async def close(self) -> None:
-        """Kill the worker; a task that is under way ends with a violation."""
+        """Kill the worker, for good; a task that is under way ends with a violation."""
+        self._closed = True
+        await self._drop()
+
+    async def _drop(self) -> None:
         worker, self._worker = self._worker, None
         if worker is not None:
             await worker.close()
 
     async def _ready(self) -> WarmWorker:
         if self._worker is not None and not self._worker.alive:
-            await self.close()
-        if self._worker is None:
+            await self._drop()
+        if self._worker is None and not self._closed:
             self._worker = await WarmWorker.start(
                 self.module, self.limits, self._share, self._demanded
             )
+            if self._closed:
+                # While it started.
+                await self._drop()
+        if self._worker is None:
+            raise StartFailed("the module is closed")
         return self._worker

@@ -73,7 +73,10 @@ class WarmWorker:
         """
         settings = {
             "compile": False,
-            "data_bytes": _OWN_DATA_BYTES + (limits.max_memory_mb << 20),
+            # Twice the output: what grows is copied.
+            "data_bytes": _OWN_DATA_BYTES
+            + (limits.max_memory_mb << 20)
+            + 2 * limits.max_output_bytes,
             "file_bytes": _FILE_BYTES,
             "terms": {
                 "memory_bytes": limits.max_memory_mb << 20,
@@ -94,7 +97,7 @@ class WarmWorker:
         try:
             layers = await reported(process, share)
             demand(layers, demanded)
-            share.attach(process, limits.max_cpu_percent)
+            _attach(share, process, limits)
         except BaseException:
             process.kill()
             await process.exited()
@@ -193,6 +196,13 @@ class WarmWorker:
             output_bytes=said.end.output_bytes if said else 0,
         )
         return _outcome(said, usage, violation)
+
+
+def _attach(share: CpuShare, process: WorkerProcess, limits: Limits) -> None:
+    try:
+        share.attach(process, limits.max_cpu_percent)
+    except OSError as error:
+        raise StartFailed(f"the worker's share of the processor cannot be set: {error}") from error
 
 
 def _outcome(said: Said | None, usage: Usage, violation: Violation | None) -> Outcome:

@@ -137,13 +137,19 @@ def _enter(store: Store, instance: Instance, task: Task) -> int:
         initialize(store)
     size = len(task.request)
     pointer = allocate(store, size)
-    Window(store, memory).write(pointer, task.request)
-    packed = run(store, pointer, size)
+    Window(store, memory).write(_number(pointer, ALLOCATE), task.request)
+    packed = _number(run(store, pointer, size), RUN)
     start, length = (packed >> 32) & _WORD, packed & _WORD
     task.count_output(length)
     # Whatever a core module wrote to its streams is for people.
     task.output[:] = Window(store, memory).read(start, length)
     return 0
+
+
+def _number(value: Any, function: str) -> int:
+    if not isinstance(value, int):
+        raise Fault(f"{function} returned {value!r}; expected a whole number")
+    return value
 
 
 def _stop(stopped: Stop) -> dict[str, Any]:
