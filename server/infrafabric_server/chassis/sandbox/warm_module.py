@@ -84,15 +84,18 @@ class WarmModule:
             await worker.close()
 
     async def _ready(self) -> WarmWorker:
+        self._insist_open()
         if self._worker is not None and not self._worker.alive:
             await self._drop()
-        if self._worker is None and not self._closed:
-            self._worker = await WarmWorker.start(
-                self.module, self.limits, self._share, self._demanded
-            )
+        if self._worker is None:
+            worker = await WarmWorker.start(self.module, self.limits, self._share, self._demanded)
             if self._closed:
                 # While it started.
-                await self._drop()
-        if self._worker is None:
-            raise StartFailed("the module is closed")
+                await worker.close()
+            self._insist_open()
+            self._worker = worker
         return self._worker
+
+    def _insist_open(self) -> None:
+        if self._closed:
+            raise StartFailed("the module is closed")
