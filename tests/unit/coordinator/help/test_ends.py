@@ -8,6 +8,7 @@ from infrafabric_server.coordinator.models import FailureKind, LossKind
 from infrafabric_server.errors import Reason
 from infrafabric_server.fleet.models import Status
 from infrafabric_server.governor.help.models import HelpState
+from infrafabric_server.optimise.models import FABRIC
 from tests.harness.fabric import Fabric
 from tests.harness.replicas import Cluster
 from tests.unit.coordinator.help.kit import (
@@ -66,6 +67,10 @@ async def _deregistered(fabric: Fabric) -> None:
     await fabric.coordinator.registration.deregister("asker")
 
 
+def _name(end: End) -> str:
+    return getattr(end, "__name__", "").strip("_")
+
+
 ENDS: dict[End, str] = {
     _completed: "the blocker is over: the task was completed",
     _failed: "the blocker is over: the task was failed",
@@ -79,7 +84,7 @@ ENDS: dict[End, str] = {
 }
 
 
-@pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__.strip("_"))
+@pytest.mark.parametrize("end", ENDS, ids=_name)
 async def test_g9_it_ends_however_the_claim_does_while_helpers_are_at_work(
     cluster: Cluster, end: End
 ) -> None:
@@ -105,7 +110,7 @@ async def test_g9_it_ends_however_the_claim_does_while_helpers_are_at_work(
     assert refusal.reason is Reason.HELP_ENDED
 
 
-@pytest.mark.parametrize("end", [_released, _taken_over, _resolved], ids=str)
+@pytest.mark.parametrize("end", [_released, _taken_over, _resolved], ids=_name)
 async def test_g9_nobody_relies_on_the_leader_to_notice_an_end(cluster: Cluster, end: End) -> None:
     anna, bert = cluster["anna"].fabric, cluster["bert"].fabric
     await helpers(cluster, "a", "b", at="bert")
@@ -124,6 +129,26 @@ async def test_g9_nobody_relies_on_the_leader_to_notice_an_end(cluster: Cluster,
     cluster["bert"].lead()
     await cluster.settled()
     assert seen(anna, request.help_id).state is HelpState.ENDED
+
+
+@pytest.mark.parametrize("end", [_released, _taken_over, _resolved], ids=_name)
+async def test_g9_a_cost_by_an_old_view_is_not_charged_to_a_claim_that_is_over(
+    cluster: Cluster, end: End
+) -> None:
+    anna, bert = cluster["anna"].fabric, cluster["bert"].fabric
+    await helpers(cluster, "a", at="bert")
+    await blocked(bert)
+    request = await asked(bert)
+    assert (await accept(bert, request.help_id, "a")).accepted
+    await cluster.settled()
+    cluster["anna"].lead(leading=False)
+    cluster["bert"].fall_behind()
+    await end(anna)
+    after = anna.task("t")
+    late = bert.coordinator.costs.track(cost(request.help_id, "a", 500))
+    assert (await cluster["bert"].behind(refused(late))).reason is Reason.HELP_ENDED
+    assert anna.task("t") == bert.task("t") == after
+    assert not anna.ledger.total(FABRIC)
 
 
 async def test_g9_the_next_attempt_asks_for_itself(cluster: Cluster) -> None:
