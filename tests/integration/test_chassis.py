@@ -38,8 +38,10 @@ from tests.integration.commands import Cli, document
 from tests.integration.guests import OBEDIENT, REPORTING, workers
 
 
-def contract(*calls: str, seconds: float = 30.0, **limits: int) -> ServiceContract:
-    made = ServiceContract(limits=ResourceLimits(**limits), allowed_calls=calls, version="1")
+def contract(
+    *calls: str, seconds: float = 30.0, limits: ResourceLimits | None = None
+) -> ServiceContract:
+    made = ServiceContract(limits=limits, allowed_calls=calls, version="1")
     made.limits.max_execution_time.FromMilliseconds(round(seconds * 1_000))
     return made
 
@@ -63,6 +65,10 @@ async def reaches(
 
 def state(*wanted: TaskState.ValueType) -> Callable[[Task], bool]:
     return lambda task: task.state in wanted
+
+
+def under(attempt: int) -> Callable[[Task], bool]:
+    return lambda task: task.attempt == attempt
 
 
 async def entries(client: Client, operation: str, swarm_id: str = "") -> list[Entry]:
@@ -167,7 +173,9 @@ async def test_x2_x7_what_goes_beyond_a_limit_is_stopped_recorded_and_replaced(
     calls: Client, do: str, kind: int
 ) -> None:
     swarm_id = f"h-{do}"
-    await loaded(calls, swarm_id, contract(seconds=0.5, max_output_bytes=100_000))
+    await loaded(
+        calls, swarm_id, contract(seconds=0.5, limits=ResourceLimits(max_output_bytes=100_000))
+    )
     ended = await calls.chassis.execute(swarm_id, "bad", {"do": do})
     assert not ended.succeeded
     (violation,) = ended.violations
@@ -195,9 +203,11 @@ async def test_x3_only_what_the_contract_grants_is_reached(calls: Client) -> Non
 async def test_x2_x3_limits_are_those_of_the_contract_within_the_policy(calls: Client) -> None:
     await calls.swarms.register("b", ["wasm"])
     with pytest.raises(errors.InvalidField, match=r"limits\.max_memory_mb: must be at most 512"):
-        await calls.chassis.load("b", OBEDIENT, contract(max_memory_mb=600))
+        await calls.chassis.load("b", OBEDIENT, contract(limits=ResourceLimits(max_memory_mb=600)))
     with pytest.raises(errors.InvalidField, match=r"max_cpu_percent: must be 1 to 100"):
-        await calls.chassis.load("b", OBEDIENT, contract(max_cpu_percent=101))
+        await calls.chassis.load(
+            "b", OBEDIENT, contract(limits=ResourceLimits(max_cpu_percent=101))
+        )
     promised = ServiceContract(slo=SLODefinition(success_rate=1.0))
     with pytest.raises(errors.InvalidField, match=r"success_rate: must be above 0 and below 1"):
         await calls.chassis.load("b", OBEDIENT, promised)
@@ -310,13 +320,13 @@ async def test_c10_c11_a_server_that_goes_leaves_no_worker_and_no_claim(
     task = Task(task_id="g-1", chassis_swarm_id="g", input=to_struct({"do": "l"}))
     await client.tasks.create(task)
     for attempt, stop in enumerate((server.stop, server.kill), 1):
-        await reaches(client, "g-1", lambda task, at=attempt: task.attempt == at)
+        await reaches(client, "g-1", under(attempt))
         worker = await starts(server)
         await stop()
         await ends(worker)
         await server.start()
     # Killed, its claim has to end first.
-    again = await reaches(client, "g-1", lambda task: task.attempt == 3)
+    again = await reaches(client, "g-1", under(3))
     assert again.owner_swarm_id == "g"
     lost = QueryEntriesRequest(operation="claim_taken_back", task_id="g-1")
     kinds = [from_struct(entry.details)["kind"] async for entry in client.witness.query(lost)]

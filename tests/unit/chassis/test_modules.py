@@ -9,6 +9,7 @@ import pytest
 
 from infrafabric_server.chassis.contract import ServiceContract
 from infrafabric_server.chassis.contracts import Contracts
+from infrafabric_server.chassis.credentials.credentials import Credentials
 from infrafabric_server.chassis.levels import Levels
 from infrafabric_server.chassis.models import ModuleKind, ModuleState
 from infrafabric_server.chassis.modules import CHUNK_BYTES, CHUNKS, Modules
@@ -16,6 +17,7 @@ from infrafabric_server.chassis.outcomes import OutcomeLog
 from infrafabric_server.chassis.recorder import Recorder
 from infrafabric_server.chassis.standing import Outcome
 from infrafabric_server.chassis.upkeep import KEEP_UNUSED, Upkeep
+from infrafabric_server.coordinator.models import Task
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.models import SwarmProfile
@@ -26,6 +28,7 @@ from infrafabric_server.optimise.ledger import Ledger
 from infrafabric_server.store.memory import MemoryStore
 from infrafabric_server.store.mirror import Mirror
 from infrafabric_server.store.protocol import Put, StoreRefused
+from infrafabric_server.witness.flood import Flood
 from infrafabric_server.witness.outbox import Outbox
 from tests.contract.clock import SteppedClock
 from tests.unit.store.kit import running
@@ -130,7 +133,10 @@ async def test_x1_what_no_swarm_is_loaded_with_goes_after_an_hour(store: MemoryS
     modules = Modules(store, mirror, clock, policies)
     contracts = Contracts(mirror, fleet, modules, outbox, clock)
     recorder = Recorder(mirror, outbox, breakers.counting, outcomes)
-    upkeep = Upkeep(modules, contracts, recorder, fleet, clock)
+    tasks = mirror.view("tasks/", Task)
+    flood = Flood(outbox, store, clock, component="chassis")
+    credentials = Credentials(mirror, tasks, outbox, flood, clock)
+    upkeep = Upkeep(modules, contracts, recorder, credentials, fleet, clock)
     async with running(mirror):
         now = clock.now()
         swarm = SwarmProfile(swarm_id="s", create_time=now, update_time=now)
