@@ -87,7 +87,8 @@ class HelpRequests:
         most = drawn + held.left_micros
         budget = most if wanted.budget_micros is None else wanted.budget_micros
         if budget > most:
-            rule = f"must be at most {most}, what is left of the reservation, and is {budget}"
+            also = " and what helpers have drawn on it" if drawn else ""
+            rule = f"must be at most {most}, what is left of the reservation{also}; it is {budget}"
             raise InvalidField(FieldViolation("budget_micros", rule))
         now = self._records.clock.now()
         most_helpers = self._policies.current.policy.help.max_swarms_per_task

@@ -94,7 +94,7 @@ async def test_g9_a_budget_beyond_the_reservation_is_refused_with_both_numbers(
         await asked(anna, budget_micros=301)
     assert [each.field for each in error.value.fields] == ["budget_micros"]
     assert "at most 300" in error.value.message
-    assert "is 301" in error.value.message
+    assert "it is 301" in error.value.message
     assert not list(anna.coordinator.help)
     assert (await asked(anna, budget_micros=300)).budget_micros == 300
 
