@@ -9,13 +9,13 @@ _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
 def make_certificates(folder: Path) -> None:
     """Make `ca.pem`, and `server` and `client`, each `.pem` and `.key`, in `folder`.
 
-    The server is 127.0.0.1.
+    The server is 127.0.0.1 and server.example.org.
     """
     _openssl(
         folder, "req", "-x509", *_NEW_KEY, "-keyout", "ca.key", "-out", "ca.pem",
         "-subj", "/CN=test-ca", "-days", "2",
     )  # fmt: skip
-    _certificate(folder, "server", "subjectAltName=IP:127.0.0.1\n")
+    _certificate(folder, "server", "subjectAltName=IP:127.0.0.1,DNS:server.example.org\n")
     _certificate(folder, "client", "extendedKeyUsage=clientAuth\n")
 
 

@@ -8,6 +8,7 @@ from infrafabric_server.chassis.contracts import Contracts
 from infrafabric_server.chassis.credentials.credentials import Credentials
 from infrafabric_server.chassis.egress.egress import Egress
 from infrafabric_server.chassis.egress.resolving import Resolver
+from infrafabric_server.chassis.egress.sending import Sender
 from infrafabric_server.chassis.modules import Modules
 from infrafabric_server.chassis.recorder import Recorder
 from infrafabric_server.chassis.runner import Runner
@@ -75,7 +76,7 @@ def build_chassis(
         runs,
         turns,
         recorder,
-        Egress(credentials, Resolver().resolve),
+        Egress(credentials, Resolver().resolve, Sender()),
         background,
         clock,
         ttl,

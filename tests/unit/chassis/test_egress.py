@@ -5,6 +5,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from infrafabric_server.chassis.egress.addresses import Address
 from infrafabric_server.chassis.egress.egress import Egress
 from infrafabric_server.chassis.egress.requests import NotARequest, read_request, write_answer
 from infrafabric_server.chassis.egress.resolving import Resolver
+from infrafabric_server.chassis.egress.sending import Sender
 from infrafabric_server.chassis.sandbox.host import CallFailed
 from infrafabric_server.coordinator.models import Dispatch, TaskSpec
 from infrafabric_server.store.memory import MemoryStore
@@ -65,7 +67,7 @@ def egress_of(credentials: Credentials, *found: str, limit: float = 10.0) -> Egr
     async def resolve(_host: str) -> Sequence[Address]:
         return [ipaddress.ip_address(each) for each in found]
 
-    return Egress(credentials, resolve, limit=limit)
+    return Egress(credentials, resolve, Sender(), limit=limit)
 
 
 def asks(url: str, method: str = "GET", **more: Any) -> bytes:
@@ -195,20 +197,32 @@ async def test_x6_nobody_at_the_other_end(credentials: Credentials) -> None:
         await answered(egress_of(credentials), asks(url))
 
 
-async def test_x6_certificates_are_checked(tmp_path: Path, credentials: Credentials) -> None:
+@pytest.mark.parametrize("name", ["127.0.0.1", "server.example.org", "other.example.org"])
+async def test_x6_a_server_has_to_show_the_certificate_of_its_name(
+    tmp_path: Path, name: str
+) -> None:
     make_certificates(tmp_path)
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    authority = partial(ssl.create_default_context, cafile=str(tmp_path / "ca.pem"))
     async with receiving(OK, tls=tls) as there:
-        await grant(credentials, there.url)
+        url = there.url.replace("127.0.0.1", name)
+        request, place = read_request(asks(url)), [ipaddress.ip_address("127.0.0.1")]
         with pytest.raises(CallFailed, match="certificate is not believed"):
-            await answered(egress_of(credentials), asks(there.url))
-        trusting = Egress(
-            credentials,
-            Resolver().resolve,
-            authorities=lambda: ssl.create_default_context(cafile=str(tmp_path / "ca.pem")),
-        )
-        assert (await answered(trusting, asks(there.url)))["status"] == 200
+            await Sender().send(request, place)
+        if name == "other.example.org":
+            with pytest.raises(CallFailed, match="certificate is not believed"):
+                await Sender(authority).send(request, place)
+        else:
+            assert json.loads(await Sender(authority).send(request, place))["status"] == 200
+            assert there.requests[0][0]["host"] == url.split("/")[2]
+
+
+async def test_x6_an_address_that_takes_no_connection_leaves_the_next() -> None:
+    async with receiving(OK) as there:
+        places = [ipaddress.ip_address(each) for each in ("127.0.0.2", "127.0.0.1")]
+        answer = json.loads(await Sender().send(read_request(asks(there.url)), places))
+        assert answer["status"] == 200
 
 
 @pytest.mark.parametrize(
