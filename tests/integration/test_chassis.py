@@ -284,6 +284,21 @@ async def test_x1_g6_a_module_that_fails_fails_its_task_and_opens_its_breaker(
     assert BREAKER_CAUSE_FAILURES in {each.cause for each in breakers if each.swarm_id == "w"}
 
 
+async def test_g6_an_open_breaker_stops_what_runs(
+    shared_server: ServerProcess, calls: Client
+) -> None:
+    await loaded(calls, "o")
+    before = workers(shared_server.pid)
+    endless = asyncio.create_task(calls.chassis.execute("o", "run", {"do": "l"}))
+    worker = await starts(shared_server, before)
+    await calls.breakers.trip("o", "it does nothing")
+    with pytest.raises(errors.BreakerOpen, match="it does nothing"):
+        await endless
+    await ends(worker)
+    (cut,) = await entries(calls, "execution_cut", "o")
+    assert "it does nothing" in from_struct(cut.details)["reason"]
+
+
 async def test_c11_x7_who_cancels_a_task_stops_its_guest(
     shared_server: ServerProcess, calls: Client
 ) -> None:

@@ -9,6 +9,7 @@ from infrafabric_server.chassis.credentials.credentials import Credentials
 from infrafabric_server.chassis.egress.egress import Egress
 from infrafabric_server.chassis.egress.resolving import Resolver
 from infrafabric_server.chassis.egress.sending import Sender
+from infrafabric_server.chassis.halts import Halts
 from infrafabric_server.chassis.modules import Modules
 from infrafabric_server.chassis.recorder import Recorder
 from infrafabric_server.chassis.runner import Runner
@@ -64,7 +65,7 @@ def build_chassis(
         runs,
         turns,
         recorder,
-        breakers.gate,
+        Halts(breakers.gate, breakers.records),
         background,
         policies,
         clock,

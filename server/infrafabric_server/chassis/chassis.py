@@ -6,6 +6,7 @@ from functools import partial
 from infrafabric_server.chassis.box import Box
 from infrafabric_server.chassis.contract import HTTP, KNOWN_CALLS, ResourceLimits, ServiceContract
 from infrafabric_server.chassis.contracts import Contracts
+from infrafabric_server.chassis.halts import Halts
 from infrafabric_server.chassis.hosts import GuestHost
 from infrafabric_server.chassis.models import Execution, LoadedSwarm, StoredModule, ViolationRing
 from infrafabric_server.chassis.modules import Modules, digest_of
@@ -16,7 +17,6 @@ from infrafabric_server.chassis.turns import Turns
 from infrafabric_server.clock import Clock
 from infrafabric_server.coordinator.background import Background
 from infrafabric_server.errors import FabricError, FieldViolation, InvalidField, Reason
-from infrafabric_server.governor.gate import Gate
 from infrafabric_server.governor.policy.book import PolicyBook
 
 
@@ -31,7 +31,7 @@ class Chassis:
         runs: Runs,
         turns: Turns,
         recorder: Recorder,
-        gate: Gate,
+        halts: Halts,
         background: Background,
         policies: PolicyBook,
         clock: Clock,
@@ -42,7 +42,7 @@ class Chassis:
         self._runs = runs
         self._turns = turns
         self._recorder = recorder
-        self._gate = gate
+        self._halts = halts
         self._background = background
         self._policies = policies
         self._clock = clock
@@ -81,25 +81,27 @@ class Chassis:
     async def execute_task(self, swarm_id: str, task_id: str, input_json: str) -> Execution:
         """See IFChassis."""
         loaded = self.contracts.of(swarm_id)
-        closed = self._gate.closed(swarm_id)
-        if closed is not None:
-            raise FabricError(Reason.BREAKER_OPEN, closed.detail)
+        self._halts.check(swarm_id)
         await self._runs.check()
         async with self._turns.turn(swarm_id):
+            self._halts.check(swarm_id)
             begun = self._clock.now()
             host = GuestHost(loaded, task_id)
+            work = self._runs.run(loaded, task_id, input_json, host)
             try:
-                execution = await self._runs.run(loaded, task_id, input_json, host)
-            except asyncio.CancelledError:
-                cut = Run(loaded, task_id, 0, begun, Execution(succeeded=False))
-                why = "the call was cancelled, or its deadline passed"
-                self._background.spawn(
-                    f"execution_cut:{task_id}", partial(self._recorder.cut, cut, why)
-                )
+                execution = await self._halts.run(swarm_id, work)
+            except (asyncio.CancelledError, FabricError) as error:
+                gone = "the call was cancelled, or its deadline passed"
+                why = error.message if isinstance(error, FabricError) else gone
+                self._cut(Run(loaded, task_id, 0, begun, Execution(succeeded=False)), why)
                 raise
         run = Run(loaded, task_id, 0, begun, execution)
         await self._background.finish(self._recorder.count(run))
         return execution
+
+    def _cut(self, run: Run, why: str) -> None:
+        """Have it written down that a run was cut off, though nobody waits for it any more."""
+        self._background.spawn(f"cut:{run.task_id}", partial(self._recorder.cut, run, why))
 
     def latest_violations(self, swarm_id: str) -> ViolationRing:
         """Return the latest limits that runs of a swarm went beyond."""

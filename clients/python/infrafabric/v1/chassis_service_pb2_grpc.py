@@ -141,9 +141,9 @@ class ChassisServiceServicer:
     def ExecuteTask(self, request, context):
         """ExecuteTask runs the module of a swarm once, when it is its turn, and waits for the end.
 
-        A swarm's runs follow each other, and swarms take turns. A run ends with the call: by its deadline or
-        when it is cancelled. One that does not succeed is an answer, and counts as a failure of the
-        swarm for its circuit breaker. A repeat runs it again.
+        A swarm's runs follow each other, and swarms take turns. A run ends with the call, by its deadline or
+        when it is cancelled, and when the swarm's circuit breaker opens. One that does not succeed is an answer,
+        and counts as a failure of the swarm for its breaker. A repeat runs it again.
         Errors: INVALID_FIELD, SWARM_NOT_FOUND, SWARM_NOT_LOADED, BREAKER_OPEN, QUEUE_FULL (with RetryInfo),
         MODULE_REFUSED, CHASSIS_CLOSED.
         """
