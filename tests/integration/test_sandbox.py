@@ -15,7 +15,7 @@ from infrafabric_server.chassis.sandbox.compiled import ModuleKind
 from infrafabric_server.chassis.sandbox.cpu import CpuShare, SignalShare, cpu_share
 from infrafabric_server.chassis.sandbox.frames import INPUT_BYTES
 from infrafabric_server.chassis.sandbox.limits import Limits
-from infrafabric_server.chassis.sandbox.outcome import Outcome
+from infrafabric_server.chassis.sandbox.outcome import Outcome, ViolationKind
 from infrafabric_server.chassis.sandbox.start import StartFailed
 from infrafabric_server.chassis.sandbox.warm_module import WarmModule
 from tests.harness.wat import CALL, GOOD, LOG, command, core, wasi, write
@@ -357,3 +357,15 @@ async def test_x1_a_module_that_is_closed_while_it_starts_leaves_no_worker(box: 
     with pytest.raises(StartFailed, match="the module is closed"):
         await starting
     assert warm.pid is None
+
+
+async def test_x1_a_module_that_is_closed_ends_its_task_at_once(box: Box) -> None:
+    warm = await box.warm(
+        command("(loop $again (br $again))"), Limits(max_execution_time=timedelta(hours=1))
+    )
+    await warm.prepare()
+    task = asyncio.create_task(warm.run(b"", Host()))
+    await asyncio.sleep(0)
+    await warm.close()
+    (violation,) = (await task).violations
+    assert violation.kind is ViolationKind.EXIT

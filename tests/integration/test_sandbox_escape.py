@@ -179,9 +179,9 @@ async def test_x1_each_layer_denies_by_itself(
     os.close(file)
     try:
         async with listener, asyncio.timeout(20):
-            await process.read(frozenset({Kind.READY}))
-            await process.write(Kind.INPUT, _code(code, artefact.path))
-            _, said = await process.read(frozenset({Kind.RESULT}))
+            await process.channel.read(frozenset({Kind.READY}))
+            await process.channel.write(Kind.INPUT, _code(code, artefact.path))
+            _, said = await process.channel.read(frozenset({Kind.RESULT}))
         assert bytes(said) == expected.encode()
         assert artefact.path.exists()
     finally:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infrafabric_server.chassis.sandbox.cache import Cache
+from infrafabric_server.chassis.sandbox.channel import Closed
 from infrafabric_server.chassis.sandbox.compiled import (
     CompiledModule,
     ModuleRefused,
@@ -20,7 +21,7 @@ from infrafabric_server.chassis.sandbox.messages import (
     read_layers,
     read_refusal,
 )
-from infrafabric_server.chassis.sandbox.process import Closed, Exited, WorkerProcess
+from infrafabric_server.chassis.sandbox.process import Exited, WorkerProcess
 from infrafabric_server.chassis.sandbox.start import demand, start
 
 _MIB = 1 << 20
@@ -133,10 +134,10 @@ class Compiler:
         try:
             # Twice its time of the processor: others want that, too.
             async with asyncio.timeout(2 * self._limits.cpu_seconds + 10):
-                _, body = await process.read(frozenset({Kind.READY}))
+                _, body = await process.channel.read(frozenset({Kind.READY}))
                 demand(read_layers(body), self._demanded)
-                await process.write(Kind.MODULE, module)
-                kind, body = await process.read(frozenset({Kind.COMPILED, Kind.REFUSED}))
+                await process.channel.write(Kind.MODULE, module)
+                kind, body = await process.channel.read(frozenset({Kind.COMPILED, Kind.REFUSED}))
             if kind is Kind.COMPILED:
                 return read_described(body)
             word, detail = read_refusal(body)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from infrafabric_server.chassis.sandbox.bucket import TokenBucket
+from infrafabric_server.chassis.sandbox.channel import Channel
 from infrafabric_server.chassis.sandbox.frames import (
     CALL_BYTES,
     LOG_BYTES,
@@ -15,7 +16,6 @@ from infrafabric_server.chassis.sandbox.host import CallFailed, HostCalls
 from infrafabric_server.chassis.sandbox.limits import Limits
 from infrafabric_server.chassis.sandbox.messages import End, read_end
 from infrafabric_server.chassis.sandbox.outcome import Violation, ViolationKind
-from infrafabric_server.chassis.sandbox.process import WorkerProcess
 
 _WHILE_RUNNING = frozenset({Kind.LOG, Kind.CALL, Kind.RESULT, Kind.END})
 _AFTER_RESULT = frozenset({Kind.END})
@@ -33,18 +33,18 @@ class Exchange:
     """One task with a worker. Whatever the worker does, what is kept of it has a bound.
 
     Args:
-        process: the worker.
+        channel: the way to the worker.
         limits: what the guest may take.
         host: answers its calls.
         now: seconds on a clock that does not go back.
     """
 
     def __init__(
-        self, process: WorkerProcess, limits: Limits, host: HostCalls, now: Callable[[], float]
+        self, channel: Channel, limits: Limits, host: HostCalls, now: Callable[[], float]
     ) -> None:
         self.said: Said | None = None
         self.violation: Violation | None = None
-        self._process = process
+        self._channel = channel
         self._limits = limits
         self._host = host
         self._now = now
@@ -63,12 +63,12 @@ class Exchange:
             Broken: it said what it may not say.
             CallDenied: it made a call that it may not make.
         """
-        await self._process.write(Kind.INPUT, request)
+        await self._channel.write(Kind.INPUT, request)
         most = {Kind.RESULT: self._limits.max_output_bytes}
         result: bytearray | None = None
         while self.violation is None:
             expected = _WHILE_RUNNING if result is None else _AFTER_RESULT
-            kind, body = await self._process.read(expected, most)
+            kind, body = await self._channel.read(expected, most)
             if kind is Kind.RESULT:
                 result = body
             elif kind is Kind.END:
@@ -95,10 +95,10 @@ class Exchange:
         try:
             answer = await self._host.call(name, request)
         except CallFailed as failed:
-            await self._process.write(Kind.REFUSAL, str(failed).encode()[:LOG_BYTES])
+            await self._channel.write(Kind.REFUSAL, str(failed).encode()[:LOG_BYTES])
             return
         if len(answer) > CALL_BYTES:
             reason = f"the answer has more than {CALL_BYTES} bytes"
-            await self._process.write(Kind.REFUSAL, reason.encode())
+            await self._channel.write(Kind.REFUSAL, reason.encode())
             return
-        await self._process.write(Kind.ANSWER, answer)
+        await self._channel.write(Kind.ANSWER, answer)

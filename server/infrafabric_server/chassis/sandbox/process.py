@@ -12,15 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
-from infrafabric_server.chassis.sandbox.frames import HEADER_BYTES, Kind, header, read_header
+from infrafabric_server.chassis.sandbox.channel import Channel
+from infrafabric_server.chassis.sandbox.frames import Kind, header
 
 # What Python runs; tests put a program in its place that says and does what no worker would.
 WORKER = ("-m", "infrafabric_server.chassis.sandbox.worker")
-_AS_THEY_ARE: Mapping[Kind, int] = {}
-
-
-class Closed(Exception):
-    """The worker has closed its end; most likely it has ended."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +42,15 @@ class Exited:
 
 
 class WorkerProcess:
-    """A worker's process and the socket to it.
+    """A worker's process and the channel to it.
 
     It inherits the socket and one file, and nothing else: no environment, no folder, no terminal.
     """
 
     def __init__(self, child: "subprocess.Popen[bytes]", ours: socket.socket) -> None:
+        self.channel = Channel(ours)
         self._child = child
-        self._socket = ours
+        self._killed = False
         self._loop = asyncio.get_running_loop()
         self._exited: asyncio.Future[Exited] = self._loop.create_future()
         # A number of a process may be used again; its descriptor is never another's.
@@ -76,7 +73,6 @@ class WorkerProcess:
         """
         ours, theirs = socket.socketpair()
         with theirs:
-            ours.setblocking(False)
             try:
                 child = subprocess.Popen(  # noqa: S603  # our own program
                     [sys.executable, "-I", *program, str(theirs.fileno()), str(file)],
@@ -93,8 +89,10 @@ class WorkerProcess:
                 raise
         process = cls(child, ours)
         document = json.dumps({**settings, "parent": os.getpid()}).encode()
-        # It fits into the socket's buffer, and nothing is in there yet.
-        ours.send(header(Kind.SETTINGS, len(document)) + document)
+        # It fits into the socket's buffer, and nothing is in there yet. That a worker ended before
+        # it read is heard by whoever waits for its report.
+        with suppress(OSError):
+            ours.send(header(Kind.SETTINGS, len(document)) + document)
         return process
 
     @property
@@ -105,35 +103,7 @@ class WorkerProcess:
     @property
     def alive(self) -> bool:
         """Whether it has not ended, or been killed."""
-        return not self._exited.done() and self._socket.fileno() >= 0
-
-    async def write(self, kind: Kind, body: bytes) -> None:
-        """Send a frame; waits while the worker does not read.
-
-        Raises:
-            Closed: the worker has ended.
-        """
-        try:
-            await self._loop.sock_sendall(self._socket, header(kind, len(body)))
-            await self._loop.sock_sendall(self._socket, body)
-        except OSError as error:
-            raise Closed from error
-
-    async def read(
-        self, expected: frozenset[Kind], most: Mapping[Kind, int] = _AS_THEY_ARE
-    ) -> tuple[Kind, bytearray]:
-        """Wait for a frame.
-
-        Args:
-            expected: what may come.
-            most: tighter bounds than those of the kinds, in bytes.
-
-        Raises:
-            Closed: the worker has ended.
-            Broken: something else came.
-        """
-        kind, size = read_header(await self._exactly(HEADER_BYTES), expected, most)
-        return kind, await self._exactly(size)
+        return not self._killed and not self._exited.done()
 
     def cpu_seconds(self) -> float:
         """Return what it has taken of the processor so far."""
@@ -168,8 +138,9 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End it at once; what it was about to say is not heard."""
+        self._killed = True
         self.signal(signal.SIGKILL)
-        self._socket.close()
+        self.channel.close()
 
     async def exited(self) -> Exited:
         """Wait until it has ended."""
@@ -183,17 +154,3 @@ class WorkerProcess:
         # So that it is not waited for again.
         self._child.returncode = code
         self._exited.set_result(Exited(code, used.ru_utime + used.ru_stime, used.ru_maxrss << 10))
-
-    async def _exactly(self, size: int) -> bytearray:
-        data = bytearray(size)
-        view = memoryview(data)
-        have = 0
-        while have < size:
-            try:
-                count = await self._loop.sock_recv_into(self._socket, view[have:])
-            except OSError as error:
-                raise Closed from error
-            if count == 0:
-                raise Closed
-            have += count
-        return data

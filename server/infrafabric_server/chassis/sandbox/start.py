@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from infrafabric_server.chassis.sandbox.channel import Closed
 from infrafabric_server.chassis.sandbox.cpu import CpuShare
 from infrafabric_server.chassis.sandbox.frames import Broken, Kind
 from infrafabric_server.chassis.sandbox.messages import Layer, read_layers
-from infrafabric_server.chassis.sandbox.process import WORKER, Closed, WorkerProcess
+from infrafabric_server.chassis.sandbox.process import WORKER, WorkerProcess
 
 # A worker takes 0.1 s on a machine with nothing else to do.
 _START_SECONDS = 30.0
@@ -46,7 +47,7 @@ async def reported(process: WorkerProcess, share: CpuShare) -> tuple[Layer, ...]
     """
     try:
         async with asyncio.timeout(_START_SECONDS):
-            _, body = await process.read(frozenset({Kind.READY}))
+            _, body = await process.channel.read(frozenset({Kind.READY}))
         return (*read_layers(body), Layer("cpu", held=True, detail=share.described))
     except TimeoutError:
         raise StartFailed(f"the worker was not ready within {_START_SECONDS:g} s") from None

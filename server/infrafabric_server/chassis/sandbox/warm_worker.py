@@ -7,6 +7,7 @@ import signal
 from collections.abc import Sequence
 from typing import Self
 
+from infrafabric_server.chassis.sandbox.channel import Closed
 from infrafabric_server.chassis.sandbox.compiled import CompiledModule
 from infrafabric_server.chassis.sandbox.cpu import CpuShare
 from infrafabric_server.chassis.sandbox.exchange import Exchange, Said
@@ -21,7 +22,7 @@ from infrafabric_server.chassis.sandbox.outcome import (
     ViolationKind,
     full_memory,
 )
-from infrafabric_server.chassis.sandbox.process import WORKER, Closed, Exited, WorkerProcess
+from infrafabric_server.chassis.sandbox.process import WORKER, Exited, WorkerProcess
 from infrafabric_server.chassis.sandbox.start import StartFailed, demand, reported, start
 
 # What Python and wasmtime take for themselves before any guest (21 MB), and while one runs.
@@ -156,7 +157,7 @@ class WarmWorker:
         seconds = limits.max_execution_time.total_seconds()
         start, cpu_before = loop.time(), process.cpu_seconds()
         process.forget_peak()
-        exchange = Exchange(process, limits, host, loop.time)
+        exchange = Exchange(process.channel, limits, host, loop.time)
         violation: Violation | None = None
         exited: Exited | None = None
         clock = asyncio.timeout(seconds)
