@@ -1,13 +1,15 @@
 """G4, G6: what is held against a swarm outlasts its deregistration, and not for ever."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pytest
 
 from infrafabric_server.coordinator.build import Limits
-from infrafabric_server.errors import InvalidField
+from infrafabric_server.errors import FabricError, InvalidField, Reason
 from infrafabric_server.fleet.leadership import SoleLeader
 from infrafabric_server.fleet.models import AgentStatus, Status
 from infrafabric_server.governor.breaker.models import BreakerCause
@@ -15,7 +17,7 @@ from infrafabric_server.governor.budget.ports import Spent
 from infrafabric_server.governor.former import KEPT, LIMIT_KEPT, PAUSE_SECONDS, Former
 from infrafabric_server.optimise.models import Period, Spending, swarm_account
 from infrafabric_server.store.memory import MemoryStore
-from infrafabric_server.store.protocol import Op
+from infrafabric_server.store.protocol import Op, StoreUnavailable
 from infrafabric_server.witness.outbox import Outbox
 from tests.contract.clock import SteppedClock
 from tests.harness.fabric import Fabric, new_task, running_fabric
@@ -93,6 +95,7 @@ async def world() -> AsyncIterator[World]:
                 outbox,
                 SoleLeader(),
                 clock,
+                sleep=clock.sleep,
             ),
         )
     await store.close()
@@ -189,6 +192,32 @@ async def test_g4_who_is_registered_again_is_not_forgotten_and_an_unnoted_swarm_
     await world.passes(KEPT + HOUR)
     assert await world.known("old") == set()
     assert await world.known("s") == {"spending"}
+
+
+async def test_g4_the_leader_looks_each_hour_and_goes_on_after_a_failure(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.leaves("s", spent=5)
+    look = world.former.look
+    errors: list[Exception] = [
+        StoreUnavailable("no answer"),
+        FabricError(Reason.OUTBOX_FULL, "full"),
+    ]
+
+    async def poor(over: AbstractSet[str]) -> AbstractSet[str]:
+        if errors:
+            raise errors.pop()
+        return await look(over)
+
+    monkeypatch.setattr(world.former, "look", poor)
+    running = asyncio.create_task(world.former.run())
+    await world.clock.advance((KEPT - HOUR).total_seconds())
+    assert await world.known("s") == {"former", "spending"}
+    await world.clock.advance(3 * PAUSE_SECONDS)
+    assert await world.known("s") == set()
+    assert not errors
+    running.cancel()
+    await asyncio.wait([running])
 
 
 async def test_g7_who_was_ever_a_swarm_is_no_person(world: World) -> None:
