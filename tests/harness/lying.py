@@ -27,7 +27,7 @@ LIMITS = Limits(
     max_api_calls_per_second=4,
     max_execution_time=timedelta(seconds=20),
 )
-_END = {
+_END: dict[str, object] = {
     "exit_code": 0,
     "trap": "",
     "memory_bytes": 0,
@@ -36,7 +36,10 @@ _END = {
     "stop": None,
 }
 _SELDOM, _OFTEN = 0.1, 0.4
-_VALUES = (None, True, -1, 0, 1 << 70, 1.5, "", "x" * 9_000, [], {}, {"kind": "memory"}, "\ud800")
+_VALUES: tuple[object, ...] = (
+    *(None, True, -1, 0, 1 << 70, 1.5, "", "x" * 9_000, "\ud800"),
+    *([], {}, {"kind": "memory"}),
+)
 
 
 class _Host:
