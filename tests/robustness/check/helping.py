@@ -1,6 +1,6 @@
 """Requests for help: as many helpers as may, for a claim that lives, and an end for each."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from tests.robustness.check.known import HELP
@@ -24,6 +24,10 @@ class Request:
     asked: list[str] = field(default_factory=list)
     drawn: int = 0
     ended: bool = False
+
+    def withdraw(self, swarm_ids: Collection[str]) -> None:
+        """Forget offers."""
+        self.asked = [each for each in self.asked if each not in swarm_ids]
 
 
 class _Player:
@@ -60,9 +64,11 @@ class _Player:
         details = entry.details
         match entry.operation:
             case "help_offered":
+                # An offer that ran out may be made anew in one step.
+                request.withdraw(details["asked"])
                 request.asked += details["asked"]
             case "help_offer_ended":
-                request.asked = [each for each in request.asked if each not in details["asked"]]
+                request.withdraw(details["asked"])
             case "help_accepted":
                 self._accepted(entry, request)
             case "help_left":
@@ -81,7 +87,7 @@ class _Player:
         free = helper not in (*request.helpers, request.swarm_id)
         self._require(entry, free, f"{helper} helps already, or asks itself")
         request.helpers.append(helper)
-        request.asked = [each for each in request.asked if each != helper]
+        request.withdraw([helper])
         self._require(entry, entry.details["helpers"] == request.helpers, "others help")
         if len(request.helpers) > request.most:
             self._fault("helpers-at-most", entry, f"{request.helpers} help")
