@@ -43,10 +43,18 @@ class Halts:
         except asyncio.CancelledError:
             caller = asyncio.current_task()
             if caller is None or not caller.cancelling():
-                self.check(swarm_id)
+                self._say(swarm_id)
             raise
         finally:
             del self._running[running]
+
+    def _say(self, swarm_id: str) -> None:
+        try:
+            self.check(swarm_id)
+        except FabricError as stopped:
+            # It has run: whoever calls the caller must not begin it again.
+            stopped.certain = True
+            raise
 
     def _look(self) -> None:
         for running, swarm_id in self._running.items():

@@ -42,7 +42,24 @@ _PASSED = (
 # Others of the same swarm may be allowed.
 _OF_THE_TASK = (Refusal.BUDGET, Refusal.POLICY)
 
+# There is no claim to extend.
+_OVER = (
+    Reason.STALE_ATTEMPT,
+    Reason.NOT_OWNER,
+    Reason.TASK_NOT_CLAIMED,
+    Reason.TASK_ENDED,
+    Reason.TASK_NOT_FOUND,
+)
+
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Job:
+    """What a swarm is about to do; `waiting` for its turn it holds nothing yet."""
+
+    work: asyncio.Task[None]
+    waiting: bool = True
 
 
 @dataclass(slots=True)
@@ -89,13 +106,12 @@ class Runner:
         self._woken = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._working: set[str] = set()
+        self._jobs: dict[str, _Job] = {}
         self._running: dict[str, _Running] = {}
         self._put_off: dict[str, float] = {}
         self._draining = False
         tasks.subscribe(self._changed)
         contracts.view.subscribe(lambda _change: self._woken.set())
-        turns.follow(self._woken.set)
 
     async def run(self) -> None:
         """Claim and run what waits, until cancelled."""
@@ -112,6 +128,9 @@ class Runner:
     async def drain(self) -> None:
         """Begin nothing any more, and give back at once what runs."""
         self._draining = True
+        for job in self._jobs.values():
+            if job.waiting:
+                job.work.cancel()
         for each in self._running.values():
             each.work.cancel()
         await self._idle.wait()
@@ -132,43 +151,49 @@ class Runner:
         if self._draining:
             return
         for swarm_id in self._backlog.swarms():
-            loaded = self._contracts.view.get(swarm_id)
-            busy = swarm_id in self._working or swarm_id in self._put_off
-            if loaded is None or busy or not self._turns.free(swarm_id):
-                continue
-            waiting = self._backlog.of(swarm_id)
-            task_id = next((each for each in waiting if f"/{each}" not in self._put_off), None)
-            if task_id is not None:
-                self._working.add(swarm_id)
+            busy = swarm_id in self._jobs or swarm_id in self._put_off
+            if swarm_id in self._contracts.view and not busy and self._next(swarm_id):
                 self._idle.clear()
-                group.create_task(self._work(loaded, task_id))
+                work = group.create_task(self._work(swarm_id))
+                self._jobs[swarm_id] = _Job(work)
+                # Not in the work itself: it may be called off before it has begun.
+                work.add_done_callback(partial(self._done, swarm_id))
 
-    async def _work(self, loaded: LoadedSwarm, task_id: str) -> None:
-        swarm_id = loaded.swarm_id
+    def _next(self, swarm_id: str) -> str | None:
+        """Return the task that a swarm is to do next."""
+        waiting = self._backlog.of(swarm_id)
+        return next((each for each in waiting if f"/{each}" not in self._put_off), None)
+
+    async def _work(self, swarm_id: str) -> None:
         try:
-            await self._claimed(loaded, task_id)
+            await self._runs.check()
+            async with self._turns.turn(swarm_id):
+                self._jobs[swarm_id].waiting = False
+                await self._claim(swarm_id)
         except StoreClosed:
             raise
         except (FabricError, StoreError) as error:
-            _log.warning("chassis_task_put_off", task_id=task_id, error=str(error))
+            _log.warning("chassis_tasks_put_off", swarm_id=swarm_id, error=str(error))
             self._wait(swarm_id)
-        finally:
-            self._working.discard(swarm_id)
-            if not self._working:
-                self._idle.set()
-            self._woken.set()
 
-    async def _claimed(self, loaded: LoadedSwarm, task_id: str) -> None:
-        swarm_id = loaded.swarm_id
-        await self._runs.check()
-        async with self._turns.turn(swarm_id):
-            outcome = await self._claims.claim_anew(swarm_id, task_id, self._ttl)
-            if outcome.refusal is None and outcome.task is not None:
-                await self._held(loaded, outcome.task)
-            elif outcome.refusal in _OF_THE_TASK:
-                self._wait(f"/{task_id}")
-            elif outcome.refusal not in _PASSED:
-                self._wait(swarm_id)
+    def _done(self, swarm_id: str, _work: asyncio.Task[None]) -> None:
+        del self._jobs[swarm_id]
+        if not self._jobs:
+            self._idle.set()
+        self._woken.set()
+
+    async def _claim(self, swarm_id: str) -> None:
+        # While it waited for its turn, all of this may have changed.
+        loaded, task_id = self._contracts.view.get(swarm_id), self._next(swarm_id)
+        if loaded is None or task_id is None or self._draining:
+            return
+        outcome = await self._claims.claim_anew(swarm_id, task_id, self._ttl)
+        if outcome.refusal is None and outcome.task is not None:
+            await self._held(loaded, outcome.task)
+        elif outcome.refusal in _OF_THE_TASK:
+            self._wait(f"/{task_id}")
+        elif outcome.refusal not in _PASSED:
+            self._wait(swarm_id)
 
     def _wait(self, what: str) -> None:
         """Put off a swarm, or a task, whose id has a slash before it."""
@@ -198,14 +223,12 @@ class Runner:
             keeping = group.create_task(self._keep(running, task_id))
             try:
                 await asyncio.wait((work,))
-                if running.given_up:
-                    _log.info("chassis_task_given_up", task_id=task_id, attempt=attempt)
-                elif not work.cancelled() and (execution := work.result()) is not None:
+                execution = None if work.cancelled() else work.result()
+                if execution is not None and not running.given_up:
                     await self._end(Run(loaded, task_id, attempt, begun, execution))
                 else:
-                    lose = partial(self._claims.lose, swarm_id, task_id, attempt, LossKind.DRAINED)
-                    await self._background.insist(f"chassis_back:{task_id}", lose)
-                    self._wait(swarm_id)
+                    cut = Run(loaded, task_id, attempt, begun, Execution(succeeded=False))
+                    await self._leave(cut, running)
             finally:
                 keeping.cancel()
                 del self._running[task_id]
@@ -233,13 +256,22 @@ class Runner:
             await asyncio.sleep(pause)
             try:
                 await self._claims.extend(running.swarm_id, task_id, running.attempt, ttl=self._ttl)
-            except FabricError as error:
-                _log.info("chassis_claim_lost", task_id=task_id, error=str(error))
-                running.given_up = True
-                running.work.cancel()
-                return
-            except StoreError as error:
+            except (FabricError, StoreError) as error:
                 _log.warning("chassis_claim_not_extended", task_id=task_id, error=str(error))
+                if isinstance(error, FabricError) and error.reason in _OVER:
+                    running.given_up = True
+                    running.work.cancel()
+                    return
+
+    async def _leave(self, run: Run, running: _Running) -> None:
+        """Give a claim back that this server cannot work on any more, if it still has it."""
+        held, insist = (run.loaded.swarm_id, run.task_id, run.attempt), self._background.insist
+        why = "the claim was over" if running.given_up else "the server cannot go on with it"
+        if not running.given_up:
+            lose = partial(self._claims.lose, *held, LossKind.DRAINED)
+            await insist(f"chassis_back:{run.task_id}", lose)
+            self._wait(run.loaded.swarm_id)
+        await insist(f"chassis_cut:{run.task_id}", partial(self._recorder.cut, run, why))
 
     async def _end(self, run: Run) -> None:
         """Write down how a task was run, then end its claim accordingly."""

@@ -1,7 +1,7 @@
 """Waiting for one's turn to run."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from infrafabric_server.chassis.queue import FairQueue, Room
@@ -20,20 +20,11 @@ class Turns:
     def __init__(self, policies: PolicyBook) -> None:
         self._policies = policies
         self._queue: FairQueue[_Waiter] = FairQueue()
-        self._listeners: list[Callable[[], None]] = []
 
     @property
     def running(self) -> int:
         """How many runs there are."""
         return self._queue.running
-
-    def free(self, swarm_id: str) -> bool:
-        """Tell whether a run of a swarm would begin at once."""
-        return not self._queue.waiting_of(swarm_id) and self._queue.free(swarm_id, self._room())
-
-    def follow(self, listener: Callable[[], None]) -> None:
-        """Call `listener` whenever a run has ended; it must not wait and not raise."""
-        self._listeners.append(listener)
 
     @asynccontextmanager
     async def turn(self, swarm_id: str) -> AsyncIterator[None]:
@@ -67,8 +58,6 @@ class Turns:
     def _done(self, swarm_id: str) -> None:
         self._queue.done(swarm_id)
         self._pump()
-        for listener in self._listeners:
-            listener()
 
     def _pump(self) -> None:
         room = self._room()

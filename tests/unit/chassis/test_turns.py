@@ -60,4 +60,3 @@ async def test_who_gives_up_leaves_the_turn_to_the_next(served: bool) -> None:
         await following
     assert order == ["c"]
     assert queue.running == 0
-    assert queue.free("b")
