@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from infrafabric import Client, errors
 from infrafabric.v1 import (
+    chassis_service_pb2,
     coordinator_service_pb2,
     error_pb2,
     governor_service_pb2,
@@ -33,6 +34,7 @@ from tests.harness.server import ServerProcess
 from tests.harness.setups import Setup
 
 MODULES = (
+    chassis_service_pb2,
     coordinator_service_pb2,
     governor_service_pb2,
     notify_service_pb2,
@@ -58,6 +60,7 @@ NUMBERS = {
     FieldDescriptor.TYPE_INT32: st.one_of(st.integers(-3, 101), st.integers(-(2**31), 2**31 - 1)),
     FieldDescriptor.TYPE_INT64: st.one_of(st.integers(-3, 101), st.integers(-(2**63), 2**63 - 1)),
     FieldDescriptor.TYPE_BOOL: st.booleans(),
+    FieldDescriptor.TYPE_BYTES: st.sampled_from([b"", b"\0asm\1\0\0\0", b"garbage"]),
     FieldDescriptor.TYPE_DOUBLE: st.one_of(st.floats(), st.floats(-1, 11)),
 }
 WILD = settings(
