@@ -21,7 +21,7 @@ class GovernedClients(Clients):
             *(self._cost, self._cost, self._own_cost, self._limit, self._trip, self._reset),
             *(self._reset, self._ask, self._ask, self._help, self._help, self._help, self._pause),
             *(self._help_cost, self._help_cost, self._rise, self._acknowledge, self._claim),
-            *(self._claim, self._claim),
+            *(self._claim, self._claim, self._offer, self._offer, self._offer, self._leave),
         ]
 
     def _finish(self) -> None:
@@ -141,8 +141,38 @@ class GovernedClients(Clients):
         self._fabric.request("accept", "", OK, answer={"accepted": accepted}, **about)
         if accepted:
             call.helpers.append(helper)
+            call.asked = [each for each in call.asked if each != helper]
+            # An offer for which there is no place any more is taken back without an entry.
+            del call.asked[MOST_HELPERS - len(call.helpers) :]
             details = {"help_id": call.help_id, "helpers": list(call.helpers)}
             self._enter_help("help_accepted", call, helper, details)
+
+    def _offer(self) -> None:
+        """Somebody is asked, or once more, or no more."""
+        call = self._call()
+        if call is None:
+            return
+        others = [each for each in _HELPERS if each not in (*call.helpers, *call.asked)]
+        if call.places and others:
+            call.asked.append(self._chance.choice(others))
+            self._enter_offer("help_offered", call, call.asked[-1])
+        elif call.asked and self._chance.random() < 0.5:
+            call.asked.append(call.asked.pop(0))
+            self._enter_offer("help_offered", call, call.asked[-1])
+        elif call.asked:
+            self._enter_offer("help_offer_ended", call, call.asked.pop(0))
+
+    def _enter_offer(self, operation: str, call: Call, swarm_id: str) -> None:
+        details = {"help_id": call.help_id, "asked": [swarm_id]}
+        self._enter_help(operation, call, call.work.owner, details)
+
+    def _leave(self) -> None:
+        """A helper goes away."""
+        call = self._call()
+        if call is not None and call.helpers and self._chance.random() < 0.3:
+            left = call.helpers.pop(0)
+            details = {"help_id": call.help_id, "helpers": [left]}
+            self._enter_help("help_left", call, call.work.owner, details)
 
     def _enter_help(self, operation: str, call: Call, swarm_id: str, details: object) -> None:
         self._fabric.decide(

@@ -32,7 +32,13 @@ class Call:
     work: Work
     budget: int
     helpers: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
     drawn: int = 0
+
+    @property
+    def places(self) -> int:
+        """How many more may be asked."""
+        return MOST_HELPERS - len(self.helpers) - len(self.asked)
 
 
 @dataclass(slots=True)

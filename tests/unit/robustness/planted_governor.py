@@ -131,6 +131,13 @@ def helper_too_many(evidence: Evidence, chance: random.Random) -> str:
 
 
 @planted
+def offer_too_many(evidence: Evidence, chance: random.Random) -> str:
+    offered = entry(evidence, chance, "help_offered")
+    changed(evidence, offered, asked=["fay", "gus", "hal"])
+    return "helpers-at-most"
+
+
+@planted
 def helper_of_a_claim_that_is_over(evidence: Evidence, chance: random.Random) -> str:
     accepted = entry(evidence, chance, "help_accepted")
     ended = next(

@@ -27,7 +27,7 @@ PLANTS = (
 
 # Enough for every kind of event to occur, and histories that have a place for every fault.
 STEPS = 400
-SEEDS = (1, 3, 6)
+SEEDS = (1, 3, 5)
 
 
 def legal(seed: int, steps: int = STEPS) -> Evidence:
