@@ -8,6 +8,9 @@ from tests.robustness.check.violation import Violation
 from tests.robustness.evidence import Entry, Evidence
 from tests.robustness.history import Operation
 
+# Of a helper's cost: who asked for help, and the helper itself.
+_PAYERS = 2
+
 
 def charges(evidence: Evidence) -> Iterator[Violation]:
     """Compare the costs that were asked for with those in the log.
@@ -45,7 +48,7 @@ def _helped(group: Group, found: list[Entry]) -> Iterator[Violation]:
         yield _violation("refused-has-no-effect", group, f"{about} was refused and charged")
     if not found:
         return
-    if len({entry.revision for entry in found}) > 1 or len(found) > 2:  # two payers
+    if len({entry.revision for entry in found}) > 1 or len(found) > _PAYERS:  # two payers
         yield _violation("effect-once", group, f"{about} was charged {len(found)} times")
     charged = sum(int(entry.details["cost_micros"]) for entry in found)
     helps = {(e.details.get("help_id"), e.details.get("helper_swarm_id")) for e in found}
