@@ -48,7 +48,7 @@ def _helped(group: Group, found: list[Entry]) -> Iterator[Violation]:
         yield _violation("refused-has-no-effect", group, f"{about} was refused and charged")
     if not found:
         return
-    if len({entry.revision for entry in found}) > 1 or len(found) > _PAYERS:  # two payers
+    if len({entry.revision for entry in found}) > 1 or len(found) > _PAYERS:
         yield _violation("effect-once", group, f"{about} was charged {len(found)} times")
     charged = sum(int(entry.details["cost_micros"]) for entry in found)
     helps = {(e.details.get("help_id"), e.details.get("helper_swarm_id")) for e in found}
