@@ -55,31 +55,35 @@ async def test_g6_a_session_that_must_halt_gives_back_and_goes_on_after_the_rese
 async def test_g6_an_open_breaker_and_a_paused_pool_survive_a_crash(
     server: ServerProcess, client: Client
 ) -> None:
-    for swarm_id in ("a", "b", "c"):
-        await client.swarms.register(
-            swarm_id, ["a"], credential_pool="" if swarm_id == "a" else "p"
+    pools = {"a": "", "b": "long", "c": "long", "d": "short"}
+    for swarm_id, pool in pools.items():
+        await client.swarms.register(swarm_id, ["a"], credential_pool=pool)
+    # However long the start takes, one is still paused then.
+    now = datetime.now(UTC)
+    until = {"b": now + timedelta(minutes=10), "d": now + timedelta(seconds=4)}
+    for swarm_id, retry_time in until.items():
+        await create(client, f"t-{swarm_id}", dispatch=DISPATCH_MANUAL)
+        claimed = (await client.claims.claim(swarm_id, f"t-{swarm_id}")).task
+        failed = await client.claims.fail(
+            *(swarm_id, claimed.task_id, claimed.attempt, "no tokens"),
+            provider="quota",
+            retry_time=retry_time,
         )
-    await create(client, "t1", dispatch=DISPATCH_MANUAL)
-    claimed = (await client.claims.claim("b", "t1")).task
-    until = datetime.now(UTC) + timedelta(seconds=4)
-    failed = await client.claims.fail(
-        "b", "t1", claimed.attempt, "no tokens", provider="quota", retry_time=until
-    )
-    assert (failed.state, failed.failures) == (TASK_STATE_AVAILABLE, 0)
+        assert (failed.state, failed.failures) == (TASK_STATE_AVAILABLE, 0)
     await client.breakers.trip("a", "stop")
     await server.kill()
     await server.start()
     async with Client(server.grpc) as again:
-        assert (await again.claims.claim("a", "t1")).refusal == CLAIM_REFUSAL_BREAKER_OPEN
-        held = await again.claims.claim("c", "t1")
+        assert (await again.claims.claim("a", "t-b")).refusal == CLAIM_REFUSAL_BREAKER_OPEN
+        held = await again.claims.claim("c", "t-b")
         assert held.refusal == CLAIM_REFUSAL_HOLD
-        assert "credential pool p is paused until" in held.refusal_detail
-        async with worker(server.grpc, swarm_id="c") as session:
+        assert "credential pool long is paused until" in held.refusal_detail
+        async with worker(server.grpc, swarm_id="d") as session:
             # The pool resumes by itself, and its swarms are given work again.
             await session.opened()
             await create(again, "t2")
             assert (await anext(session)).task_id == "t2"
-        assert datetime.now(UTC) >= until
+        assert datetime.now(UTC) >= until["d"]
 
 
 async def test_g6_no_swarm_shares_the_own_pool_of_another(client: Client) -> None:
