@@ -152,11 +152,15 @@ class Credentials:
         await self._mirror.catch_up()
         now = self._clock.now()
         for entry in list(self.view.entries()):
-            task, held = self._tasks.get(entry.id), entry.value
-            later = task is not None and held.attempt > task.attempt
-            if not later and not rules.claimed(held, task, now):
-                same = unchanged(entry.key, entry.mod_revision)
-                await self._mirror.commit([same], [self.view.delete(entry.id)])
+            task = self._tasks.entry(entry.id)
+            if rules.claimed(entry.value, task.value if task else None, now):
+                continue
+            # What was heard of a new credential may be ahead of what is known of its task.
+            same = [
+                unchanged(entry.key, entry.mod_revision),
+                unchanged(self._tasks.key(entry.id), task.mod_revision if task else 0),
+            ]
+            await self._mirror.commit(same, [self.view.delete(entry.id)])
 
     async def _issue(
         self,
