@@ -76,7 +76,8 @@ setup_python() {
     echo "setup: installing the locked Python packages"
     # The build tools come first: nothing is built in isolation, with tools that no lock names.
     pip_install --require-hashes --requirement requirements-build.lock
-    pip_install --require-hashes --requirement requirements.lock
+    # The lock is complete. It leaves out what a dependency asks for and nobody needs (tool.uv).
+    pip_install --no-deps --require-hashes --requirement requirements.lock
     pip_install --no-deps --editable .
     echo "$wanted" >"$venv_stamp"
 }
