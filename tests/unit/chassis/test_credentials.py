@@ -23,11 +23,12 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("claim"), st.sampled_from(SWARMS)),
         st.tuples(st.sampled_from(["release", "extend", "sweep"]), st.none()),
-        st.tuples(st.just("issue"), st.sampled_from(SWARMS)),
+        st.tuples(st.just("issue"), st.sampled_from(["", "", *SWARMS])),
         st.tuples(st.just("revoke"), st.integers(0, 3)),
         st.tuples(st.just("wait"), st.integers(1, 50)),
     ),
-    max_size=25,
+    min_size=12,
+    max_size=30,
 )
 
 
@@ -67,7 +68,7 @@ class Trial:
                 case "sweep", _:
                     await self.credentials.sweep()
                 case "issue", str(swarm_id):
-                    await self.issue(swarm_id)
+                    await self.issue(swarm_id or holder)
                 case "revoke", int(number):
                     await self.revoke(number)
                 case _, int(seconds):
