@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,11 +15,13 @@ import pytest
 
 from infrafabric_server.chassis.sandbox.compiled import ModuleKind
 from infrafabric_server.chassis.sandbox.cpu import CpuShare, SignalShare, cpu_share
-from infrafabric_server.chassis.sandbox.frames import INPUT_BYTES
+from infrafabric_server.chassis.sandbox.frames import INPUT_BYTES, Kind
 from infrafabric_server.chassis.sandbox.limits import Limits
 from infrafabric_server.chassis.sandbox.outcome import Outcome, ViolationKind
+from infrafabric_server.chassis.sandbox.process import WorkerProcess
 from infrafabric_server.chassis.sandbox.start import StartFailed
 from infrafabric_server.chassis.sandbox.warm_module import WarmModule
+from infrafabric_server.chassis.sandbox.warm_worker import settings
 from tests.harness.wat import CALL, GOOD, LOG, command, core, wasi, write
 from tests.integration.sandbox import TIGHT, Box, Host, gone
 
@@ -369,3 +373,16 @@ async def test_x1_a_module_that_is_closed_ends_its_task_at_once(box: Box) -> Non
     await warm.close()
     (violation,) = (await task).violations
     assert violation.kind is ViolationKind.EXIT
+
+
+async def test_x2_a_guest_is_stopped_even_when_its_service_is_not_there(box: Box) -> None:
+    module = (await box.warm(command(_FOREVER))).module
+    limits = Limits(max_execution_time=timedelta(seconds=0.5))
+    file = os.open(module.path, os.O_RDONLY)
+    process = WorkerProcess.start(file, settings(limits))
+    os.close(file)
+    await process.channel.read(frozenset({Kind.READY}))
+    await process.channel.write(Kind.INPUT, b"")
+    # Nobody keeps the time here.
+    assert (await process.exited()).code == -signal.SIGXCPU
+    process.kill()

@@ -1,11 +1,14 @@
 """X7: modules that try to take more than they may are stopped, and their next task works."""
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from infrafabric_server.chassis.sandbox.compiled import ModuleRefused, Refusal
 from infrafabric_server.chassis.sandbox.compiler import CompileLimits, Compiler
+from infrafabric_server.chassis.sandbox.limits import Limits
 from infrafabric_server.chassis.sandbox.outcome import Outcome, ViolationKind
 from tests.harness.wat import GOOD, core, nested
 from tests.integration.hostile_modules import AT_ONCE, HOSTILE, REFUSED, Hostile, Refused
@@ -13,6 +16,8 @@ from tests.integration.sandbox import SOON, TIGHT, Box, Host
 
 pytestmark = pytest.mark.embedded
 
+# A good task takes a few milliseconds.
+_SHORT = replace(TIGHT, max_execution_time=timedelta(seconds=1))
 # A worker has 21 MB before any guest.
 _RSS_BYTES = (21 + 40 + TIGHT.max_memory_mb) << 20
 
@@ -21,6 +26,10 @@ _RSS_BYTES = (21 + 40 + TIGHT.max_memory_mb) << 20
 def box(tmp_path_factory: pytest.TempPathFactory) -> Box:
     """One folder of compiled modules for all tests here."""
     return Box(tmp_path_factory.mktemp("modules") / "compiled")
+
+
+def _limits(hostile: Hostile) -> Limits:
+    return _SHORT if hostile.ends is ViolationKind.EXECUTION_TIME else TIGHT
 
 
 def _check(hostile: Hostile, outcome: Outcome) -> None:
@@ -45,7 +54,7 @@ def _check(hostile: Hostile, outcome: Outcome) -> None:
 async def test_x7_a_hostile_task_is_stopped_and_the_next_one_works(
     box: Box, hostile: Hostile
 ) -> None:
-    warm = await box.warm(hostile.module)
+    warm = await box.warm(hostile.module, _limits(hostile))
     try:
         _check(hostile, await warm.run(b"bad", Host()))
         assert (await warm.run(GOOD, Host())).result == GOOD
@@ -57,7 +66,7 @@ async def test_x7_a_hostile_task_is_stopped_and_the_next_one_works(
 async def test_x7_a_module_that_is_hostile_from_its_start_is_stopped_each_time(
     box: Box, hostile: Hostile
 ) -> None:
-    warm = await box.warm(hostile.module)
+    warm = await box.warm(hostile.module, _limits(hostile))
     try:
         for _ in range(2):
             _check(hostile, await warm.run(GOOD, Host()))

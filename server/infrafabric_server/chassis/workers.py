@@ -33,10 +33,6 @@ _LOOK_SECONDS = 15.0
 _MOST_WARM = 32
 # The policy takes no larger ones.
 _MOST_MODULE_BYTES = 64 * MIB
-# The policy takes no larger ones.
-_MOST_MODULE_BYTES = 64 * MIB
-# A module that a worker can be started with, to see which layers it has.
-_NOTHING = b'(module (memory (export "memory") 1) (func (export "_start")))'
 
 _log = structlog.get_logger(__name__)
 
@@ -126,7 +122,7 @@ class Workers:
     ) -> Outcome:
         """See Box."""
         swarm_id = loaded.swarm_id
-        demanded = frozenset(self._policies.current.policy.chassis.required_layers)
+        demanded = self._demanded()
         warm = self._warm.pop(swarm_id, None)
         if warm is not None and not warm.fits(loaded, demanded):
             await warm.ready.close()
@@ -167,13 +163,16 @@ class Workers:
 
     async def _compile(self, module: bytes) -> CompiledModule:
         try:
-            return await self._compiler.compile(module)
+            return await self._compiler.compile(module, self._demanded())
         except ModuleRefused as refused:
             raise FabricError(
                 Reason.MODULE_REFUSED, f"the module is refused ({refused.kind}): {refused.detail}"
             ) from refused
-        except OSError as error:
+        except (OSError, StartFailed) as error:
             raise _closed(error) from error
+
+    def _demanded(self) -> frozenset[str]:
+        return frozenset(self._policies.current.policy.chassis.required_layers)
 
 
 def _limits(loaded: LoadedSwarm) -> Limits:

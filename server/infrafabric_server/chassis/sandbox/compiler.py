@@ -55,25 +55,20 @@ class Compiler:
     Args:
         folder: of the results; made when it is not there.
         limits: what compiling one module may take.
-        demanded: names of layers without which nothing may be compiled.
 
     Raises:
         NotPrivate: others have access to the folder.
         OSError: it cannot be made.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        limits: CompileLimits | None = None,
-        demanded: frozenset[str] = frozenset(),
-    ) -> None:
+    def __init__(self, folder: Path, limits: CompileLimits | None = None) -> None:
         self._limits = limits or CompileLimits()
-        self._demanded = demanded
         self._cache = Cache(folder, self._limits.cache_bytes)
         self._one = asyncio.Lock()
 
-    async def compile(self, module: bytes) -> CompiledModule:
+    async def compile(
+        self, module: bytes, demanded: frozenset[str] = frozenset()
+    ) -> CompiledModule:
         """Compile a module, or find it compiled.
 
         A module that takes too long or too much memory is compiled once more without optimising:
@@ -81,6 +76,7 @@ class Compiler:
 
         Args:
             module: in binary or in text.
+            demanded: names of layers without which nothing may be compiled.
 
         Raises:
             ModuleRefused: it is no module that can run in the box.
@@ -98,17 +94,19 @@ class Compiler:
             if found is not None:
                 return found
             try:
-                return await self._compile(digest, module, quick=False)
+                return await self._compile(digest, module, demanded, quick=False)
             except ModuleRefused as refused:
                 if refused.kind not in _AT_LAST:
                     raise
-            return await self._compile(digest, module, quick=True)
+            return await self._compile(digest, module, demanded, quick=True)
 
     def find(self, digest: str) -> CompiledModule | None:
         """Return a module that is compiled already, by the SHA-256 of its source."""
         return self._cache.find(digest)
 
-    async def _compile(self, digest: str, module: bytes, *, quick: bool) -> CompiledModule:
+    async def _compile(
+        self, digest: str, module: bytes, demanded: frozenset[str], *, quick: bool
+    ) -> CompiledModule:
         settings = {
             "compile": True,
             "quick": quick,
@@ -119,7 +117,7 @@ class Compiler:
         with self._cache.writing(digest) as target:
             process = start(target, settings)
             try:
-                described = await self._described(process, module)
+                described = await self._described(process, module, demanded)
             finally:
                 process.kill()
                 await process.exited()
@@ -130,12 +128,14 @@ class Compiler:
             raise OSError("the compiled module is not there although it was just written")
         return found
 
-    async def _described(self, process: WorkerProcess, module: bytes) -> Described:
+    async def _described(
+        self, process: WorkerProcess, module: bytes, demanded: frozenset[str]
+    ) -> Described:
         try:
             # Twice its time of the processor: others want that, too.
             async with asyncio.timeout(2 * self._limits.cpu_seconds + 10):
                 _, body = await process.channel.read(frozenset({Kind.READY}))
-                demand(read_layers(body), self._demanded)
+                demand(read_layers(body), demanded)
                 await process.channel.write(Kind.MODULE, module)
                 kind, body = await process.channel.read(frozenset({Kind.COMPILED, Kind.REFUSED}))
             if kind is Kind.COMPILED:

@@ -52,7 +52,8 @@ class Usage:
         wall_seconds: from the request to the end.
         cpu_seconds: of the worker's process.
         memory_bytes: linear memory at the end; it never shrinks.
-        peak_rss_bytes: the most that the process had in memory, its own 21 MB included.
+        peak_rss_bytes: the most that the process had in memory, its own 21 MB included; 0 when it
+            ended by itself.
         calls: host calls, log lines among them.
         output_bytes: what the guest wrote.
     """

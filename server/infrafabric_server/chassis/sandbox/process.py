@@ -26,12 +26,10 @@ class Exited:
     Attributes:
         code: its exit code, or minus the signal that killed it.
         cpu_seconds: what it took of the processor in its whole life.
-        peak_rss_bytes: the most that it had in memory.
     """
 
     code: int
     cpu_seconds: float
-    peak_rss_bytes: int
 
     @property
     def described(self) -> str:
@@ -122,9 +120,11 @@ class WorkerProcess:
             file.write(b"5")
 
     def peak_rss_bytes(self) -> int:
-        """Return the most that it had in memory since `forget_peak`."""
-        if self._exited.done():
-            return self._exited.result().peak_rss_bytes
+        """Return the most that it had in memory since `forget_peak`; 0 when it has ended.
+
+        What the kernel says of a process that has ended is no use: it begins with the memory of
+        the service, which the process shared before it became a worker.
+        """
         with suppress(OSError), open(f"/proc/{self.pid}/status", "rb") as file:  # noqa: PTH123
             for line in file:
                 if line.startswith(b"VmHWM:"):
@@ -153,4 +153,4 @@ class WorkerProcess:
         code = os.waitstatus_to_exitcode(status)
         # So that it is not waited for again.
         self._child.returncode = code
-        self._exited.set_result(Exited(code, used.ru_utime + used.ru_stime, used.ru_maxrss << 10))
+        self._exited.set_result(Exited(code, used.ru_utime + used.ru_stime))

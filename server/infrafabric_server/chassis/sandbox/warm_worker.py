@@ -5,7 +5,7 @@ import math
 import os
 import signal
 from collections.abc import Sequence
-from typing import Self
+from typing import Any, Self
 
 from infrafabric_server.chassis.sandbox.channel import Closed
 from infrafabric_server.chassis.sandbox.compiled import CompiledModule
@@ -29,6 +29,23 @@ from infrafabric_server.chassis.sandbox.start import StartFailed, demand, report
 _OWN_DATA_BYTES = 70 << 20
 # Images of initial memory are files in memory, which no limit of memory counts: 32 of them at most.
 _FILE_BYTES = 1 << 20
+
+
+def settings(limits: Limits) -> dict[str, Any]:
+    """Return what a worker is told that runs tasks within some limits."""
+    return {
+        "compile": False,
+        # Twice the output: what grows is copied.
+        "data_bytes": _OWN_DATA_BYTES + (limits.max_memory_mb << 20) + 2 * limits.max_output_bytes,
+        "file_bytes": _FILE_BYTES,
+        "terms": {
+            "memory_bytes": limits.max_memory_mb << 20,
+            "output_bytes": limits.max_output_bytes,
+            "calls_per_second": limits.max_api_calls_per_second,
+            "clock": limits.clock,
+            "cpu_seconds": math.ceil(limits.max_execution_time.total_seconds()),
+        },
+    }
 
 
 class WarmWorker:
@@ -72,27 +89,12 @@ class WarmWorker:
             StartFailed: no process can be started, it does not load the module, or a demanded
                 layer does not hold.
         """
-        settings = {
-            "compile": False,
-            # Twice the output: what grows is copied.
-            "data_bytes": _OWN_DATA_BYTES
-            + (limits.max_memory_mb << 20)
-            + 2 * limits.max_output_bytes,
-            "file_bytes": _FILE_BYTES,
-            "terms": {
-                "memory_bytes": limits.max_memory_mb << 20,
-                "output_bytes": limits.max_output_bytes,
-                "calls_per_second": limits.max_api_calls_per_second,
-                "clock": limits.clock,
-                "cpu_seconds": math.ceil(limits.max_execution_time.total_seconds()),
-            },
-        }
         try:
             file = os.open(module.path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise StartFailed(f"the compiled module cannot be read: {error}") from error
         try:
-            process = start(file, settings, program)
+            process = start(file, settings(limits), program)
         finally:
             os.close(file)
         try:
@@ -179,12 +181,12 @@ class WarmWorker:
         except Closed:
             process.kill()
             exited = await process.exited()
-            violation = _death(exited, limits)
+            violation = _death(exited, limits, exited.cpu_seconds - cpu_before)
         said = exchange.said
         violation = violation or exchange.violation
         if violation is None and said is not None:
             violation = _of_end(said, limits)
-        wall = loop.time() - start
+        wall, peak = loop.time() - start, process.peak_rss_bytes()
         if violation is not None and exited is None:
             process.kill()
             exited = await process.exited()
@@ -192,7 +194,7 @@ class WarmWorker:
             wall_seconds=wall,
             cpu_seconds=max(0.0, process.cpu_seconds() - cpu_before),
             memory_bytes=said.end.memory_bytes if said else 0,
-            peak_rss_bytes=exited.peak_rss_bytes if exited else process.peak_rss_bytes(),
+            peak_rss_bytes=peak,
             calls=exchange.calls,
             output_bytes=said.end.output_bytes if said else 0,
         )
@@ -224,14 +226,14 @@ def _out_of_time(seconds: float, wall: float) -> Violation:
     return Violation(ViolationKind.EXECUTION_TIME, detail, limit, observed)
 
 
-def _death(exited: Exited, limits: Limits) -> Violation:
+def _death(exited: Exited, limits: Limits, cpu_seconds: float) -> Violation:
     kinds = {-signal.SIGSYS: ViolationKind.ESCAPE, -signal.SIGXCPU: ViolationKind.CPU}
     kind = kinds.get(exited.code, ViolationKind.EXIT)
     if kind is ViolationKind.ESCAPE:
         return Violation(kind, "made a system call that no worker makes")
     if kind is ViolationKind.CPU:
         limit = round(limits.max_execution_time.total_seconds() * 1_000)
-        observed = round(exited.cpu_seconds * 1_000)
+        observed = round(cpu_seconds * 1_000)
         return Violation(kind, "took more of the processor than it has time", limit, observed)
     return Violation(kind, exited.described)
 
