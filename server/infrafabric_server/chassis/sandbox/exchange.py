@@ -95,7 +95,9 @@ class Exchange:
         try:
             answer = await self._host.call(name, request)
         except CallFailed as failed:
-            await self._channel.write(Kind.REFUSAL, str(failed).encode()[:LOG_BYTES])
+            # A reason may repeat what the guest said, which need not be Unicode.
+            reason = str(failed).encode(errors="replace")[:LOG_BYTES]
+            await self._channel.write(Kind.REFUSAL, reason)
             return
         if len(answer) > CALL_BYTES:
             reason = f"the answer has more than {CALL_BYTES} bytes"
