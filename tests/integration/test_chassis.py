@@ -267,6 +267,21 @@ async def test_x1_c1_the_fabric_does_a_task_that_names_a_loaded_swarm(calls: Cli
     assert (entry.task_id, entry.attempt) == ("t-1", 1)
 
 
+async def test_x7_a_note_that_is_no_unicode_is_refused_and_the_fabric_goes_on(
+    calls: Client,
+) -> None:
+    await calls.swarms.register("u", ["wasm"])
+    # Half a pair of surrogates: JSON can say it, and UTF-8 cannot.
+    module = REPORTING.replace(b"half", rb"\\ud800").replace(b"i32.const 28", b"i32.const 30")
+    await calls.chassis.load("u", module, contract("progress"))
+    for number in range(2):
+        task_id = f"u-{number}"
+        task = Task(task_id=task_id, chassis_swarm_id="u", input=to_struct({"n": number}))
+        await calls.tasks.create(task)
+        done = await reaches(calls, task_id, state(TASK_STATE_COMPLETED))
+        assert (from_struct(done.result), done.milestone_note) == ({"n": number}, "")
+
+
 async def test_x1_g6_a_module_that_fails_fails_its_task_and_opens_its_breaker(
     calls: Client,
 ) -> None:

@@ -76,6 +76,8 @@ def _milestone(body: bytes) -> tuple[int, str]:
             case {"percent": int(percent), **rest} if percent in (0, 25, 50, 75, 100):
                 note = rest.get("note", "")
                 if isinstance(note, str) and len(note) <= MAX_TEXT:
+                    # JSON can say half a pair of surrogates, which nothing beyond can carry.
+                    note.encode()
                     return int(percent), note
     except (ValueError, RecursionError):
         pass
