@@ -43,6 +43,8 @@ def run(
     except (ModuleRefused, NotPrivate, StartFailed, ValueError, OSError) as error:
         complain(str(error))
         raise typer.Exit(ExitCode.REFUSED) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
     if json_output:
         document = asdict(outcome)
         if outcome.result is not None:

@@ -114,9 +114,10 @@ class CgroupShare:
 
     def _limit(self, cgroup: Path, percent: int) -> None:
         micros = _PERIOD_MICROS * percent // _WHOLE
-        (cgroup / self._quota).write_text(
-            f"{micros} {_PERIOD_MICROS}" if self._quota == "cpu.max" else str(micros)
-        )
+        text = f"{micros} {_PERIOD_MICROS}" if self._quota == "cpu.max" else str(micros)
+        # Not made when it is not there: then this is a folder, and no cgroup with this controller.
+        with (cgroup / self._quota).open("r+") as file:
+            file.write(text)
 
     def _sweep(self) -> None:
         # A service that was killed could not remove its own.

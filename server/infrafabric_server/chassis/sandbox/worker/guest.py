@@ -171,7 +171,7 @@ def _failure(error: Exception) -> dict[str, Any]:
             return {"stop": _stop(Stop(kind, text.strip().splitlines()[0]))}
     if isinstance(error, MemoryError):
         return {"stop": _stop(Stop("memory", "the worker itself has no memory left"))}
-    return {"trap": text[:_TRAP_CHARACTERS]}
+    return {"trap": text[:_TRAP_CHARACTERS] or "a trap without a reason"}
 
 
 def _memory_bytes(store: Store, instance: Instance | None) -> int:
