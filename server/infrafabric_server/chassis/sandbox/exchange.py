@@ -100,7 +100,7 @@ class Exchange:
             await self._channel.write(Kind.REFUSAL, reason)
             return
         if len(answer) > CALL_BYTES:
-            reason = f"the answer has more than {CALL_BYTES} bytes"
-            await self._channel.write(Kind.REFUSAL, reason.encode())
+            reason = f"the answer has more than {CALL_BYTES} bytes".encode()
+            await self._channel.write(Kind.REFUSAL, reason)
             return
         await self._channel.write(Kind.ANSWER, answer)
