@@ -65,7 +65,7 @@ def main() -> None:
             readable=file,
         )
         os.close(file)
-        seal()
+        seal(layers)
     else:
         _ALONE[only]()
         layers = []

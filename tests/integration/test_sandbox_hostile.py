@@ -8,8 +8,10 @@ import pytest
 
 from infrafabric_server.chassis.sandbox.compiled import ModuleRefused, Refusal
 from infrafabric_server.chassis.sandbox.compiler import CompileLimits, Compiler
+from infrafabric_server.chassis.sandbox.cpu import cpu_share
 from infrafabric_server.chassis.sandbox.limits import Limits
 from infrafabric_server.chassis.sandbox.outcome import Outcome, ViolationKind
+from infrafabric_server.chassis.sandbox.warm_module import WarmModule
 from tests.harness.wat import GOOD, core, nested
 from tests.integration.hostile_modules import AT_ONCE, HOSTILE, REFUSED, Hostile, Refused
 from tests.integration.sandbox import SOON, TIGHT, Box, Host
@@ -87,6 +89,9 @@ async def test_x7_a_compile_bomb_is_compiled_without_optimising(tmp_path: Path) 
     compiled = await compiler.compile(nested(30_000))
     assert not compiled.optimised
     assert compiler.find(compiled.digest) == compiled
+    warm = WarmModule(compiled, TIGHT, cpu_share())
+    assert (await warm.run(GOOD, Host())).result == GOOD
+    await warm.close()
 
 
 async def test_x7_what_takes_too_long_even_so_is_refused_and_the_next_module_compiles(

@@ -90,3 +90,23 @@ def test_x1_without_root_all_layers_hold_but_the_network_of_its_own() -> None:
     assert layers.pop("network") == (False, "unshare: Operation not permitted")
     assert layers["user"] == (True, "user 54321, as the service")
     assert [name for name, (held, _) in layers.items() if not held] == []
+
+
+@pytest.mark.parametrize(("held", "left"), [(True, "EACCES"), (False, "read")])
+def test_x1_only_what_was_put_on_is_sealed(held: bool, left: str) -> None:
+    # A kernel without landlock runs modules as well, unless a policy demands it.
+    program = (
+        "import errno, os\n"
+        "from infrafabric_server.chassis.sandbox.worker.layers.order import Layer, seal\n"
+        "from infrafabric_server.chassis.sandbox.worker.layers.privileges import "
+        "no_new_privileges\n"
+        "no_new_privileges()\n"
+        f"seal([Layer(it, {held}, '') for it in ('landlock', 'seccomp')])\n"
+        "try: os.open('/proc/self/status', os.O_RDONLY); said = 'read'\n"
+        "except OSError as error: said = errno.errorcode[error.errno]\n"
+        "os.write(1, said.encode()); os._exit(0)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-I", "-c", program], capture_output=True, check=True, timeout=30
+    ).stdout
+    assert answer.decode() == left

@@ -43,7 +43,7 @@ def main(socket_descriptor: int, file_descriptor: int) -> None:
     os.close(file_descriptor)
     terms = Terms(**settings["terms"])
     guest = Guest(own, module, terms)
-    seal()
+    seal(layers)
     wire.write_document(Kind.READY, {"layers": layers})
     _serve(wire, guest, terms)
 

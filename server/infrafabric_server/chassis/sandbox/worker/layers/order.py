@@ -1,6 +1,6 @@
 """Puts the layers on, and reports which of them hold."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from infrafabric_server.chassis.sandbox.worker.layers import (
@@ -58,14 +58,17 @@ def enclose(parent: int, amounts: Amounts, readable: int | None = None) -> list[
     return layers
 
 
-def seal() -> None:
-    """Take away the one file that `enclose` has left.
+def seal(layers: Sequence[Layer]) -> None:
+    """Take away the one file that `enclose` has left, as far as that has put layers on.
 
     Raises:
         OSError: landlock or seccomp refuses, having agreed before.
     """
-    landlock.restrict()
-    seccomp.restrict(loading=False)
+    held = {layer.name for layer in layers if layer.held}
+    if "landlock" in held:
+        landlock.restrict()
+    if "seccomp" in held:
+        seccomp.restrict(loading=False)
 
 
 def _try(name: str, put_on: Callable[[], str]) -> Layer:
