@@ -7,7 +7,7 @@ import pytest
 from infrafabric_server.coordinator.models import FailureKind, LossKind
 from infrafabric_server.errors import Reason
 from infrafabric_server.fleet.models import Status
-from infrafabric_server.governor.help.models import HelpState
+from infrafabric_server.governor.help.models import HelpRequest, HelpState
 from infrafabric_server.optimise.models import FABRIC
 from tests.harness.fabric import Fabric
 from tests.harness.replicas import Cluster
@@ -110,17 +110,24 @@ async def test_g9_it_ends_however_the_claim_does_while_helpers_are_at_work(
     assert refusal.reason is Reason.HELP_ENDED
 
 
-@pytest.mark.parametrize("end", [_released, _taken_over, _resolved], ids=_name)
-async def test_g9_nobody_relies_on_the_leader_to_notice_an_end(cluster: Cluster, end: End) -> None:
-    anna, bert = cluster["anna"].fabric, cluster["bert"].fabric
-    await helpers(cluster, "a", "b", at="bert")
-    await blocked(bert)
+async def _ended_unseen(cluster: Cluster, end: End) -> HelpRequest:
+    """Have "a" help, and end the claim at anna: bert sees nothing of it, and nobody leads."""
+    bert = cluster["bert"].fabric
     request = await asked(bert)
     assert (await accept(bert, request.help_id, "a")).accepted
     await cluster.settled()
     cluster["anna"].lead(leading=False)
     cluster["bert"].fall_behind()
-    await end(anna)
+    await end(cluster["anna"].fabric)
+    return request
+
+
+@pytest.mark.parametrize("end", [_released, _taken_over, _resolved], ids=_name)
+async def test_g9_nobody_relies_on_the_leader_to_notice_an_end(cluster: Cluster, end: End) -> None:
+    anna, bert = cluster["anna"].fabric, cluster["bert"].fabric
+    await helpers(cluster, "a", "b", at="bert")
+    await blocked(bert)
+    request = await _ended_unseen(cluster, end)
     answer = await cluster["bert"].behind(accept(bert, request.help_id, "b"))
     assert (answer.accepted, answer.help.state) == (False, HelpState.OPEN)
     assert answer.refusal.startswith("the request is over")
@@ -138,12 +145,7 @@ async def test_g9_a_cost_by_an_old_view_is_not_charged_to_a_claim_that_is_over(
     anna, bert = cluster["anna"].fabric, cluster["bert"].fabric
     await helpers(cluster, "a", at="bert")
     await blocked(bert)
-    request = await asked(bert)
-    assert (await accept(bert, request.help_id, "a")).accepted
-    await cluster.settled()
-    cluster["anna"].lead(leading=False)
-    cluster["bert"].fall_behind()
-    await end(anna)
+    request = await _ended_unseen(cluster, end)
     after = anna.task("t")
     late = bert.coordinator.costs.track(cost(request.help_id, "a", 500))
     assert (await cluster["bert"].behind(refused(late))).reason is Reason.HELP_ENDED
