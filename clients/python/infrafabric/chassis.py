@@ -31,7 +31,7 @@ class Chassis:
         """Store a module; what no swarm is loaded with is removed after an hour.
 
         Args:
-            module: in the binary format of WebAssembly.
+            module: in the binary or the text format of WebAssembly.
         """
         return await self._calls.sent(
             lambda at: at.chassis.UploadModule, _chunks(module), deadline=_COMPILE_SECONDS

@@ -35,7 +35,10 @@ Swarm = Annotated[str, typer.Argument(metavar="SWARM", help="Id of the swarm.")]
 def load(  # noqa: PLR0913  # each option is a parameter
     swarm: Swarm,
     module: Annotated[
-        str, typer.Argument(metavar="MODULE", help="A .wasm file, or the SHA-256 of a stored one.")
+        str,
+        typer.Argument(
+            metavar="MODULE", help="A .wasm or .wat file, or the SHA-256 of a stored one."
+        ),
     ],
     *,
     memory_mb: Annotated[int | None, typer.Option(min=1, max=4096, help="Memory, in MiB.")] = None,

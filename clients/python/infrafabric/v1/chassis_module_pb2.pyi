@@ -80,7 +80,7 @@ class LoadSwarmRequest(message.Message):
     swarm_id: builtins.str
     """The swarm; it is registered."""
     module: builtins.bytes
-    """The module in the binary format of WebAssembly, at most 3 MiB; larger ones are uploaded."""
+    """The module in the binary or the text format of WebAssembly, at most 3 MiB; larger ones are uploaded."""
     module_sha256: builtins.str
     """SHA-256 of a module that was uploaded, 64 hexadecimal digits."""
     @builtins.property

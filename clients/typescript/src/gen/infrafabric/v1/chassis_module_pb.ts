@@ -84,7 +84,7 @@ export type LoadSwarmRequest = Message<"infrafabric.v1.LoadSwarmRequest"> & {
   swarmId: string;
 
   /**
-   * The module in the binary format of WebAssembly, at most 3 MiB; larger ones are uploaded.
+   * The module in the binary or the text format of WebAssembly, at most 3 MiB; larger ones are uploaded.
    *
    * @generated from field: bytes module = 2;
    */
