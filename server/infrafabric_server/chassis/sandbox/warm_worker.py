@@ -101,6 +101,8 @@ class WarmWorker:
             layers = await reported(process, share)
             demand(layers, demanded)
             _attach(share, process, limits)
+            if not process.alive:
+                raise StartFailed((await process.exited()).described)
         except BaseException:
             process.kill()
             await process.exited()

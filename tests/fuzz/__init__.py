@@ -1,0 +1,1 @@
+"""Programs that throw what nobody means at the fabric, for as long as one likes."""
