@@ -43,6 +43,12 @@ _MOST_AT_ONCE = 64 << 10
 _SILENCE_SECONDS = 0.005
 
 
+class _Side(Wire):
+    def close(self) -> None:
+        """Close it, which a worker leaves to its end."""
+        self._socket.close()
+
+
 class Whims:
     """A host that grants whatever is asked, and answers with what comes to its mind."""
 
@@ -145,7 +151,7 @@ def hear_a_service(random: Random) -> str:
     if random.random() < 0.3:
         said.append(struct.pack(">IB", number(random) & 0xFFFF_FFFF, random.choice(kinds)))
     ours, theirs = socket.socketpair()
-    wire = Wire(ours.detach())
+    wire = _Side(ours.detach())
     with theirs:
         theirs.sendall(damaged(random, b"".join(said))[:_MOST_AT_ONCE])
     try:
@@ -153,6 +159,8 @@ def hear_a_service(random: Random) -> str:
             wire.read(*random.sample(kinds, random.randint(1, len(kinds))))
     except (Broken, Gone) as error:
         return f"wire: {type(error).__name__}"
+    finally:
+        wire.close()
     raise AssertionError("more frames were read than were sent")
 
 
