@@ -54,3 +54,23 @@ def test_x1_c12_what_waits_is_served_by_priority_then_age(changes: list[tuple[Ta
 @given(_TASKS)
 def test_a_task_is_for_sessions_or_for_the_chassis(task: Task) -> None:
     assert not (task.assigned and task.runs_in_chassis)
+
+
+def test_x1_the_next_of_many_is_found_without_sorting_them() -> None:
+    class Counted(str):
+        __slots__ = ()
+        compared = 0
+
+        def __lt__(self, other: str) -> bool:
+            Counted.compared += 1
+            return super().__lt__(other)
+
+    backlog = ChassisBacklog()
+    for number in range(1_000):
+        spec = TaskSpec(task_id=f"t{number}", chassis_swarm_id="a", create_time=NOW)
+        counted = spec.model_copy(update={"task_id": Counted(spec.task_id)})
+        task = Task(spec=spec, state=TaskState.AVAILABLE).model_copy(update={"spec": counted})
+        backlog.changed(None, task, NOW)
+    entered = Counted.compared
+    assert next(backlog.of("a")) == "t0"
+    assert Counted.compared == entered > 0
