@@ -18,6 +18,7 @@ from infrafabric_server.chassis.outcomes import OutcomeLog
 from infrafabric_server.chassis.recorder import Recorder
 from infrafabric_server.chassis.reports import Reports
 from infrafabric_server.chassis.reputations import Reputations
+from infrafabric_server.chassis.scratch.scratch import Scratch
 from infrafabric_server.chassis.workers import Workers
 from infrafabric_server.clock import Clock, SystemClock
 from infrafabric_server.config import Settings
@@ -174,6 +175,7 @@ class Components:
                 contracts,
                 Workers.of(settings.data / "modules", policies, clock),
                 Credentials(mirror, parts.coordinator.tasks, outbox, flood, clock),
+                Scratch(store, mirror, parts.coordinator.tasks),
                 Recorder(mirror, outbox, breakers.counting, outcomes),
                 *(parts.coordinator, breakers, fleet, policies, clock),
                 # What the fabric does as a swarm is as soon lost as what a session does.

@@ -14,6 +14,7 @@ from infrafabric_server.chassis.modules import Modules
 from infrafabric_server.chassis.recorder import Recorder
 from infrafabric_server.chassis.runner import Runner
 from infrafabric_server.chassis.runs import Runs
+from infrafabric_server.chassis.scratch.scratch import Scratch
 from infrafabric_server.chassis.turns import Turns
 from infrafabric_server.chassis.upkeep import Upkeep
 from infrafabric_server.chassis.workers import Workers
@@ -43,6 +44,7 @@ def build_chassis(
     contracts: Contracts,
     workers: Workers,
     credentials: Credentials,
+    scratch: Scratch,
     recorder: Recorder,
     coordinator: Coordinator,
     breakers: Breakers,
@@ -78,9 +80,10 @@ def build_chassis(
         turns,
         recorder,
         Egress(credentials, Resolver().resolve, Sender()),
+        scratch,
         background,
         clock,
         ttl,
     )
-    upkeep = Upkeep(modules, contracts, recorder, credentials, fleet, clock)
+    upkeep = Upkeep(modules, contracts, recorder, credentials, scratch, fleet, clock)
     return ChassisParts(chassis, credentials, runner, workers, upkeep)

@@ -15,9 +15,10 @@ _FROZEN = ConfigDict(frozen=True)
 MAX_CALLS = 16
 PROGRESS = "progress"
 HTTP = "http"
+KV = "kv"
 
 # Host calls that a contract can grant.
-KNOWN_CALLS = frozenset({HTTP, PROGRESS})
+KNOWN_CALLS = frozenset({HTTP, KV, PROGRESS})
 
 SHORTEST_RUN = timedelta(milliseconds=10)
 LONGEST_RUN = timedelta(hours=1)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from infrafabric_server.chassis.contract import HTTP, PROGRESS
+from infrafabric_server.chassis.contract import HTTP, KV, PROGRESS
 from infrafabric_server.chassis.models import LoadedSwarm
 from infrafabric_server.chassis.sandbox.host import CallDenied, CallFailed
 from infrafabric_server.errors import FabricError
@@ -16,7 +16,7 @@ _MAX_LINE = 1_000
 # Reports a milestone: percent and note.
 Report = Callable[[int, str], Awaitable[None]]
 
-# Makes an HTTP request: what it is and what is answered, as JSON.
+# Makes an HTTP request, or one of scratch space: what it is and what is answered, as JSON.
 Request = Callable[[bytes], Awaitable[bytes]]
 
 _log = structlog.get_logger(__name__)
@@ -31,6 +31,11 @@ async def nowhere(_request: bytes) -> bytes:
     raise CallFailed("http: only a task that was claimed has credentials")
 
 
+async def unkept(_request: bytes) -> bytes:
+    """Refuse to keep anything for a run that is of no task: no later attempt would read it."""
+    raise CallFailed("kv: only a task that was claimed has scratch space")
+
+
 class GuestHost:
     """Does the calls of one run that its contract grants."""
 
@@ -40,12 +45,14 @@ class GuestHost:
         task_id: str,
         report: Report = nobody,
         request: Request = nowhere,
+        scratch: Request = unkept,
     ) -> None:
         self._swarm_id = loaded.swarm_id
         self._granted = loaded.contract.allowed_calls
         self._task_id = task_id
         self._report = report
         self._request = request
+        self._scratch = scratch
 
     async def log(self, text: str) -> None:
         """See Host."""
@@ -60,6 +67,8 @@ class GuestHost:
             raise CallDenied(name)
         if name == HTTP:
             return await self._request(body)
+        if name == KV:
+            return await self._scratch(body)
         if name != PROGRESS:
             raise CallDenied(name)
         percent, note = _milestone(body)

@@ -15,6 +15,7 @@ from infrafabric_server.chassis.hosts import GuestHost
 from infrafabric_server.chassis.models import Execution, LoadedSwarm
 from infrafabric_server.chassis.recorder import Recorder, Run
 from infrafabric_server.chassis.runs import Runs
+from infrafabric_server.chassis.scratch.scratch import Scratch
 from infrafabric_server.chassis.turns import Turns
 from infrafabric_server.clock import Clock
 from infrafabric_server.coordinator.background import Background, Work
@@ -88,6 +89,7 @@ class Runner:
         turns: Turns,
         recorder: Recorder,
         egress: Egress,
+        scratch: Scratch,
         background: Background,
         clock: Clock,
         ttl: timedelta,
@@ -99,6 +101,7 @@ class Runner:
         self._turns = turns
         self._recorder = recorder
         self._egress = egress
+        self._scratch = scratch
         self._background = background
         self._ttl = ttl
         self._clock = clock
@@ -201,11 +204,12 @@ class Runner:
 
     async def _held(self, loaded: LoadedSwarm, task: Task) -> None:
         swarm_id, task_id, attempt = loaded.swarm_id, task.task_id, task.attempt
+        held = (swarm_id, task_id, attempt)
         begun = self._clock.now()
 
         async def report(percent: int, note: str) -> None:
             await self._claims.progress(
-                *(swarm_id, task_id, attempt),
+                *held,
                 percent=percent,
                 note=note,
                 blocked_on=(),
@@ -213,8 +217,8 @@ class Runner:
                 ttl=self._ttl,
             )
 
-        request = partial(self._egress.request, swarm_id, task_id, attempt)
-        host = GuestHost(loaded, task_id, report, request)
+        request = partial(self._egress.request, *held)
+        host = GuestHost(loaded, task_id, report, request, partial(self._scratch.answer, *held))
         async with asyncio.TaskGroup() as group:
             work = group.create_task(self._run(loaded, task, host))
             running = self._running[task_id] = _Running(swarm_id, attempt, work)

@@ -1,4 +1,4 @@
-"""Removes what nobody needs: unused modules, what belongs to swarms and claims that are gone."""
+"""Removes what nobody needs: unused modules, what belongs to swarms, claims and tasks gone."""
 
 from datetime import timedelta
 
@@ -7,6 +7,7 @@ from infrafabric_server.chassis.credentials.credentials import Credentials
 from infrafabric_server.chassis.models import ModuleState
 from infrafabric_server.chassis.modules import Modules
 from infrafabric_server.chassis.recorder import Recorder
+from infrafabric_server.chassis.scratch.scratch import Scratch
 from infrafabric_server.clock import Clock
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.rounds import Rounds
@@ -25,6 +26,7 @@ class Upkeep:
         contracts: Contracts,
         recorder: Recorder,
         credentials: Credentials,
+        scratch: Scratch,
         fleet: Fleet,
         clock: Clock,
     ) -> None:
@@ -32,6 +34,7 @@ class Upkeep:
         self._contracts = contracts
         self._recorder = recorder
         self._credentials = credentials
+        self._scratch = scratch
         self._fleet = fleet
         self._clock = clock
         self.run = Rounds(self.look, failed="chassis_upkeep_failed").run
@@ -44,6 +47,7 @@ class Upkeep:
         for swarm_id in [each for each in self._recorder.rings if each not in swarms]:
             await self._recorder.forget(swarm_id)
         await self._credentials.sweep()
+        await self._scratch.sweep()
         named = {loaded.module_sha256 for _, loaded in self._contracts.view.items()}
         before = self._clock.now() - KEEP_UNUSED
         for entry in list(self._modules.view.entries()):

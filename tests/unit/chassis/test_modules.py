@@ -15,6 +15,7 @@ from infrafabric_server.chassis.models import ModuleKind, ModuleState
 from infrafabric_server.chassis.modules import CHUNK_BYTES, CHUNKS, Modules
 from infrafabric_server.chassis.outcomes import OutcomeLog
 from infrafabric_server.chassis.recorder import Recorder
+from infrafabric_server.chassis.scratch.scratch import Scratch
 from infrafabric_server.chassis.standing import Outcome
 from infrafabric_server.chassis.upkeep import KEEP_UNUSED, Upkeep
 from infrafabric_server.coordinator.models import Task
@@ -136,7 +137,8 @@ async def test_x1_what_no_swarm_is_loaded_with_goes_after_an_hour(store: MemoryS
     tasks = mirror.view("tasks/", Task)
     flood = Flood(outbox, store, clock, component="chassis")
     credentials = Credentials(mirror, tasks, outbox, flood, clock)
-    upkeep = Upkeep(modules, contracts, recorder, credentials, fleet, clock)
+    scratch = Scratch(store, mirror, tasks)
+    upkeep = Upkeep(modules, contracts, recorder, credentials, scratch, fleet, clock)
     async with running(mirror):
         now = clock.now()
         swarm = SwarmProfile(swarm_id="s", create_time=now, update_time=now)

@@ -124,7 +124,7 @@ export type ServiceContract = Message<"infrafabric.v1.ServiceContract"> & {
   slo?: SLODefinition | undefined;
 
   /**
-   * Host calls that the module may make, by name: `http` and `progress`. At most 16.
+   * Host calls that the module may make, by name: `http`, `kv` and `progress`. At most 16.
    *
    * @generated from field: repeated string allowed_calls = 3;
    */
