@@ -27,8 +27,10 @@ from infrafabric_server.store.protocol import Compare, StoreError, absent, uncha
 MAX_LOOKED_AT = 1_000
 """Live requests that are on offer at a time: the most urgent, then the oldest ones."""
 
-# Requests that are looked at in one turn of the event loop.
+# In one turn of the event loop so many requests are looked at, or swarms tried for requests: some
+# milliseconds.
 _TURN = 64
+_TRIED = 1_024
 _FIRST = datetime(1, 1, 1, tzinfo=UTC)
 
 
@@ -188,8 +190,14 @@ class Keeper:
         fresh, self._fresh = list(self._fresh), {}
         idle = [each for each in fresh if self._candidates.available(each)]
         looked = {*self._waiting, *(self._wanting if idle else ())}
-        for number, help_id in enumerate(sorted(looked, key=self._turn), 1):
-            among = None if help_id in self._waiting else self._fit(help_id, idle)
+        effort = 0
+        for help_id in sorted(looked, key=self._turn):
+            if effort >= _TRIED:
+                effort = 0
+                await asyncio.sleep(0)
+            anew = help_id in self._waiting
+            effort += _TRIED // _TURN if anew else len(idle)
+            among = None if anew else self._fit(help_id, idle)
             if among is not None and not among:
                 continue
             # What changes from now on is looked at again, and what fails now.
@@ -200,8 +208,6 @@ class Keeper:
                 self._waiting[help_id] = None
                 self._fresh.update(dict.fromkeys(idle))
                 raise
-            if number % _TURN == 0:
-                await asyncio.sleep(0)
         first = self._agenda.first()
         if first is None:
             return None

@@ -1,13 +1,17 @@
 """G9: whoever leads keeps requests on offer to the best idle swarms, whatever happens to those."""
 
 import asyncio
+from collections import Counter
 
+import pytest
+
+from infrafabric_server.coordinator.help.candidates import Candidates
 from infrafabric_server.coordinator.models import Dispatch
 from infrafabric_server.fleet.leadership import SoleLeader
 from infrafabric_server.fleet.models import SessionRole, Status
 from infrafabric_server.governor.breaker.models import BreakerCause
 from infrafabric_server.governor.escalation.causes import help_cause
-from infrafabric_server.governor.help.models import HelpState, Urgency
+from infrafabric_server.governor.help.models import HelpRequest, HelpState, Urgency
 from infrafabric_server.governor.policy.models import Helping, Policy
 from infrafabric_server.governor.policy.verdicts import effective
 from infrafabric_server.notify.models import StatusReport
@@ -305,3 +309,45 @@ async def test_g9_no_more_than_the_first_requests_are_on_offer_at_a_time(
     await asked(anna, "a3", task_id="t3", urgency=Urgency.CRITICAL)
     assert await on_offer() == [1, 2, 3]
     running.cancel()
+
+
+async def test_g9_swarms_that_become_idle_at_once_do_not_hold_up_the_event_loop(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna = cluster["anna"].fabric
+    idle = [f"idle{number}" for number in range(40)]
+    await helpers(cluster, *idle)
+    for number in range(60):
+        await blocked(anna, f"asker{number}", f"t{number}")
+        await asked(anna, f"asker{number}", task_id=f"t{number}", needs=frozenset({"none"}))
+    await cluster.settled()
+    turns: Counter[int] = Counter()
+    turn, over, covers = 0, False, Candidates.covers
+
+    def counted(candidates: Candidates, request: HelpRequest, swarm_id: str) -> bool:
+        turns[turn] += 1
+        return covers(candidates, request, swarm_id)
+
+    async def watch() -> None:
+        nonlocal turn
+        while not over:
+            turn += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(Candidates, "covers", counted)
+    watching = asyncio.create_task(watch())
+    statuses = anna.fleet.statuses
+    writes = []
+    for each in idle:
+        known = statuses.get(each)
+        assert known is not None
+        writes.append(
+            statuses.put(each, known.model_copy(update={"waiting_since": anna.clock.now()}))
+        )
+    await cluster.pass_time(1)
+    await anna.mirror.commit([], writes)
+    await cluster.settled()
+    over = True
+    await watching
+    assert turns.total() >= 60 * 40
+    assert max(turns.values()) <= 1_024 + 40
