@@ -22,6 +22,8 @@ class Halts:
         self._gate = gate
         self._records = records
         self._running: dict[asyncio.Task[Any], str] = {}
+        # Why runs were stopped that are not at their end yet.
+        self._stopped: dict[asyncio.Task[Any], str] = {}
         records.breakers.subscribe(lambda _change: self._look())
         records.holds.subscribe(lambda _change: self._look())
 
@@ -42,21 +44,23 @@ class Halts:
             return await running
         except asyncio.CancelledError:
             caller = asyncio.current_task()
-            if caller is None or not caller.cancelling():
-                self._say(swarm_id)
+            if running in self._stopped and (caller is None or not caller.cancelling()):
+                stopped = FabricError(Reason.BREAKER_OPEN, self._stopped[running])
+                # It has run: whoever calls the caller must not begin it again.
+                stopped.certain = True
+                raise stopped from None
             raise
         finally:
             del self._running[running]
-
-    def _say(self, swarm_id: str) -> None:
-        try:
-            self.check(swarm_id)
-        except FabricError as stopped:
-            # It has run: whoever calls the caller must not begin it again.
-            stopped.certain = True
-            raise
+            self._stopped.pop(running, None)
 
     def _look(self) -> None:
         for running, swarm_id in self._running.items():
-            if self._records.in_force(swarm_id) is not None:
+            # Once: another cancellation would cut short how it ends.
+            if running in self._stopped or self._records.in_force(swarm_id) is None:
+                continue
+            closed = self._gate.closed(swarm_id)
+            if closed is not None:
+                # Noted now: the breaker may be closed again before the run has ended.
+                self._stopped[running] = closed.detail
                 running.cancel()
