@@ -2,7 +2,9 @@
 
 import asyncio
 import base64
+import binascii
 import hashlib
+from contextlib import suppress
 from datetime import datetime
 
 from infrafabric_server.chassis.models import ModuleKind, ModuleState, StoredModule
@@ -58,7 +60,7 @@ class Modules:
         return entry if entry is not None and entry.value.state is ModuleState.STORED else None
 
     async def put(self, module: bytes, kind: ModuleKind) -> StoredModule:
-        """Store a module, and return its head. One that is there is not written again.
+        """Store a module, and return its head. One that is there unharmed is not written again.
 
         Raises LIMIT_REACHED when the policy has no room for it, CONTENTION.
         """
@@ -66,7 +68,7 @@ class Modules:
         for _ in range(_MAX_TRIES):
             await self._mirror.catch_up()
             known = self.stored(sha256)
-            if known is not None:
+            if known is not None and await self._intact(sha256):
                 if await self._moved(known, ModuleState.STORED) is not None:
                     return known.value
                 continue
@@ -97,7 +99,9 @@ class Modules:
         while more:
             page = await self._store.range(f"{CHUNKS}{sha256}/", limit=_PAGE, after=after)
             for kv in page.kvs:
-                module += base64.b64decode(kv.value)
+                # What is none of base64 is missing, which the digest shows.
+                with suppress(binascii.Error):
+                    module += base64.b64decode(kv.value)
                 after = kv.key
             more = page.more
         if await digest_of(module) != sha256:
@@ -125,6 +129,13 @@ class Modules:
     def touched(self, entry: Entry[StoredModule], now: datetime) -> Put:
         """Return the write that notes that a module is used; it keeps it from being removed."""
         return self.view.put(entry.id, entry.value.model_copy(update={"use_time": now}))
+
+    async def _intact(self, sha256: str) -> bool:
+        try:
+            await self.read(sha256)
+        except (FabricError, StoreRefused):
+            return False
+        return True
 
     def _check_room(self, head: StoredModule) -> None:
         current = self._policies.current

@@ -101,12 +101,17 @@ async def test_x1_a_module_is_whole_or_not_there_whoever_races(
         assert len(await chunks(store)) == 4
 
 
-async def test_a_module_that_was_damaged_is_not_run(store: MemoryStore) -> None:
+@pytest.mark.parametrize("chunk", ["AAAA", "A", ""])
+async def test_a_module_that_was_damaged_is_not_run_until_it_is_uploaded_again(
+    store: MemoryStore, chunk: str
+) -> None:
     async with replicas(store, 1, SteppedClock()) as (modules,):
         sha256 = (await modules.put(LARGE, ModuleKind.CORE)).sha256
-        await store.txn([], [Put(f"{CHUNKS}{sha256}/001", "AAAA")])
+        await store.txn([], [Put(f"{CHUNKS}{sha256}/001", chunk)])
         with pytest.raises(StoreRefused, match="damaged; upload it again"):
             await modules.read(sha256)
+        await modules.put(LARGE, ModuleKind.CORE)
+        assert await modules.read(sha256) == LARGE
 
 
 async def test_the_policy_bounds_a_module_and_all_of_them(store: MemoryStore) -> None:
