@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.benchmarks import budgets, etcd, matching, replicated, sizing
+from tests.benchmarks import budgets, chassis, etcd, matching, replicated, sizing
 from tests.benchmarks.controls import Disk, Echo
 from tests.benchmarks.economics import command as economics
 from tests.benchmarks.measuring import Report, timed
@@ -33,7 +33,7 @@ EMBEDDED: dict[str, Callable[[Run], Awaitable[None]]] = {
     "open100": lambda run: run.open_loop(100),
     "open1000": lambda run: run.open_loop(1000),
 }
-PARTS = (*EMBEDDED, "matching", "economics", "etcd", *replicated.SETUPS, "sizing")
+PARTS = (*EMBEDDED, "chassis", "matching", "economics", "etcd", *replicated.SETUPS, "sizing")
 
 
 async def _measure(scale: float, only: set[str]) -> int:
@@ -68,6 +68,8 @@ def main() -> int:
     if not only or only & set(EMBEDDED):
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             missed = runner.run(_measure(options.scale, only))
+    if not only or "chassis" in only:
+        missed += chassis.main(options.scale)
     if not only or "matching" in only:
         missed += matching.main([])
     if not only or "economics" in only:
