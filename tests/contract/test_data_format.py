@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infrafabric_server.store.data_format import OtherFormat
+from infrafabric_server.store.data_format import DATA_FORMAT, OtherFormat
 from infrafabric_server.store.etcd import EtcdOptions, EtcdStore
 from infrafabric_server.store.protocol import (
     Member,
@@ -110,32 +110,44 @@ async def opened(place: Place) -> AsyncIterator[Store]:
 async def test_a_fabric_that_begins_names_its_format(place: Place) -> None:
     async with opened(place):
         pass
-    assert place.named() == 1
+    assert place.named() == DATA_FORMAT == 2
 
 
 async def test_a_newer_format_is_refused_and_nothing_is_changed(place: Place) -> None:
     async with opened(place) as store:
         await store.txn([], [Put("tasks/a", "{}")])
-    place.name(2)
+    place.name(3)
     with pytest.raises(
         OtherFormat,
-        match="has records of format 2, and this release knows format 1; start the release that",
+        match="has records of format 3, and this release knows format 2; start the release that",
     ):
         await place.open()
-    assert place.named() == 2
-    place.name(1)
+    assert place.named() == 3
+    place.name(2)
     async with opened(place) as store:
         found = await store.get("tasks/a")
         assert found is not None
         assert (found.value, found.version) == ("{}", 1)
 
 
-async def test_a_fabric_that_names_none_is_of_the_first_format(place: Place) -> None:
+@pytest.mark.parametrize("older", [None, 1])
+async def test_an_older_format_is_read_and_raised_before_anything_is_written(
+    place: Place, older: int | None
+) -> None:
+    """One that names none is of the first format."""
     async with opened(place) as store:
-        await store.txn([], [Put("tasks/a", "{}")])
-    place.name(None)
+        written = await store.txn([], [Put("tasks/a", "{}")])
+    place.name(older)
     async with opened(place) as store:
-        assert (await store.txn([], [Put("tasks/a", "1")])).succeeded
+        assert place.named() == DATA_FORMAT
+        found = await store.get("tasks/a")
+        assert found is not None
+        assert (found.value, found.mod_revision) == ("{}", written.revision)
+        async with asyncio.timeout(20), aclosing(store.watch("", written.revision)) as watch:
+            assert [event.key for event in (await anext(aiter(watch))).events] == ["tasks/a"]
+        assert (await store.txn([], [Put("tasks/a", "1")])).revision > written.revision
+    async with opened(place) as store:
+        assert await store.get("tasks/a") is not None
 
 
 async def test_no_write_of_an_open_store_is_applied_once_the_format_is_raised(
@@ -144,7 +156,7 @@ async def test_no_write_of_an_open_store_is_applied_once_the_format_is_raised(
     async with opened(prefix) as store:
         first = await store.txn([], [Put("tasks/a", "old")])
         lease = await store.grant(60)
-        prefix.name(2)
+        prefix.name(3)
         writes: list[Callable[[], Awaitable[object]]] = [
             lambda: store.txn([], [Put("tasks/a", "new")]),
             lambda: store.txn([], [Put("sessions/a", "new", lease)]),
@@ -195,17 +207,17 @@ async def test_who_follows_an_open_store_is_told_why_it_ends(prefix: Prefix) -> 
         await stores[1].txn([], [Put("tasks/b", "1")])
         async with asyncio.timeout(20):
             await asyncio.gather(*(each.wait() for each in seen))
-        prefix.name(2)
+        prefix.name(3)
         for keys, error in await asyncio.gather(*following):
             assert keys == ["tasks/a", "tasks/b"]
             assert isinstance(error, OtherFormat)
-            assert "format 2" in str(error)
+            assert "format 3" in str(error)
 
 
 async def test_who_follows_too_late_to_see_it_happen_is_told_as_well(prefix: Prefix) -> None:
     async with opened(prefix) as store:
         await store.txn([], [Put("tasks/a", "1")])
-        prefix.name(2)
+        prefix.name(3)
         keys, error = await told(store, await store.revision() + 1)
         assert keys == []
         assert isinstance(error, OtherFormat)

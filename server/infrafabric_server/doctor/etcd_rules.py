@@ -56,7 +56,7 @@ def fabric(subject: Subject, prefix: str, found: pb.RangeResponse) -> Finding:
         layout_of(prefix, found.kvs[0])
     except StoreRefused as error:
         return subject.refused("fabric", error)
-    return subject.ok("fabric", f"there is one, with records of format {DATA_FORMAT}")
+    return subject.ok("fabric", f"there is one, with records of format {DATA_FORMAT} or older")
 
 
 def agreement(subject: Subject, statuses: Sequence[pb.StatusResponse]) -> list[Finding]:

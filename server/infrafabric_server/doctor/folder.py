@@ -53,7 +53,7 @@ def fabric(directory: Path) -> Finding:
             return subject.ok("fabric", "none yet: the first server begins it")
     except StoreRefused as error:
         return subject.refused("fabric", error)
-    return subject.ok("fabric", f"there is one, with records of format {DATA_FORMAT}")
+    return subject.ok("fabric", f"there is one, with records of format {DATA_FORMAT} or older")
 
 
 def space(subject: Subject, free: int) -> Finding:

@@ -7,9 +7,13 @@ read them, has the next number. What it has to keep to then is in docs/decisions
 
 from infrafabric_server.store.protocol import StoreRefused
 
-DATA_FORMAT = 1
+# 2: tasks that the chassis runs, and requests for help. To a release that knows 1, such a task is
+# one for agents, and what a claim was lost by, or what a person is asked, may be no value at all.
+DATA_FORMAT = 2
 # That of a fabric which began before the number was written down.
 UNNAMED = 1
+# What is read as it is: nothing of it has another meaning by now.
+_READ = frozenset({1, DATA_FORMAT})
 
 
 class OtherFormat(StoreRefused):
@@ -17,8 +21,8 @@ class OtherFormat(StoreRefused):
 
 
 def check_data_format(where: str, found: object) -> None:
-    """Raise OtherFormat unless `found`, which is what `where` says, is the format known here."""
-    if found != DATA_FORMAT:
+    """Raise OtherFormat unless `found`, which is what `where` says, can be read here."""
+    if found not in _READ:
         raise OtherFormat(
             f"{where} has records of format {found}, and this release knows format {DATA_FORMAT}; "
             "start the release that wrote them, or a newer one"

@@ -16,7 +16,7 @@ from infrafabric_cli.exit_codes import ExitCode
 from tests.harness.cluster import Backing, Cluster
 from tests.harness.server import COMMAND, ServerFailedError, ServerProcess
 
-SENTENCE = "has records of format 2, and this release knows format 1; start the release that wrote"
+SENTENCE = "has records of format 3, and this release knows format 2; start the release that wrote"
 # A call that nobody answers is given up soon.
 HASTY = Calls(deadline=5.0)
 
@@ -60,11 +60,11 @@ async def test_an_embedded_server_refuses_a_newer_format(tmp_path: Path) -> None
         await server.stop()
         name = "UPDATE meta SET value = ? WHERE name = 'data_format'"
         with closing(sqlite3.connect(server.data / "fabric.db")) as database:
-            database.execute(name, (2,))
+            database.execute(name, (3,))
             database.commit()
             assert SENTENCE in await refused(server)
             assert SENTENCE in await complaint("--data", str(server.data))
-            database.execute(name, (1,))
+            database.execute(name, (2,))
             database.commit()
         await server.start()
         assert (await client.tasks.get("t")).task_id == "t"
@@ -94,14 +94,14 @@ async def test_running_replicas_stop_when_the_format_is_raised(
         await worker.opened()
         await client.tasks.create(Task(task_id="t", required_capabilities=["a"]))
         assert (await anext(worker)).task_id == "t"
-        name_format(cluster, tmp_path.name, 2)
+        name_format(cluster, tmp_path.name, 3)
         assert [await first.ended(), await second.ended()] == [1, 1]
     for server in (first, second):
         assert {"store_refused": 1, "drained": 1}.items() <= Counter(events(server)).items()
         assert "Traceback" not in server.log
         assert SENTENCE in server.log
         assert SENTENCE in await refused(server)
-    name_format(cluster, tmp_path.name, 1)
+    name_format(cluster, tmp_path.name, 2)
     await first.start()
     async with Client(first.grpc) as client:
         assert (await client.tasks.get("t")).attempt == 1
@@ -121,14 +121,14 @@ async def test_a_replica_that_hears_of_it_late_writes_nothing(
             ),
             asyncio.create_task(client.tasks.get("before")),
         ]
-        name_format(cluster, tmp_path.name, 2)
+        name_format(cluster, tmp_path.name, 3)
         first.resume()
         # Well before calls that hang would be cut off.
         async with asyncio.timeout(8):
             for answer in await asyncio.gather(*late, return_exceptions=True):
                 assert isinstance(answer, errors.TryAgain | errors.Unreachable)
             assert await first.ended() == ExitCode.REFUSED
-    name_format(cluster, tmp_path.name, 1)
+    name_format(cluster, tmp_path.name, 2)
     await second.start()
     async with Client(second.grpc) as client:
         assert [task.task_id async for task in client.tasks.list()] == ["before"]

@@ -207,13 +207,13 @@ async def test_a_fabric_of_a_newer_format_is_neither_read_nor_written(
 ) -> None:
     store = await site.store()
     await store.close()
-    newer = '{"format": 1, "data_format": 2, "revision": 0}'
+    newer = '{"format": 1, "data_format": 3, "revision": 0}'
     etcd.put(f"{site.address.prefix}/own/origin", newer)
     other = await made(tmp_path / "other")
     async with site.place() as place:
-        with pytest.raises(OtherFormat, match="records of format 2"):
+        with pytest.raises(OtherFormat, match="records of format 3"):
             await dump(await place.source(), tmp_path / "dump", NOW)
-        with pytest.raises(OtherFormat, match="records of format 2"):
+        with pytest.raises(OtherFormat, match="records of format 3"):
             await put_back(tmp_path / "other", place)
         async with other:
             with pytest.raises(StoreRefused, match="holds something already"):

@@ -122,7 +122,7 @@ def test_a_member_without_a_leader() -> None:
         (begun(0), Level.OK),
         (b'{"format": "restoring"}', Level.PROBLEM),
         (b'{"format": 99}', Level.PROBLEM),
-        (b'{"format": 1, "data_format": 2, "revision": 0}', Level.PROBLEM),
+        (b'{"format": 1, "data_format": 3, "revision": 0}', Level.PROBLEM),
         (b"another's", Level.PROBLEM),
         (None, Level.OK),
     ],
@@ -227,7 +227,7 @@ async def test_the_fabric_of_a_data_directory_is_looked_at_without_a_trace(tmp_p
     stopped = folder.fabric(tmp_path)
     assert _changes(tmp_path) == before
     for found in (running, stopped):
-        assert (found.level, found.text) == (Level.OK, "there is one, with records of format 1")
+        assert (found.level, found.text) == (Level.OK, "there is one, with records of format 2 or older")
     (tmp_path / "fabric.db").write_text("something else")
     assert folder.fabric(tmp_path).level is Level.PROBLEM
 

@@ -121,9 +121,9 @@ def named(whole: Path, number: int | None) -> Path:
 
 
 def test_a_dump_of_a_newer_format_is_refused(whole: Path) -> None:
-    newer = named(whole, 2)
+    newer = named(whole, 3)
     with pytest.raises(
-        DumpError, match=r"format-2 has records of format 2, and this release knows format 1; start"
+        DumpError, match=r"format-3 has records of format 3, and this release knows format 2; start"
     ):
         Dump(newer)
     # Written before formats had a number.

@@ -39,6 +39,8 @@ _SWEEP = 50
 async def origin(connection: Connection, prefix: str) -> Layout:
     """Return the layout of the fabric under `prefix`, which begins now if it is not there.
 
+    One of an older format is of ours from now on: replicas that know only that can write no more.
+
     Raises StoreRefused for another format or a part of a fabric, and StoreError.
     """
     key = Layout(prefix).origin
@@ -48,14 +50,34 @@ async def origin(connection: Connection, prefix: str) -> Layout:
     ).create_revision = 0
     begin.success.add().request_put.CopyFrom(pb.PutRequest(key=key, value=begun(0)))
     begin.failure.add().request_range.key = key
-    try:
-        # Safe to repeat: only the first of all changes anything.
-        answer = await connection.read(rpc.TXN, begin)
-    except aio.AioRpcError as error:
-        raise store_error(error) from error
-    if answer.succeeded:
-        return Layout(prefix, answer.header.revision, answer.header.revision)
-    return layout_of(prefix, answer.responses[0].response_range.kvs[0])
+    while True:
+        try:
+            # Safe to repeat: only the first of all changes anything.
+            answer = await connection.read(rpc.TXN, begin)
+            if answer.succeeded:
+                return Layout(prefix, answer.header.revision, answer.header.revision)
+            found = answer.responses[0].response_range.kvs[0]
+            layout = layout_of(prefix, found)
+            raised = _raised(found)
+            if raised is None:
+                return layout
+            request = pb.TxnRequest()
+            request.compare.add(
+                key=key, target=pb.Compare.MOD, result=pb.Compare.EQUAL
+            ).mod_revision = found.mod_revision
+            request.success.add().request_put.CopyFrom(pb.PutRequest(key=key, value=raised))
+            await connection.read(rpc.TXN, request)
+        except aio.AioRpcError as error:
+            raise store_error(error) from error
+
+
+def _raised(found: pb.KeyValue) -> bytes | None:
+    """Return what the origin of a fabric of an older format is to be; None for one of ours."""
+    facts = json.loads(found.value)
+    if facts.get("data_format", UNNAMED) == DATA_FORMAT:
+        return None
+    at = facts.get("at", found.mod_revision)
+    return json.dumps(facts | {"data_format": DATA_FORMAT, "at": at}).encode()
 
 
 def begun(revision: int, at: int = 0) -> bytes:

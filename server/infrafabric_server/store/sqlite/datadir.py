@@ -8,7 +8,12 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from infrafabric_server.store.data_format import UNNAMED, OtherFormat, check_data_format
+from infrafabric_server.store.data_format import (
+    DATA_FORMAT,
+    UNNAMED,
+    OtherFormat,
+    check_data_format,
+)
 from infrafabric_server.store.disk_errors import MAKE_ROOM, is_of_disk
 from infrafabric_server.store.protocol import StoreRefused
 from infrafabric_server.store.sqlite.schema import (
@@ -113,6 +118,10 @@ class DataDir:
         if missing := META - known:
             raise self._refused(f"is damaged (meta lacks {', '.join(sorted(missing))})")
         self._pragma("journal_mode=WAL")
+        if _data_format(self.connection) != DATA_FORMAT:
+            # Before anything that an older release would misread.
+            raised = "INSERT OR REPLACE INTO meta VALUES ('data_format', ?)"
+            self.connection.execute(raised, (DATA_FORMAT,))
 
     def _pragma(self, name: str) -> Any:
         return self.connection.execute(f"PRAGMA {name}").fetchone()[0]
@@ -152,8 +161,12 @@ def check_format(connection: sqlite3.Connection, database: Path) -> None:
             f"{database} has tables of format {version}, and this release knows format {FORMAT}; "
             "start the release that wrote them, or a newer one"
         )
+    check_data_format(str(database), _data_format(connection))
+
+
+def _data_format(connection: sqlite3.Connection) -> Any:
     found = connection.execute("SELECT value FROM meta WHERE name = 'data_format'").fetchone()
-    check_data_format(str(database), found[0] if found else UNNAMED)
+    return found[0] if found else UNNAMED
 
 
 def _read_state(connection: sqlite3.Connection) -> State:
