@@ -227,7 +227,10 @@ async def test_the_fabric_of_a_data_directory_is_looked_at_without_a_trace(tmp_p
     stopped = folder.fabric(tmp_path)
     assert _changes(tmp_path) == before
     for found in (running, stopped):
-        assert (found.level, found.text) == (Level.OK, "there is one, with records of format 2 or older")
+        assert (found.level, found.text) == (
+            Level.OK,
+            "there is one, with records of format 2 or older",
+        )
     (tmp_path / "fabric.db").write_text("something else")
     assert folder.fabric(tmp_path).level is Level.PROBLEM
 
