@@ -104,11 +104,13 @@ async def _neighbours(fabric: _Fabric, echo: Echo, scale: float) -> None:
             # Each module has its turn; bombs never end.
             awaited = disturbing if name == names[1] else None
             least = time.monotonic() + max(0.5, 5 * scale)
-            while time.monotonic() < least or (awaited and not awaited.done()):
-                echoes[name].append(await timed(echo.call))
-                tasks[name].append(await timed(partial(fabric.good, quiet)))
-                most = max(most, resident_kib(fabric.server.pid))
-            await _stopped(disturbing)
+            try:
+                while time.monotonic() < least or (awaited and not awaited.done()):
+                    echoes[name].append(await timed(echo.call))
+                    tasks[name].append(await timed(partial(fabric.good, quiet)))
+                    most = max(most, resident_kib(fabric.server.pid))
+            finally:
+                await _stopped(disturbing)
     report = fabric.report
     report.heading(f"chassis: tasks of a swarm beside {len(hostile)} hostile modules in turn")
     for name in names:
