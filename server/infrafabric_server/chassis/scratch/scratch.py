@@ -150,6 +150,7 @@ class Scratch:
             same = [
                 unchanged(claim.key, claim.mod_revision),
                 unchanged(self.heads.key(task_id), 0 if head is None else head.mod_revision),
+                # A head that is not there says nothing of what came and went meanwhile.
                 unchanged(path, 0 if known is None else known.mod_revision),
             ]
             writes: list[Write] = [
