@@ -28,7 +28,9 @@ from infrafabric_server.store.protocol import KeyValue, StoreRefused
 # Seconds for an answer of one member, and for one of any.
 _ATTEMPT = 5.0
 _PATIENCE = 30.0
-_PAGE = 500
+# Keys in one answer: pieces of modules have 0.7 MB each. More make a dump of many small keys hardly
+# faster.
+_PAGE = 100
 
 
 class Fabric:
