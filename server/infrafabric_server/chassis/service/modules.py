@@ -1,7 +1,7 @@
 """The calls about modules and contracts: uploading, loading, unloading, listing."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from infrafabric.v1 import chassis_module_pb2 as pb
 from infrafabric.v1.chassis_service_pb2_grpc import ChassisServiceServicer
@@ -17,8 +17,10 @@ _CHUNK_BYTES = 1024 * 1024
 
 # Each holds a module in memory; others wait.
 _UPLOADS = 2
-# A caller that sends nothing for as long gives its place to others.
+# A caller that sends nothing for as long gives its place to others, and so does one that takes
+# longer than 1 Mbit/s do for the largest module.
 _SILENCE_SECONDS = 30.0
+_WHOLE_SECONDS = 600.0
 
 
 class ModuleCalls(ChassisServiceServicer):
@@ -32,7 +34,7 @@ class ModuleCalls(ChassisServiceServicer):
     ) -> pb.UploadModuleResponse:
         """Store a module."""
         async with self.uploads:
-            module = bytes(await self._received(request))
+            module = bytes(await received(request, self.chassis.modules.check_size))
             if not module:
                 raise InvalidField(FieldViolation("chunk", "must have the bytes of a module"))
             stored = await self.chassis.upload(module)
@@ -76,22 +78,42 @@ class ModuleCalls(ChassisServiceServicer):
             response.next_page_token = paging.next_page_token(request, found[size - 1].swarm_id)
         return response
 
-    async def _received(self, chunks: AsyncIterator[pb.UploadModuleRequest]) -> bytearray:
-        module = bytearray()
-        while True:
-            try:
-                async with asyncio.timeout(_SILENCE_SECONDS):
-                    following = await anext(chunks, None)
-            except TimeoutError:
-                rule = f"must follow the one before within {_SILENCE_SECONDS:g} seconds"
-                raise InvalidField(FieldViolation("chunk", rule)) from None
-            if following is None:
-                return module
-            if len(following.chunk) > _CHUNK_BYTES:
-                rule = f"must be at most {_CHUNK_BYTES} bytes"
-                raise InvalidField(FieldViolation("chunk", rule))
-            module += following.chunk
-            self.chassis.modules.check_size(len(module))
+
+async def received(
+    chunks: AsyncIterator[pb.UploadModuleRequest],
+    check: Callable[[int], None],
+    *,
+    whole_seconds: float = _WHOLE_SECONDS,
+) -> bytearray:
+    """Return the bytes of a module that comes in pieces.
+
+    Args:
+        chunks: the pieces.
+        check: raises for so many bytes.
+        whole_seconds: what all of them may take.
+
+    Raises:
+        InvalidField: a piece is too large, or they come too slowly; and what `check` raises.
+    """
+    module, now = bytearray(), asyncio.get_running_loop().time
+    end = now() + whole_seconds
+    while True:
+        try:
+            async with asyncio.timeout(min(_SILENCE_SECONDS, end - now())):
+                following = await anext(chunks, None)
+        except TimeoutError:
+            rule = (
+                f"must follow the one before within {_SILENCE_SECONDS:g} seconds, and all must be"
+                f" there within {whole_seconds:g}"
+            )
+            raise InvalidField(FieldViolation("chunk", rule)) from None
+        if following is None:
+            return module
+        if len(following.chunk) > _CHUNK_BYTES:
+            rule = f"must be at most {_CHUNK_BYTES} bytes"
+            raise InvalidField(FieldViolation("chunk", rule))
+        module += following.chunk
+        check(len(module))
 
 
 def uploads() -> asyncio.Semaphore:
