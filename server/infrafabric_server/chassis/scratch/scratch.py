@@ -18,7 +18,14 @@ from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.limits import MAX_PAYLOAD_BYTES
 from infrafabric_server.store import protocol as ops
 from infrafabric_server.store.mirror import Entry, Mirror, View, Write
-from infrafabric_server.store.protocol import KeyValue, Store, StoreClosed, StoreError, unchanged
+from infrafabric_server.store.protocol import (
+    KeyValue,
+    Store,
+    StoreClosed,
+    StoreError,
+    StoreRefused,
+    unchanged,
+)
 
 # Without a view: an attempt reads the keys that it asks for, one at a time.
 VALUES = "scratch/"
@@ -84,6 +91,8 @@ class Scratch:
             raise CallFailed(f"kv: {error.message}") from None
         except StoreClosed:
             raise
+        except StoreRefused as error:
+            raise CallFailed(f"kv: {error}") from None
         except StoreError:
             raise CallFailed("kv: the store did not answer, or is full; try again") from None
         return b"{}"
@@ -96,7 +105,12 @@ class Scratch:
         """
         self._claim(swarm_id, task_id, attempt)
         found = await self._store.get(_path(task_id, key))
-        return None if found is None else str(from_json(found.value))
+        if found is None:
+            return None
+        try:
+            return str(from_json(found.value))
+        except ValueError as error:
+            raise StoreRefused(f"the value of {found.key} is no JSON: {error}") from None
 
     async def put(self, swarm_id: str, task_id: str, attempt: int, key: str, value: str) -> None:
         """Set a key to a value.

@@ -22,6 +22,8 @@ from infrafabric_server.chassis.scratch.scratch import (
 from infrafabric_server.coordinator import rules
 from infrafabric_server.coordinator.models import Dispatch, Task, TaskSpec
 from infrafabric_server.store.mirror import Mirror
+from infrafabric_server.store.protocol import Put
+from tests.harness.documents import ROOT
 from tests.unit.store.kit import FailingStore, running
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -187,3 +189,23 @@ async def test_x3_an_answer_that_got_lost_counts_nothing_twice(world: World) -> 
         await world.ask("put", "b", "1")
     await world.ask("put", "a", "1")
     assert world.scratch.heads.get("t") == ScratchHead(keys=1, bytes=4)
+
+
+async def test_x3_a_value_that_was_damaged_is_told_and_can_be_replaced(world: World) -> None:
+    await world.ask("put", "a", "1")
+    await world.store.txn([], [Put("scratch/t/a", "damage")])
+    with pytest.raises(CallFailed, match="the value of scratch/t/a is no JSON"):
+        await world.ask("get", "a")
+    await world.ask("put", "a", "2")
+    assert await world.ask("get", "a") == '{"value":"2"}'
+
+
+def test_x2_the_guide_names_the_bounds() -> None:
+    guide = (ROOT / "docs" / "chassis.md").read_text()
+    for row in (
+        f"| a value | {MAX_VALUE_BYTES // 1024} KiB, as JSON text |",
+        f"| keys of a task | {MAX_KEYS} |",
+        f"| keys and values of a task | {MAX_TASK_BYTES // 1024} KiB |",
+        f"| of all tasks | {MAX_ALL_BYTES // 1024**2} MiB |",
+    ):
+        assert row in guide
