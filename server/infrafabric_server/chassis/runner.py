@@ -16,6 +16,7 @@ from infrafabric_server.chassis.models import Execution, LoadedSwarm
 from infrafabric_server.chassis.recorder import Recorder, Run
 from infrafabric_server.chassis.runs import Runs
 from infrafabric_server.chassis.scratch.scratch import Scratch
+from infrafabric_server.chassis.setbacks import Setbacks
 from infrafabric_server.chassis.turns import Turns
 from infrafabric_server.clock import Clock
 from infrafabric_server.coordinator.background import Background, Work
@@ -112,9 +113,10 @@ class Runner:
         self._jobs: dict[str, _Job] = {}
         self._running: dict[str, _Running] = {}
         self._put_off: dict[str, float] = {}
+        self._setbacks = Setbacks()
         self._draining = False
         tasks.subscribe(self._changed)
-        contracts.view.subscribe(lambda _change: self._woken.set())
+        contracts.view.subscribe(lambda change: self._loaded(change.id))
 
     async def run(self) -> None:
         """Claim and run what waits, until cancelled."""
@@ -147,6 +149,11 @@ class Runner:
         if change.new is None or not holds(change.new, running.swarm_id, running.attempt):
             running.given_up = True
             running.work.cancel()
+
+    def _loaded(self, swarm_id: str) -> None:
+        self._setbacks.forget(swarm_id)
+        self._put_off.pop(swarm_id, None)
+        self._woken.set()
 
     def _look(self, group: asyncio.TaskGroup) -> None:
         now = self._clock.monotonic()
@@ -198,9 +205,9 @@ class Runner:
         elif outcome.refusal not in _PASSED:
             self._wait(swarm_id)
 
-    def _wait(self, what: str) -> None:
+    def _wait(self, what: str, seconds: float = _RETRY_SECONDS) -> None:
         """Put off a swarm, or a task, whose id has a slash before it."""
-        self._put_off[what] = self._clock.monotonic() + _RETRY_SECONDS
+        self._put_off[what] = self._clock.monotonic() + seconds
 
     async def _held(self, loaded: LoadedSwarm, task: Task) -> None:
         swarm_id, task_id, attempt = loaded.swarm_id, task.task_id, task.attempt
@@ -274,12 +281,14 @@ class Runner:
         if not running.given_up:
             lose = partial(self._claims.lose, *held, LossKind.DRAINED)
             await insist(f"chassis_back:{run.task_id}", lose)
-            self._wait(run.loaded.swarm_id)
+            swarm_id = run.loaded.swarm_id
+            self._wait(swarm_id, self._setbacks.seconds(swarm_id))
         await insist(f"chassis_cut:{run.task_id}", partial(self._recorder.cut, run, why))
 
     async def _end(self, run: Run) -> None:
         """Write down how a task was run, then end its claim accordingly."""
         held = (run.loaded.swarm_id, run.task_id, run.attempt)
+        self._setbacks.forget(run.loaded.swarm_id)
         execution = run.execution
         if execution.succeeded:
             end: Work = partial(
