@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -192,3 +193,8 @@ def test_a_port_in_use_is_refused_by_its_address(
     flags = [word for name, address in addresses.items() for word in (f"--{name}", address)]
     reason = refused_to_start(*flags, "--data", tmp_path)
     assert f"cannot listen at {addresses[taken]}" in reason
+
+
+def test_the_command_names_its_release() -> None:
+    said = subprocess.run([COMMAND, "--version"], capture_output=True, text=True, check=True)
+    assert said.stdout == f"infrafabric {version('infrafabric')}\n"

@@ -53,7 +53,7 @@ def test_x2_the_guide_names_the_limits_as_they_are() -> None:
     assert f"of one core | {limits.max_cpu_percent} |" in SANDBOX
     assert f"| `max_execution_time` | {limits.max_execution_time.seconds} s |" in SANDBOX
     assert limits.max_execution_time == timedelta(seconds=limits.max_execution_time.seconds)
-    assert f"result and diagnostics | {limits.max_output_bytes >> 20} MiB |" in SANDBOX
+    assert f"result and diagnostics | {limits.max_output_bytes >> 10} KiB |" in SANDBOX
     assert f"| `max_api_calls_per_second` | {limits.max_api_calls_per_second} |" in SANDBOX
     assert f"modules of {compiling.module_bytes >> 20} MiB" in SANDBOX
     assert f"{compiling.cpu_seconds} s of CPU time" in SANDBOX

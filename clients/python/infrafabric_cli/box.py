@@ -95,6 +95,9 @@ async def _run(code: bytes, request: bytes, limits: Limits, cache: Path) -> Outc
 def _print(outcome: Outcome) -> None:
     if outcome.result is not None:
         sys.stdout.buffer.write(outcome.result)
+        if sys.stdout.isatty() and not outcome.result.endswith(b"\n"):
+            # A shell's prompt would follow in the same line.
+            sys.stdout.buffer.write(b"\n")
         sys.stdout.flush()
     for line in outcome.diagnostics.splitlines():
         complain(line)

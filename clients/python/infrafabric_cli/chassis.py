@@ -26,8 +26,8 @@ def run(
     ] = None,
     memory_mb: Annotated[int, typer.Option(min=1, max=4096, help="Memory, in MiB.")] = 64,
     cpu_percent: Annotated[int, typer.Option(min=1, max=100, help="Share of one core.")] = 100,
-    seconds: Annotated[float, typer.Option(min=0.01, max=3600, help="Time it may take.")] = 30.0,
-    output_bytes: Annotated[int, typer.Option(min=1, max=64 << 20, help="Output.")] = 1 << 20,
+    seconds: Annotated[float, typer.Option(min=0.01, max=3600, help="Time it may take.")] = 10.0,
+    output_bytes: Annotated[int, typer.Option(min=1, max=64 << 20, help="Output.")] = 65_536,
     calls_per_second: Annotated[int, typer.Option(min=1, max=10_000, help="Host calls.")] = 100,
     clock: Annotated[bool, typer.Option("--clock", help="Let the module see time pass.")] = False,
     cache: Annotated[

@@ -1,5 +1,8 @@
 """The command `infrafabric`: puts the groups of commands together."""
 
+from importlib.metadata import version as release
+from typing import Annotated
+
 import typer
 
 from infrafabric_cli import broadcast, doctor, match, notify, serve, status
@@ -12,6 +15,7 @@ from infrafabric_cli.cost import app as cost
 from infrafabric_cli.credential import app as credential
 from infrafabric_cli.escalations import app as escalations
 from infrafabric_cli.help import app as helping
+from infrafabric_cli.output import say
 from infrafabric_cli.policy import app as policy
 from infrafabric_cli.reputation import app as reputation
 from infrafabric_cli.reputation import slo
@@ -57,6 +61,25 @@ app.add_typer(chassis, name="chassis", help="Load and run modules in the box for
 app.add_typer(policy, name="policy", help="Read the policy in force, and check a file.")
 app.add_typer(store, name="store", help="Dump, restore and move whole fabrics.")
 app.add_typer(witness, name="witness", help="Read and verify the record of decisions.")
+
+
+def _print_release(asked: bool) -> None:
+    if asked:
+        say(f"infrafabric {release('infrafabric')}")
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_release, is_eager=True, help="Print which release this is."
+        ),
+    ] = False,
+) -> None:
+    """Take what belongs to no command."""
 
 
 def main() -> None:

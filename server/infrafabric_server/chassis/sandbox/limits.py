@@ -8,6 +8,8 @@ from datetime import timedelta
 class Limits:
     """What one guest may take; a worker has the same for all its tasks.
 
+    The defaults are those of a contract, so that what is tried by hand runs as it does at a server.
+
     Attributes:
         max_memory_mb: linear memory, in MiB.
         max_cpu_percent: share of one core; 100 is all of it.
@@ -19,7 +21,7 @@ class Limits:
 
     max_memory_mb: int = 64
     max_cpu_percent: int = 100
-    max_execution_time: timedelta = timedelta(seconds=30)
-    max_output_bytes: int = 1 << 20
-    max_api_calls_per_second: int = 50
+    max_execution_time: timedelta = timedelta(seconds=10)
+    max_output_bytes: int = 65_536
+    max_api_calls_per_second: int = 100
     clock: bool = False
