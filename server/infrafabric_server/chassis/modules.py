@@ -9,6 +9,7 @@ from datetime import datetime
 
 from infrafabric_server.chassis.models import ModuleKind, ModuleState, StoredModule
 from infrafabric_server.clock import Clock
+from infrafabric_server.coordinator.records import MAX_TRIES
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.store.mirror import Entry, Mirror
@@ -23,9 +24,6 @@ MIB = 1024 * 1024
 
 # Chunks that are read at once: about 4 MiB of text.
 _PAGE = 6
-
-# Each try is lost to another process that uploads or removes the same module.
-_MAX_TRIES = 8
 
 
 class Modules:
@@ -65,7 +63,8 @@ class Modules:
         Raises LIMIT_REACHED when the policy has no room for it, CONTENTION.
         """
         sha256 = await digest_of(module)
-        for _ in range(_MAX_TRIES):
+        # Each try is lost to another process that uploads or removes the same module.
+        for _ in range(MAX_TRIES):
             await self._mirror.catch_up()
             known = self.stored(sha256)
             if known is not None and await self._intact(sha256):

@@ -101,8 +101,7 @@ class WarmWorker:
             layers = await reported(process, share)
             demand(layers, demanded)
             _attach(share, process, limits)
-            if not process.alive:
-                raise StartFailed((await process.exited()).described)
+            await _living(process)
         except BaseException:
             process.kill()
             await process.exited()
@@ -201,6 +200,12 @@ class WarmWorker:
             output_bytes=said.end.output_bytes if said else 0,
         )
         return _outcome(said, usage, violation)
+
+
+async def _living(process: WorkerProcess) -> None:
+    """Raise StartFailed for a worker that died as soon as it was ready."""
+    if not process.alive:
+        raise StartFailed((await process.exited()).described)
 
 
 def _attach(share: CpuShare, process: WorkerProcess, limits: Limits) -> None:
