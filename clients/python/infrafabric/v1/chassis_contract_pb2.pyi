@@ -162,7 +162,7 @@ class ServiceContract(message.Message):
 
     @builtins.property
     def allowed_calls(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Host calls that the module may make, by name: `http` and `progress`. At most 16."""
+        """Host calls that the module may make, by name: `http`, `kv` and `progress`. At most 16."""
 
     @builtins.property
     def endpoints(self) -> containers.RepeatedCompositeFieldContainer[chassis_credential_pb2.CredentialEndpoint]:
