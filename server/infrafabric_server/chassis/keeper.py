@@ -29,8 +29,8 @@ from infrafabric_server.store.protocol import (
 )
 from infrafabric_server.store.view import Write
 
-# Outcomes in one transaction: some milliseconds of the event loop.
-BATCH = 250
+# Outcomes in one transaction: about two milliseconds of the event loop.
+BATCH = 64
 # Swarms in one: a standing is up to 25 kB, a request to etcd at most 8 MiB.
 _SWARMS = 100
 # Each round writes what a swarm's standing is, some kilobytes: rare, as what is not counted yet

@@ -10,6 +10,7 @@ reputation system of Jøsang and Ismail (15th Bled Electronic Commerce Conferenc
 forgetting factor is given by a half-life here.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -70,6 +71,25 @@ def added(
     weight = _weight((known.time - ended) / settings.half_life)
     good = known.good + weight * verdict.credit
     return Evidence(time=known.time, good=good, seen=known.seen + weight)
+
+
+def gathered(
+    evidence: Evidence | None, attempts: Sequence[tuple[Verdict, datetime]], settings: Reputing
+) -> Evidence | None:
+    """Return the evidence with several attempts more: what `added` makes of one after the other.
+
+    Thousands may be summed in one turn of the event loop, so there is no model for each.
+    """
+    if not attempts:
+        return evidence
+    newest = max(ended for _, ended in attempts)
+    known = aged(evidence or Evidence(time=newest), newest, settings)
+    good, seen = known.good, known.seen
+    for verdict, ended in attempts:
+        weight = _weight((known.time - ended) / settings.half_life)
+        good += weight * verdict.credit
+        seen += weight
+    return Evidence(time=known.time, good=good, seen=seen)
 
 
 def reputation(evidence: Evidence | None, now: datetime, settings: Reputing) -> float:

@@ -5,7 +5,14 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from infrafabric_server.chassis.reputation import Evidence, added, dated, ranked, reputation
+from infrafabric_server.chassis.reputation import (
+    Evidence,
+    added,
+    dated,
+    gathered,
+    ranked,
+    reputation,
+)
 from infrafabric_server.chassis.standing import Outcome, Standing
 from infrafabric_server.clock import Clock
 from infrafabric_server.fleet.fleet import Fleet
@@ -50,7 +57,7 @@ class Reputations:
         self._ranked: dict[str, float] = {}
         self._listeners: list[Callable[[str], None]] = []
         self.outcomes.subscribe(self._outcome_changed)
-        self.standings.subscribe(lambda change: self._counted_anew(change.id))
+        self.standings.subscribe(lambda change: self._standing_changed(change.id))
         book.follow(self._policy_changed)
 
     def of(self, swarm_id: str) -> float:
@@ -107,7 +114,8 @@ class Reputations:
         if change.id in self._uncounted[swarm_id]:
             return
         self._uncounted[swarm_id][change.id] = outcome
-        self._evidence[swarm_id] = self._with(self._evidence.get(swarm_id), outcome)
+        known = self._evidence.get(swarm_id)
+        self._evidence[swarm_id] = added(known, outcome.verdict, outcome.end_time, self._settings)
         self._rank(swarm_id)
 
     def _counted(self, swarm_id: str, source: str) -> None:
@@ -123,6 +131,10 @@ class Reputations:
             asyncio.get_running_loop().call_soon(self._refresh)
         self._stale.add(swarm_id)
 
+    def _standing_changed(self, swarm_id: str) -> None:
+        if swarm_id not in self._stale:
+            self._counted_anew(swarm_id)
+
     def _refresh(self) -> None:
         stale, self._stale = self._stale, set()
         for swarm_id in stale:
@@ -132,16 +144,15 @@ class Reputations:
         standing = self.standings.get(swarm_id)
         evidence = None if standing is None else standing.evidence
         evidence = None if evidence is None else dated(evidence, self._clock.now())
-        for outcome in self._uncounted.get(swarm_id, {}).values():
-            evidence = self._with(evidence, outcome)
+        attempts = [
+            (each.verdict, each.end_time) for each in self._uncounted.get(swarm_id, {}).values()
+        ]
+        evidence = gathered(evidence, attempts, self._settings)
         if evidence is None:
             self._evidence.pop(swarm_id, None)
         else:
             self._evidence[swarm_id] = evidence
         self._rank(swarm_id)
-
-    def _with(self, evidence: Evidence | None, outcome: Outcome) -> Evidence:
-        return added(evidence, outcome.verdict, outcome.end_time, self._settings)
 
     def _rank(self, swarm_id: str, *, told: bool = False) -> None:
         before = self.of(swarm_id)

@@ -15,6 +15,7 @@ from infrafabric_server.chassis.reputation import (
     Verdict,
     added,
     aged,
+    gathered,
     ranked,
     reputation,
 )
@@ -47,6 +48,19 @@ def record(good: int, bad: int, by: Reputing = NEVER) -> float:
     """Return the reputation by so many attempts of this moment."""
     attempts = [(Verdict.MET, NOON)] * good + [(Verdict.FAILED, NOON)] * bad
     return reputation(seen(attempts, by), NOON, by)
+
+
+@given(ends, ends, settings)
+def test_x5_attempts_count_alike_at_once_and_one_after_the_other(
+    before: list[tuple[Verdict, datetime]], attempts: list[tuple[Verdict, datetime]], by: Reputing
+) -> None:
+    known = seen(before, by)
+    at_once, in_turn = gathered(known, attempts, by), seen([*before, *attempts], by)
+    assert (at_once is None) is (in_turn is None)
+    if at_once is not None and in_turn is not None:
+        assert at_once.time == in_turn.time
+        assert at_once.good == pytest.approx(in_turn.good)
+        assert at_once.seen == pytest.approx(in_turn.seen)
 
 
 @given(ends, settings, st.timedeltas(timedelta(0), 400 * DAY))
