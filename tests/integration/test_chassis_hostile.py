@@ -93,8 +93,9 @@ async def test_x7_hostile_modules_are_stopped_recorded_and_disturb_nobody(
     assert memory(shared_server) - before < _GROWTH_BYTES
 
     # The swarm of a hostile module works as soon as it is given another one.
-    await calls.chassis.load("hostile-0", OBEDIENT)
-    assert (await calls.chassis.execute("hostile-0", "good", {"do": "e"})).succeeded
+    for swarm_id in hostile:
+        await calls.chassis.load(swarm_id, OBEDIENT)
+        assert (await calls.chassis.execute(swarm_id, "good", {"do": "e"})).succeeded, swarm_id
 
     recorded = QueryEntriesRequest(component="chassis", operation="task_executed")
     ran = {entry.swarm_id async for entry in calls.witness.query(recorded)}
