@@ -82,19 +82,18 @@ async def one(scenario: Scenario, meeting: Meeting) -> Outcome | str:
 
 
 async def run_all(servers: Sequence[ServerProcess]) -> dict[Run, Outcome | str]:
-    """Run every library with every cut, side by side."""
-    runs: dict[Run, asyncio.Task[Outcome | str]] = {}
-    meeting = Meeting(servers, len(PROGRAMS) * len(CUTS))
+    """Run one library after the other, and each with every cut side by side."""
+    outcomes: dict[Run, Outcome | str] = {}
     async with AsyncExitStack() as stack:
         for server in servers:
             await stack.enter_async_context(server)
         addresses = [server.grpc for server in servers]
         proxy = await stack.enter_async_context(FrameProxy(addresses))
         client = await stack.enter_async_context(Client(addresses))
-        subjects = {name: await stack.enter_async_context(Subject(name)) for name in PROGRAMS}
-        async with asyncio.TaskGroup() as group:
-            for (library, subject), cut in product(subjects.items(), CUTS):
-                scenario = Scenario(
+        for library in PROGRAMS:
+            subject = await stack.enter_async_context(Subject(library))
+            scenarios = [
+                Scenario(
                     f"{library}-{cut or 'uncut'}",
                     subject,
                     proxy.address,
@@ -102,12 +101,19 @@ async def run_all(servers: Sequence[ServerProcess]) -> dict[Run, Outcome | str]:
                     tuple(addresses),
                     cut,
                 )
+                for cut in CUTS
+            ]
+            for scenario in scenarios:
                 proxy.courses.update(scenario.courses)
-                runs[library, cut] = group.create_task(one(scenario, meeting))
-            group.create_task(meeting.restart())
+            meeting = Meeting(servers, len(scenarios))
+            async with asyncio.TaskGroup() as group:
+                runs = [group.create_task(one(scenario, meeting)) for scenario in scenarios]
+                group.create_task(meeting.restart())
+            for cut, run in zip(CUTS, runs, strict=True):
+                outcomes[library, cut] = run.result()
         for address in addresses:
             await verify("--server", address)
-    return {run: task.result() for run, task in runs.items()}
+    return outcomes
 
 
 @pytest.fixture(scope="module")

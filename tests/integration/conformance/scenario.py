@@ -82,8 +82,14 @@ EXPECTED = Outcome(
 """What each run comes to."""
 
 
-# Whom the leader asks for help, and when, depends on who is idle at that moment.
-_SEARCH = frozenset({"help_offered", "help_offer_ended", "help_unqualified"})
+# Whom the leader asks for help, and when, depends on who is idle at that moment; the worker may be
+# away just then, which people are told until it is back.
+_SEARCH = frozenset(
+    {
+        *("help_offered", "help_offer_ended", "help_unqualified"),
+        *("escalation_opened", "escalation_closed"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,10 +73,12 @@ class Subject:
                 async with self._changed:
                     self.events[said.pop("session")].append(said)
                     self._changed.notify_all()
-            elif "error" in said:
-                self._answers[said["id"]].set_exception(AssertionError(said["error"]))
-            else:
-                self._answers[said["id"]].set_result(said["value"])
+            elif not (answer := self._answers[said["id"]]).done():
+                # Nobody waits any more for what a run that was given up asked.
+                if "error" in said:
+                    answer.set_exception(AssertionError(said["error"]))
+                else:
+                    answer.set_result(said["value"])
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(AssertionError("the subject has ended"))
