@@ -63,7 +63,9 @@ class _HelpStateEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_HelpState.Va
     HELP_STATE_STAFFED: _HelpState.ValueType  # 2
     """As many help as may."""
     HELP_STATE_UNQUALIFIED: _HelpState.ValueType  # 3
-    """Nobody helps and nobody idle fits: a person was asked. Swarms that fit are offered it when they become idle."""
+    """Nobody helps and nobody idle fits: a person was asked. A new request has a second to find somebody. Swarms that
+    fit are offered it when they become idle.
+    """
     HELP_STATE_ENDED: _HelpState.ValueType  # 4
     """It is over; kept for an hour."""
 
@@ -86,7 +88,9 @@ HELP_STATE_OPEN: HelpState.ValueType  # 1
 HELP_STATE_STAFFED: HelpState.ValueType  # 2
 """As many help as may."""
 HELP_STATE_UNQUALIFIED: HelpState.ValueType  # 3
-"""Nobody helps and nobody idle fits: a person was asked. Swarms that fit are offered it when they become idle."""
+"""Nobody helps and nobody idle fits: a person was asked. A new request has a second to find somebody. Swarms that
+fit are offered it when they become idle.
+"""
 HELP_STATE_ENDED: HelpState.ValueType  # 4
 """It is over; kept for an hour."""
 

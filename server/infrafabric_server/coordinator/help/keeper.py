@@ -314,10 +314,13 @@ class Keeper:
     def _next_time(self, request: HelpRequest) -> datetime | None:
         if request.end_time is not None:
             return request.end_time + rules.KEPT
-        lapse = rules.next_lapse(request, self._policies.current.policy.help.offer_for)
-        fences = (self._breakers.in_force(each) for each in request.helper_ids)
-        moments = [each.fence_time for each in fences if each is not None and each.fence_time]
-        return min([*moments, *([] if lapse is None else [lapse])], default=None)
+        breakers = (self._breakers.in_force(each) for each in request.helper_ids)
+        moments = [
+            rules.next_lapse(request, self._policies.current.policy.help.offer_for),
+            rules.next_unqualified(request, self._records.clock.now()),
+            *(each.fence_time for each in breakers if each is not None),
+        ]
+        return min((each for each in moments if each is not None), default=None)
 
 
 def _overdue(breaker: Breaker, now: datetime) -> bool:

@@ -25,6 +25,12 @@ from infrafabric_server.limits import MAX_TEXT
 KEPT = timedelta(hours=1)
 """How long one that has ended can still be read."""
 
+SETTLING = timedelta(seconds=1)
+"""How long somebody is looked for before people are told that nobody fits.
+
+Who has just finished a task, or is back after a cut, is known to be idle some moments later.
+"""
+
 # Those who let an offer run out and are remembered; beyond that the oldest are asked again.
 MAX_PASSED = 1_000
 
@@ -181,10 +187,24 @@ def sought(
 
 
 def unqualified(request: HelpRequest, now: datetime) -> HelpRequest:
-    """Return the request that nobody idle fits, unless somebody helps or is asked."""
-    if request.helpers or request.asked or request.unqualified:
+    """Return the request that nobody idle fits, unless it is new, or somebody helps or is asked."""
+    if not _lacking(request) or _settles(request, now):
         return request
     return _next(request, unqualified=True, update_time=now)
+
+
+def next_unqualified(request: HelpRequest, now: datetime) -> datetime | None:
+    """Return when a new request that has found nobody is to be looked at again; None: never."""
+    return request.create_time + SETTLING if _lacking(request) and _settles(request, now) else None
+
+
+def _lacking(request: HelpRequest) -> bool:
+    return not (request.helpers or request.asked or request.unqualified)
+
+
+def _settles(request: HelpRequest, now: datetime) -> bool:
+    # A clock that was set back does not make it new.
+    return request.create_time <= now < request.create_time + SETTLING
 
 
 def ended(request: HelpRequest, cause: str, now: datetime) -> HelpRequest:

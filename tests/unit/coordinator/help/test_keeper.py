@@ -131,6 +131,9 @@ async def test_g9_help_that_nobody_fits_asks_a_person_until_one_that_fits_is_idl
     await blocked(anna)
     request = await asked(anna)
     await cluster.settled()
+    await cluster.pass_time(0.9)
+    assert seen(bert, request.help_id).state is HelpState.OPEN
+    await cluster.pass_time(0.1)
     found = seen(bert, request.help_id)
     assert found.state is HelpState.UNQUALIFIED
     (draft,) = await drafts(anna, "help_unqualified")
@@ -148,6 +151,22 @@ async def test_g9_help_that_nobody_fits_asks_a_person_until_one_that_fits_is_idl
     await cluster.pass_time(30)
     assert seen(anna, request.help_id).asked_ids == ("h",)
     assert (await accept(anna, request.help_id, "h")).accepted
+
+
+async def test_g9_a_swarm_that_is_idle_a_moment_later_is_asked_and_no_person(
+    cluster: Cluster,
+) -> None:
+    anna = cluster["anna"].fabric
+    await blocked(anna)
+    request = await asked(anna)
+    await cluster.settled()
+    await cluster.pass_time(0.9)
+    await helpers(cluster, "h", at="bert")
+    await cluster.settled()
+    await cluster.pass_time(5)
+    found = seen(anna, request.help_id)
+    assert (found.state, found.asked_ids) == (HelpState.OPEN, ("h",))
+    assert not await drafts(anna, "help_unqualified")
     await cluster.settled()
     assert seen(anna, request.help_id).state is HelpState.OPEN
 

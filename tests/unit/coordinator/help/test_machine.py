@@ -16,6 +16,7 @@ from infrafabric_server.fleet.models import Status
 from infrafabric_server.governor.breaker.models import BreakerCause
 from infrafabric_server.governor.budget.ports import Spent
 from infrafabric_server.governor.help.models import Acceptance, HelpRequest, Urgency
+from infrafabric_server.governor.help.rules import SETTLING
 from infrafabric_server.optimise.models import FABRIC, swarm_account
 from infrafabric_server.store.protocol import Delete
 from tests.harness.fabric import Fabric
@@ -249,7 +250,8 @@ class Histories(Machine):
             assert request.ended is bool(over(request, alert, task))
             if not request.ended:
                 somebody = request.helpers or request.asked
-                assert somebody or request.unqualified
+                new = self.at(0).coordinator.records.clock.now() < request.create_time + SETTLING
+                assert somebody or request.unqualified or new
 
     @invariant()
     def nobody_is_asked_twice_or_does_two_things(self) -> None:

@@ -216,7 +216,8 @@ export enum HelpState {
   STAFFED = 2,
 
   /**
-   * Nobody helps and nobody idle fits: a person was asked. Swarms that fit are offered it when they become idle.
+   * Nobody helps and nobody idle fits: a person was asked. A new request has a second to find somebody. Swarms that
+   * fit are offered it when they become idle.
    *
    * @generated from enum value: HELP_STATE_UNQUALIFIED = 3;
    */
