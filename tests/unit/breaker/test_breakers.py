@@ -210,15 +210,18 @@ async def test_g6_breakers_are_listed_by_swarm_and_the_hold_first() -> None:
         await fabric.breakers.reset("c", "ann", "safe")
         breakers = fabric.breakers
 
-        def listed(state: BreakerState | None, after: str, limit: int) -> list[str]:
-            return [each.swarm_id for each in breakers.page(state, after, limit)]
+        async def listed(
+            state: BreakerState | None, after: str, limit: int
+        ) -> tuple[list[str], str]:
+            part = await breakers.page(state, after, limit)
+            return [each.swarm_id for each in part.found], part.position
 
-        assert listed(None, "", 10) == ["", "a", "c"]
-        assert listed(None, "", 1) == [""]
-        assert listed(None, " ", 1) == ["a"]
-        assert listed(None, "a", 10) == ["c"]
-        assert listed(BreakerState.OPEN, "", 10) == ["", "a"]
-        assert listed(BreakerState.CLOSED, "", 1) == ["c"]
+        assert await listed(None, "", 10) == (["", "a", "c"], "")
+        assert await listed(None, "", 1) == ([""], " ")
+        assert await listed(None, " ", 1) == (["a"], "a")
+        assert await listed(None, "a", 10) == (["c"], "")
+        assert await listed(BreakerState.OPEN, "", 10) == (["", "a"], "")
+        assert await listed(BreakerState.CLOSED, "", 1) == (["c"], "")
 
 
 async def test_g8_a_swarm_may_have_settings_of_its_own() -> None:

@@ -10,12 +10,10 @@ from infrafabric_server.fleet.models import SessionRole
 from infrafabric_server.governor.gate import Gate
 from infrafabric_server.governor.help import rules
 from infrafabric_server.governor.help.models import Acceptance, HelpRequest, HelpState, Wanted
+from infrafabric_server.governor.listing import Part, filtered
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.store.mirror import Entry
 from infrafabric_server.store.protocol import present, unchanged
-
-# Entries of the view that are looked at together.
-_PAGE = 256
 
 
 class HelpRequests:
@@ -173,14 +171,11 @@ class HelpRequests:
         )
         return joined if result.succeeded else None
 
-    def page(self, after: str, limit: int, state: HelpState | None) -> list[HelpRequest]:
+    async def page(self, after: str, limit: int, state: HelpState | None) -> Part[HelpRequest]:
         """See IFHelp."""
-        found: list[HelpRequest] = []
-        position = after
-        while len(found) < limit and (page := self._records.help.page(position, _PAGE)):
-            found += (each.value for each in page if state in (None, each.value.state))
-            position = page[-1].id
-        return found[:limit]
+        return await filtered(
+            self._records.help, after, limit, lambda each: state in (None, each.state)
+        )
 
 
 def not_found(help_id: str) -> FabricError:

@@ -12,6 +12,7 @@ from infrafabric_server.governor.breaker import rules
 from infrafabric_server.governor.breaker.counting import Counting
 from infrafabric_server.governor.breaker.models import Breaker, BreakerCause, BreakerState, Pool
 from infrafabric_server.governor.breaker.records import BreakerGate, BreakerRecords
+from infrafabric_server.governor.listing import Part, filtered
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.optimise.ledger import Ledger
 from infrafabric_server.optimise.models import Budget, swarm_account
@@ -22,6 +23,8 @@ from infrafabric_server.witness.outbox import Outbox
 
 # Races in a row after which a decision is given up, as the coordinator does.
 _MAX_TRIES = 32
+# A position in the list that sorts before the id of every swarm.
+_HOLD = " "
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,20 +183,21 @@ class Breakers:
             ],
         )
 
-    def page(self, state: BreakerState | None, after: str, limit: int) -> list[Breaker]:
+    async def page(self, state: BreakerState | None, after: str, limit: int) -> Part[Breaker]:
         """Return breakers that ever opened or count failures, by swarm, after an id.
 
         The hold of the fabric is before the first one. `state` None is every state.
         """
-        found: list[Breaker] = []
         hold = self.records.of("")
-        if not after and _shown(hold, state):
-            found.append(hold)
-        position = after
-        while len(found) < limit and (page := self.records.breakers.page(position, limit)):
-            found.extend(each.value for each in page if _shown(each.value, state))
-            position = page[-1].id
-        return found[:limit]
+        first = [hold] if not after and _shown(hold, state) else []
+        # After the hold, which is of no swarm, come all swarms.
+        rest = await filtered(
+            self.records.breakers,
+            after or _HOLD,
+            limit - len(first),
+            lambda each: _shown(each, state),
+        )
+        return Part([*first, *rest.found], rest.position)
 
     def paused(self, most: int) -> list[ListedPool]:
         """Return the pools that are paused, by name, each with at most so many of its swarms."""

@@ -14,6 +14,7 @@ from infrafabric_server.governor.escalation.agenda import Agenda
 from infrafabric_server.governor.escalation.models import Cause, Escalation, Operation, State
 from infrafabric_server.governor.escalation.records import EscalationRecords
 from infrafabric_server.governor.escalation.sources import Source
+from infrafabric_server.governor.listing import Part, filtered
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.store.protocol import StoreError
 
@@ -105,16 +106,11 @@ class Desk:
             Reason.CONTENTION, f"escalation {escalation_id} changes too fast; try again"
         )
 
-    def page(self, after: str, limit: int, state: State | None) -> list[Escalation]:
+    async def page(self, after: str, limit: int, state: State | None) -> Part[Escalation]:
         """Return at most `limit` escalations by id, from the first id after `after` on."""
-        found: list[Escalation] = []
-        position = after
-        while len(found) < limit and (
-            page := self.records.escalations.page(position, max(limit, _TOGETHER))
-        ):
-            found += (each.value for each in page if state in (None, each.value.state))
-            position = page[-1].id
-        return found[:limit]
+        return await filtered(
+            self.records.escalations, after, limit, lambda each: state in (None, each.state)
+        )
 
     def _look(self, escalation_id: str) -> None:
         if self._leading:

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from infrafabric_server.governor.help.models import Acceptance, HelpRequest, HelpState, Wanted
+from infrafabric_server.governor.listing import Part
 
 
 class IFHelp(Protocol):
@@ -29,7 +30,7 @@ class IFHelp(Protocol):
         """
         ...
 
-    def page(self, after: str, limit: int, state: HelpState | None) -> list[HelpRequest]:
+    async def page(self, after: str, limit: int, state: HelpState | None) -> Part[HelpRequest]:
         """Return at most `limit` requests by id, which is by age, from the first after `after` on.
 
         A `state` of None is every state.

@@ -16,8 +16,6 @@ _STATES = {
     breaker_pb2.BREAKER_STATE_CLOSED: BreakerState.CLOSED,
     breaker_pb2.BREAKER_STATE_OPEN: BreakerState.OPEN,
 }
-# A position that sorts before every id.
-_HOLD = " "
 # Swarms that are listed with a pool.
 _MEMBERS = 100
 
@@ -67,14 +65,12 @@ class BreakerCalls(GovernorServiceServicer):
             raise InvalidField(FieldViolation("state", "must be a state that there is"))
         size = validate.page_size(request.page_size)
         after = paging.page_position(request)
-        page = self.breakers.page(_STATES[request.state], after, size + 1)
-        # After the hold of the fabric, which is of no swarm, come all swarms.
-        last = (page[size - 1].swarm_id or _HOLD) if len(page) > size else ""
+        part = await self.breakers.page(_STATES[request.state], after, size)
         pools = [] if after else self.breakers.paused(_MEMBERS)
         return pb.ListCircuitBreakersResponse(
-            breakers=[breaker_to_wire(each) for each in page[:size]],
+            breakers=[breaker_to_wire(each) for each in part.found],
             pools=[pool_to_wire(each) for each in pools],
-            next_page_token=paging.next_page_token(request, last),
+            next_page_token=paging.next_page_token(request, part.position),
         )
 
 

@@ -56,14 +56,16 @@ class EscalationCalls(GovernorServiceServicer):
         size = validate.page_size(request.page_size)
         response = pb.ListEscalationsResponse()
         room = MAX_BOARD_BYTES
-        for escalation in self.desk.page(page_position(request), size + 1, state):
+        part = await self.desk.page(page_position(request), size, state)
+        position = part.position
+        for escalation in part.found:
             message = _to_wire(escalation)
             room -= message.ByteSize()
-            if response.escalations and (len(response.escalations) == size or room < 0):
-                last = response.escalations[-1].escalation_id
-                response.next_page_token = next_page_token(request, last)
+            if response.escalations and room < 0:
+                position = response.escalations[-1].escalation_id
                 break
             response.escalations.append(message)
+        response.next_page_token = next_page_token(request, position)
         return response
 
     async def WatchEscalations(

@@ -56,15 +56,17 @@ class HelpCalls(GovernorServiceServicer):
         size = validate.page_size(request.page_size)
         response = pb.ListHelpRequestsResponse()
         room = MAX_BOARD_BYTES
-        found = self.help.page(paging.page_position(request), size + 1, _STATES[request.state])
-        for each in found:
+        after = paging.page_position(request)
+        part = await self.help.page(after, size, _STATES[request.state])
+        position = part.position
+        for each in part.found:
             message = help_to_wire(each)
             room -= message.ByteSize()
-            if response.help and (len(response.help) == size or room < 0):
-                last = response.help[-1].help_id
-                response.next_page_token = paging.next_page_token(request, last)
+            if response.help and room < 0:
+                position = response.help[-1].help_id
                 break
             response.help.append(message)
+        response.next_page_token = paging.next_page_token(request, position)
         return response
 
 

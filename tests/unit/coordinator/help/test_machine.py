@@ -77,7 +77,7 @@ class Histories(Machine):
 
     def requests(self) -> list[HelpRequest]:
         """Return all requests, the oldest first."""
-        return self.at(0).coordinator.help_requests.page("", 1000, None)
+        return [each.value for each in self.at(0).coordinator.help.page("", 1000)]
 
     def one(self, pick: int) -> HelpRequest:
         """Return one of the latest requests."""

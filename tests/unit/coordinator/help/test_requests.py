@@ -54,7 +54,7 @@ async def test_g9_a_repeat_changes_nothing_though_it_is_over(cluster: Cluster) -
     await blocked(anna)
     await asked(anna, request_id="r")
     await cluster.settled()
-    (first,) = anna.coordinator.help_requests.page("", 9, None)
+    (first,) = (await anna.coordinator.help_requests.page("", 9, None)).found
     revision = await anna.store.revision()
     assert await asked(anna, request_id="r") == first
     assert await anna.store.revision() == revision
@@ -205,7 +205,11 @@ async def test_g9_requests_are_listed_by_age_whoever_made_them(cluster: Cluster)
         await cluster.pass_time(1)
     await bert.coordinator.resolve_blocker("a1", "t1", "")
     await cluster.settled()
-    page = anna.coordinator.help_requests.page
-    assert [each.help_id for each in page("", 10, None)] == made
-    assert [each.help_id for each in page("", 10, HelpState.ENDED)] == [made[1]]
-    assert [each.help_id for each in page(made[0], 1, None)] == [made[1]]
+
+    async def page(after: str, limit: int, state: HelpState | None) -> list[str]:
+        part = await anna.coordinator.help_requests.page(after, limit, state)
+        return [each.help_id for each in part.found]
+
+    assert await page("", 10, None) == made
+    assert await page("", 10, HelpState.ENDED) == [made[1]]
+    assert await page(made[0], 1, None) == [made[1]]

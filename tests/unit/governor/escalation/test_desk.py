@@ -69,11 +69,12 @@ async def test_g7_many_incidents_at_once_are_one_record_each() -> None:
         await asyncio.gather(*(it.alarm(f"s{number}") for number in range(300)))
         await it.until(lambda: len(it.desk.records.escalations) == 300)
         assert len(await it.recorded()) == 300
-        shown = it.desk.page("", 200, State.OPEN)
-        assert len(shown) == 200
-        rest = it.desk.page(shown[-1].escalation_id, 200, None)
-        assert len(rest) == 100
-        assert it.desk.page("", 200, State.CLOSED) == []
+        shown = await it.desk.page("", 200, State.OPEN)
+        assert len(shown.found) == 200
+        assert shown.position == shown.found[-1].escalation_id
+        rest = await it.desk.page(shown.position, 200, None)
+        assert (len(rest.found), rest.position) == (100, "")
+        assert (await it.desk.page("", 200, State.CLOSED)).found == []
 
 
 async def test_g7_there_is_a_bound_and_closed_ones_make_room() -> None:
