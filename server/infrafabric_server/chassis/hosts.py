@@ -7,9 +7,10 @@ import structlog
 
 from infrafabric_server.chassis.contract import HTTP, KV, PROGRESS
 from infrafabric_server.chassis.models import LoadedSwarm
-from infrafabric_server.chassis.sandbox.host import CallDenied, CallFailed
+from infrafabric_server.chassis.sandbox.host import CallDenied, CallFailed, HostFailed
 from infrafabric_server.errors import FabricError
 from infrafabric_server.limits import MAX_TEXT
+from infrafabric_server.store.protocol import StoreClosed, StoreError
 
 _MAX_LINE = 1_000
 
@@ -65,6 +66,20 @@ class GuestHost:
         """See Host."""
         if name not in self._granted:
             raise CallDenied(name)
+        try:
+            return await self._answer(name, body)
+        except (CallDenied, CallFailed, StoreClosed):
+            raise
+        except Exception as error:
+            # An error of this server, which ends one run and nothing else.
+            at = {"swarm_id": self._swarm_id, "task_id": self._task_id, "call": name}
+            _log.exception("host_call_failed", **at)
+            raise HostFailed(
+                f"the server has an error in its call {name} ({type(error).__name__}), of which its"
+                " log says more"
+            ) from error
+
+    async def _answer(self, name: str, body: bytes) -> bytes:
         if name == HTTP:
             return await self._request(body)
         if name == KV:
@@ -76,6 +91,10 @@ class GuestHost:
             await self._report(percent, note)
         except FabricError as error:
             raise CallFailed(error.message) from error
+        except StoreClosed:
+            raise
+        except StoreError:
+            raise CallFailed("progress: the store did not answer, or is full; try again") from None
         return b"{}"
 
 

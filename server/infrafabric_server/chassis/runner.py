@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -94,8 +95,13 @@ class Runner:
         background: Background,
         clock: Clock,
         ttl: timedelta,
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        """Connect, before the mirror starts; a claim lives for `ttl` after its server is gone."""
+        """Connect, before the mirror starts.
+
+        A claim lives for `ttl` after its server is gone; `sleep` waits for seconds of `clock`.
+        """
         self._contracts = contracts
         self._claims = claims
         self._runs = runs
@@ -106,6 +112,7 @@ class Runner:
         self._background = background
         self._ttl = ttl
         self._clock = clock
+        self._sleep = sleep
         self._backlog = ChassisBacklog()
         self._woken = asyncio.Event()
         self._idle = asyncio.Event()
@@ -264,7 +271,7 @@ class Runner:
         """Extend the claim while it is worked on."""
         pause = self._ttl.total_seconds() / _EXTENSIONS
         while True:
-            await asyncio.sleep(pause)
+            await self._sleep(pause)
             try:
                 await self._claims.extend(running.swarm_id, task_id, running.attempt, ttl=self._ttl)
             except (FabricError, StoreError) as error:

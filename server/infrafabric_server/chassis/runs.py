@@ -2,6 +2,8 @@
 
 from datetime import datetime, timedelta
 
+import structlog
+
 from infrafabric_server.chassis.box import Box
 from infrafabric_server.chassis.models import (
     MAX_DETAIL,
@@ -18,6 +20,9 @@ from infrafabric_server.chassis.sandbox.outcome import Outcome
 from infrafabric_server.clock import Clock
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.governor.policy.book import PolicyBook
+from infrafabric_server.store.protocol import StoreError
+
+_log = structlog.get_logger(__name__)
 
 
 class Runs:
@@ -51,13 +56,24 @@ class Runs:
     ) -> Execution:
         """Run the module of a swarm, and return how it ended.
 
-        A caller that is cancelled ends it. Raises MODULE_REFUSED, MODULE_NOT_FOUND, CHASSIS_CLOSED.
+        A caller that is cancelled ends it. An error of this server fails the run, and no more than
+        that: whatever a guest may bring about, others are served.
+
+        Raises MODULE_REFUSED, MODULE_NOT_FOUND, CHASSIS_CLOSED, and the store's errors.
         """
 
         async def fetch() -> bytes:
             return await self._modules.read(loaded.module_sha256)
 
-        outcome = await self._box.run(loaded, fetch, input_json.encode(), host)
+        try:
+            outcome = await self._box.run(loaded, fetch, input_json.encode(), host)
+        except (FabricError, StoreError):
+            raise
+        except Exception as error:  # noqa: BLE001  # logged, and the run answers for it
+            _log.exception("run_failed", swarm_id=loaded.swarm_id, task_id=task_id)
+            name = type(error).__name__
+            why = f"the server has an error in this run ({name}), of which its log says more"
+            return Execution(succeeded=False, reason=why)
         return execution_of(outcome, task_id, self._clock.now())
 
 

@@ -11,6 +11,10 @@ class CallFailed(Exception):
     """The call was not done; the guest is given the message, and goes on."""
 
 
+class HostFailed(Exception):
+    """The service itself failed in the call: the task ends, and the message says why."""
+
+
 class HostCalls(Protocol):
     """What answers the host calls of one task. The rate is limited before they get here."""
 
@@ -31,6 +35,7 @@ class HostCalls(Protocol):
         Raises:
             CallDenied: the guest may not make this call.
             CallFailed: it could not be done.
+            HostFailed: the service has an error of its own.
         """
         ...
 

@@ -73,7 +73,8 @@ class Outcome:
     Attributes:
         result: what it wrote; none when it did not come to an end of its own.
         exit_code: its own; none when it did not come to an end of its own.
-        trap: what stopped it within its own code, such as a division by zero; else empty.
+        trap: what stopped it that is no limit: within its own code, such as a division by zero, or
+            an error of the service in a host call; else empty.
         diagnostics: the beginning of what it wrote to standard error.
         usage: what it took.
         violations: what it went beyond; each is the end of the task.

@@ -12,7 +12,7 @@ from infrafabric_server.chassis.sandbox.compiled import CompiledModule
 from infrafabric_server.chassis.sandbox.cpu import CpuShare
 from infrafabric_server.chassis.sandbox.exchange import Exchange, Said
 from infrafabric_server.chassis.sandbox.frames import INPUT_BYTES, Broken
-from infrafabric_server.chassis.sandbox.host import CallDenied, HostCalls
+from infrafabric_server.chassis.sandbox.host import CallDenied, HostCalls, HostFailed
 from infrafabric_server.chassis.sandbox.limits import Limits
 from infrafabric_server.chassis.sandbox.messages import Layer
 from infrafabric_server.chassis.sandbox.outcome import (
@@ -163,6 +163,7 @@ class WarmWorker:
         exchange = Exchange(process.channel, limits, host, loop.time)
         violation: Violation | None = None
         exited: Exited | None = None
+        fault = ""
         clock = asyncio.timeout(seconds)
         try:
             async with (
@@ -177,6 +178,11 @@ class WarmWorker:
         except CallDenied as denied:
             detail = f"called {denied}, which it is not granted"
             violation = Violation(ViolationKind.API_DENIED, detail)
+        except HostFailed as failed:
+            # It still waits for an answer, which nobody has.
+            fault = str(failed)
+            process.kill()
+            exited = await process.exited()
         except Broken as error:
             violation = Violation(ViolationKind.PROTOCOL, str(error))
         except Closed:
@@ -199,7 +205,7 @@ class WarmWorker:
             calls=exchange.calls,
             output_bytes=said.end.output_bytes if said else 0,
         )
-        return _outcome(said, usage, violation)
+        return _outcome(said, usage, violation, fault)
 
 
 async def _living(process: WorkerProcess) -> None:
@@ -215,12 +221,12 @@ def _attach(share: CpuShare, process: WorkerProcess, limits: Limits) -> None:
         raise StartFailed(f"the worker's share of the processor cannot be set: {error}") from error
 
 
-def _outcome(said: Said | None, usage: Usage, violation: Violation | None) -> Outcome:
+def _outcome(said: Said | None, usage: Usage, violation: Violation | None, fault: str) -> Outcome:
     ended = said is not None and violation is None
     return Outcome(
         result=bytes(said.result) if said and ended and said.result is not None else None,
         exit_code=said.end.exit_code if said and ended else None,
-        trap=said.end.trap if said else "",
+        trap=said.end.trap if said else fault,
         diagnostics=said.end.diagnostics if said else "",
         usage=usage,
         violations=(violation,) if violation else (),
