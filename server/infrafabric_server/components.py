@@ -1,4 +1,10 @@
-"""What decides: every part of a server behind its ports, connected over what is open."""
+"""What decides: the components of a server behind their ports, connected over what is open.
+
+Each has a `build` module that connects its own parts. Here they are connected to each other, in
+the order in which they need each other:
+
+    adapters ──▶ Foundation ──▶ Controls, SwarmRecords ──▶ coordinator ──▶ governor, chassis, notify
+"""
 
 import os
 import secrets
@@ -8,40 +14,24 @@ from datetime import timedelta
 from functools import partial
 
 from infrafabric_server.adapters import Adapters
-from infrafabric_server.chassis.build import ChassisParts, build_chassis
-from infrafabric_server.chassis.contracts import Contracts
-from infrafabric_server.chassis.credentials.credentials import Credentials
-from infrafabric_server.chassis.keeper import Keeper as StandingKeeper
-from infrafabric_server.chassis.levels import Levels
-from infrafabric_server.chassis.modules import Modules
-from infrafabric_server.chassis.outcomes import OutcomeLog
-from infrafabric_server.chassis.recorder import Recorder
-from infrafabric_server.chassis.reports import Reports
-from infrafabric_server.chassis.reputations import Reputations
-from infrafabric_server.chassis.scratch.scratch import Scratch
+from infrafabric_server.chassis.build import ChassisParts, SwarmRecords, build_chassis
 from infrafabric_server.chassis.workers import Workers
-from infrafabric_server.clock import Clock, SystemClock
+from infrafabric_server.clock import SystemClock
 from infrafabric_server.config import Settings
 from infrafabric_server.coordinator.attendance import Attendance
-from infrafabric_server.coordinator.build import Governing, Limits, Parts, build_coordinator
+from infrafabric_server.coordinator.build import Limits, Parts, build_coordinator
 from infrafabric_server.coordinator.coordinator import Coordinator
-from infrafabric_server.coordinator.help.keeper import Keeper as HelpKeeper
+from infrafabric_server.coordinator.ground import Governing
+from infrafabric_server.coordinator.help.keeper import Keeper
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.fleet.presence import Presence, ReplicaPolicy
 from infrafabric_server.fleet.replicas import Replicas
-from infrafabric_server.governor.breaker.breakers import Breakers
-from infrafabric_server.governor.breaker.keeper import Keeper
-from infrafabric_server.governor.budget.budgets import Budgets
+from infrafabric_server.foundation import Foundation
+from infrafabric_server.governor.build import Controls, GovernorParts, build_governor
 from infrafabric_server.governor.escalation import causes
-from infrafabric_server.governor.escalation.desk import Desk
-from infrafabric_server.governor.escalation.records import EscalationRecords
-from infrafabric_server.governor.escalation.sender import Sender
+from infrafabric_server.governor.escalation.build import EscalationParts, build_escalation
 from infrafabric_server.governor.escalation.sources import Source, ViewSource
-from infrafabric_server.governor.escalation.violations import PREFIX as BROKEN
-from infrafabric_server.governor.escalation.violations import Violations, broken_cause
-from infrafabric_server.governor.former import Former
-from infrafabric_server.governor.governor import Governor
 from infrafabric_server.governor.policy.agreement import Agreement
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.governor.policy.file import PolicyFile
@@ -50,9 +40,7 @@ from infrafabric_server.governor.roster import Roster
 from infrafabric_server.notify import escalation as blockers
 from infrafabric_server.notify.notify import Notify
 from infrafabric_server.optimise.ledger import Ledger
-from infrafabric_server.optimise.reports import CostReports
-from infrafabric_server.optimise.roller import Roller, settle_nothing
-from infrafabric_server.optimise.rollup_store import Rollups
+from infrafabric_server.optimise.roller import settle_nothing
 from infrafabric_server.store.mirror import Mirror
 from infrafabric_server.witness.flood import Flood
 from infrafabric_server.witness.outbox import Outbox
@@ -62,32 +50,20 @@ from infrafabric_server.witness.witness import Witness
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """The parts of one server, connected and not yet running; made by `over`."""
+    """The components of one server, connected and not yet running; made by `over`."""
 
     mirror: Mirror
+    fleet: Fleet
     replicas: Replicas
     attendance: Attendance
-    fleet: Fleet
     policy: PolicyFile
     agreement: Agreement
-    governor: Governor
-    ledger: Ledger
-    breakers: Breakers
-    reputations: Reputations
-    standing_keeper: StandingKeeper
-    standing_reports: Reports
-    chassis: ChassisParts
-    keeper: Keeper
-    help_keeper: HelpKeeper
-    former: Former
-    roller: Roller
-    cost_reports: CostReports
     parts: Parts
-    budgets: Budgets
+    help_keeper: Keeper
+    governor: GovernorParts
+    chassis: ChassisParts
+    escalation: EscalationParts
     notify: Notify
-    desk: Desk
-    violations: Violations
-    sender: Sender
     recording: Recording
     witness: Witness
 
@@ -98,103 +74,88 @@ class Components:
         Raises StoreError for a witness log that cannot be used, ConfigError for a secret that is
         not there, PolicyFileError for a policy that is wrong.
         """
-        store = adapters.store
-        name = secrets.token_hex(4)
-        mirror = Mirror(store, shared=adapters.shared)
-        policies = PolicyBook()
-        replicas = _place(settings, adapters, mirror, name, policies)
-        clock, leadership = replicas.clock, replicas.leadership
+        name, policies, roster = secrets.token_hex(4), PolicyBook(), Roster()
+        mirror = Mirror(adapters.store, shared=adapters.shared)
+        replicas = _replicas(settings, adapters, mirror, name, policies)
         attendance = _attendance(settings, adapters, replicas.present, name)
-        policy = PolicyFile(settings.policy, policies, clock)
+        policy = PolicyFile(settings.policy, policies, replicas.clock)
         policy.load()
         fleet = Fleet(mirror)
-        roster = Roster()
-        recording = await _recording(settings, adapters, mirror, leadership)
-        outbox = Outbox(clock, name, recording.sealer)
-        flood = Flood(outbox, store, clock, component="coordinator")
-        record_violations(policies, flood)
-        ledger = Ledger(mirror, clock, replica=name)
-        rollups = Rollups(store, ledger.costs)
-        breakers = Breakers.over(mirror, fleet, ledger, outbox, clock, policies)
-        reputations = Reputations(mirror, fleet, clock, policies)
-        modules = Modules(store, mirror, clock, policies)
-        contracts = Contracts(mirror, fleet, modules, outbox, clock)
-        levels = Levels(policies, contracts.promised)
-        outcomes = OutcomeLog(reputations.outcomes, clock, levels)
-        governing = Governing(
-            ledger,
-            policies,
-            breakers,
-            reputations,
-            outcomes,
-            breakers.gate,
-            policies,
-            present=replicas.present,
-        )
-        parts = build_coordinator(
-            store,
-            mirror,
-            fleet,
-            roster,
-            outbox,
-            flood,
-            clock,
-            leadership,
-            attendance,
-            governing,
-            replica=name,
-            limits=_limits(settings),
-        )
-        notify = _notify(
-            settings, mirror, fleet, parts.coordinator, outbox, clock, leadership, ledger, name
-        )
-        violations = Violations(mirror, clock, leadership)
-        policies.subscribe(violations.note)
-        hooks = settings.webhooks(os.environ)
-        incidents = EscalationRecords(mirror, outbox, clock, [hook.name for hook in hooks])
-        budgets = causes.BudgetSource(ledger, policies, clock)
-        sources = [*_sources(parts, breakers, violations), budgets]
-        settle = settle_nothing if parts.shares is None else parts.shares.settle
+        recording = await _recording(settings, adapters, mirror, replicas.leadership)
+        base = _foundation(adapters, mirror, fleet, replicas, recording, name)
+        record_violations(policies, base.flood)
+        controls = Controls.over(base, policies)
+        swarms = SwarmRecords.over(base, policies)
+        governing = _governing(controls, swarms, replicas.present)
+        parts = build_coordinator(base, governing, roster, attendance, _limits(settings))
+        coordinator = parts.coordinator
         return cls(
             mirror=mirror,
+            fleet=fleet,
             replicas=replicas,
             attendance=attendance,
-            fleet=fleet,
             policy=policy,
             agreement=Agreement(policies, replicas.present, name),
-            governor=Governor(fleet.swarms, roster, parts.screening, policies, reputations),
-            ledger=ledger,
-            breakers=breakers,
-            reputations=reputations,
-            standing_keeper=StandingKeeper(
-                mirror, fleet, reputations, breakers, leadership, clock, levels
+            parts=parts,
+            notify=_notify(settings, base, coordinator, controls.ledger),
+            help_keeper=parts.help.keeper(controls.breakers.records, base.leadership),
+            governor=build_governor(
+                base,
+                controls,
+                roster,
+                swarms.reputations,
+                parts.screening,
+                parts.accounts,
+                coordinator.costs,
+                settle_nothing if parts.shares is None else parts.shares.settle,
             ),
-            standing_reports=Reports(fleet, reputations, levels, clock),
             chassis=build_chassis(
-                modules,
-                contracts,
-                Workers.of(settings.data / "modules", policies, clock),
-                Credentials(mirror, parts.coordinator.tasks, outbox, flood, clock),
-                Scratch(store, mirror, parts.coordinator.tasks),
-                Recorder(mirror, outbox, breakers.counting, outcomes),
-                *(parts.coordinator, breakers, fleet, policies, clock),
+                base,
+                controls,
+                swarms,
+                coordinator,
+                Workers.of(settings.data / "modules", policies, base.clock),
                 # What the fabric does as a swarm is as soon lost as what a session does.
                 timedelta(seconds=settings.lease_seconds),
             ),
-            keeper=Keeper(mirror, fleet, ledger, breakers, leadership, clock, policies),
-            help_keeper=parts.help.keeper(breakers.records, leadership),
-            former=Former(mirror, fleet, ledger, breakers.records, outbox, leadership, clock),
-            roller=Roller(mirror, ledger, rollups, leadership, clock, settle=settle),
-            cost_reports=CostReports(rollups),
-            parts=parts,
-            budgets=_budgets(mirror, ledger, parts, breakers, fleet, policies, outbox, clock),
-            notify=notify,
-            desk=Desk(incidents, sources, policies, leadership),
-            violations=violations,
-            sender=Sender(incidents, hooks, leadership),
+            escalation=build_escalation(
+                base, controls, settings.webhooks(os.environ), _sources(coordinator)
+            ),
             recording=recording,
-            witness=_witness(recording, flood),
+            witness=_witness(recording, base.flood),
         )
+
+
+def _foundation(
+    adapters: Adapters,
+    mirror: Mirror,
+    fleet: Fleet,
+    replicas: Replicas,
+    recording: Recording,
+    name: str,
+) -> Foundation:
+    outbox = Outbox(replicas.clock, name, recording.sealer)
+    return Foundation(
+        replica=name,
+        store=adapters.store,
+        mirror=mirror,
+        fleet=fleet,
+        clock=replicas.clock,
+        leadership=replicas.leadership,
+        outbox=outbox,
+        flood=Flood(outbox, adapters.store, replicas.clock, component="coordinator"),
+    )
+
+
+def _governing(controls: Controls, swarms: SwarmRecords, present: Presence | None) -> Governing:
+    return Governing(
+        controls,
+        gate=controls.breakers.gate,
+        judge=controls.policies,
+        reputations=swarms.reputations,
+        outcomes=swarms.outcomes,
+        present=present,
+    )
 
 
 def _limits(settings: Settings) -> Limits:
@@ -205,68 +166,33 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
+def _sources(coordinator: Coordinator) -> list[Source]:
+    """Return what escalations of blockers and of requests for help come from."""
+    return [
+        ViewSource(blockers.PREFIX, coordinator.blockers, blockers.cause),
+        ViewSource(causes.HELP, coordinator.help, causes.help_cause),
+    ]
+
+
 def _notify(
-    settings: Settings,
-    mirror: Mirror,
-    fleet: Fleet,
-    coordinator: Coordinator,
-    outbox: Outbox,
-    clock: Clock,
-    leadership: Leadership,
-    ledger: Ledger,
-    name: str,
+    settings: Settings, base: Foundation, coordinator: Coordinator, ledger: Ledger
 ) -> Notify:
     return Notify(
-        mirror,
-        fleet,
+        base.mirror,
+        base.fleet,
         coordinator,
-        outbox,
-        clock,
-        leadership,
+        base.outbox,
+        base.clock,
+        base.leadership,
         ledger,
-        replica=name,
+        replica=base.replica,
         broadcasts=coordinator.records.broadcasts,
         requests=coordinator.records.requests,
         escalate_after=timedelta(seconds=settings.escalate_seconds),
     )
 
 
-def _budgets(
-    mirror: Mirror,
-    ledger: Ledger,
-    parts: Parts,
-    breakers: Breakers,
-    fleet: Fleet,
-    policies: PolicyBook,
-    outbox: Outbox,
-    clock: Clock,
-) -> Budgets:
-    return Budgets(
-        mirror,
-        ledger,
-        parts.accounts,
-        parts.coordinator.costs,
-        breakers.records,
-        fleet.swarms,
-        policies,
-        outbox,
-        clock,
-    )
-
-
-def _sources(parts: Parts, breakers: Breakers, violations: Violations) -> list[Source]:
-    """Return what escalations of blockers, help, breakers and broken rules come from."""
-    records = breakers.records
-    return [
-        ViewSource(blockers.PREFIX, parts.coordinator.blockers, blockers.cause),
-        ViewSource(causes.HELP, parts.coordinator.help, causes.help_cause),
-        ViewSource(causes.BREAKERS, records.breakers, causes.breaker_cause),
-        ViewSource(causes.HOLDS, records.holds, causes.breaker_cause),
-        ViewSource(BROKEN, violations.view, broken_cause),
-    ]
-
-
-def _place(
+def _replicas(
     settings: Settings, adapters: Adapters, mirror: Mirror, name: str, policies: PolicyBook
 ) -> Replicas:
     clock = SystemClock()

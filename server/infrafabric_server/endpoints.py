@@ -86,9 +86,9 @@ class Endpoints:
 
 
 def _services(store: Store, components: Components, statuses: StatusWatch) -> list[Service]:
-    coordinator = components.parts.coordinator
+    coordinator, governor = components.parts.coordinator, components.governor
     tasks = Feed(store, components.mirror, [coordinator.records.tasks])
-    escalations = Feed(store, components.mirror, [components.desk.records.escalations])
+    escalations = Feed(store, components.mirror, [components.escalation.desk.records.escalations])
     return [
         _service(
             coordinator_service_pb2,
@@ -104,12 +104,12 @@ def _services(store: Store, components: Components, statuses: StatusWatch) -> li
             governor_service_pb2,
             add_GovernorServiceServicer_to_server,
             GovernorServicer(
-                components.governor,
-                components.budgets,
-                components.cost_reports,
-                components.desk,
+                governor.governor,
+                governor.budgets,
+                governor.cost_reports,
+                components.escalation.desk,
                 escalations,
-                breakers=components.breakers,
+                breakers=governor.breakers,
                 policy=components.policy,
                 agreement=components.agreement,
                 help_requests=coordinator.help_requests,
@@ -120,7 +120,7 @@ def _services(store: Store, components: Components, statuses: StatusWatch) -> li
             chassis_service_pb2,
             add_ChassisServiceServicer_to_server,
             ChassisServicer(
-                components.standing_reports,
+                components.chassis.standing_reports,
                 components.chassis.chassis,
                 components.chassis.credentials,
             ),

@@ -11,8 +11,9 @@ from infrafabric_server.chassis.outcomes import OutcomeLog
 from infrafabric_server.chassis.reputations import Reputations
 from infrafabric_server.clock import Clock, SystemClock
 from infrafabric_server.coordinator.attendance import Attendance
-from infrafabric_server.coordinator.build import Governing, Limits, Parts, build_coordinator
+from infrafabric_server.coordinator.build import Limits, Parts, build_coordinator
 from infrafabric_server.coordinator.coordinator import Coordinator
+from infrafabric_server.coordinator.ground import Governing
 from infrafabric_server.coordinator.link import SessionLink
 from infrafabric_server.coordinator.models import Dispatch, RetryPolicy, Task, TaskSpec
 from infrafabric_server.coordinator.registration import Joining
@@ -21,7 +22,9 @@ from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership, SoleLeader
 from infrafabric_server.fleet.models import SessionRole
 from infrafabric_server.fleet.presence import Presence
+from infrafabric_server.foundation import Foundation
 from infrafabric_server.governor.breaker.breakers import Breakers
+from infrafabric_server.governor.build import Controls
 from infrafabric_server.governor.gate import Gate, Judge
 from infrafabric_server.governor.governor import Governor
 from infrafabric_server.governor.policy.book import PolicyBook
@@ -110,70 +113,78 @@ async def running_fabric(
     Without an `outbox` of its own, it has one that is never full and that nobody empties.
     Without a `leadership`, it leads. See `harness.replicas` for several over one store.
     """
-    clock = clock or SystemClock()
-    mirror = mirror or Mirror(store)
-    fleet = Fleet(mirror)
+    base = _foundation(store, mirror, clock, outbox, leadership, replica)
+    controls = Controls.over(base, policies or PolicyBook())
+    reputations = _reputations(base, controls.policies)
     roster = Roster()
-    outbox = outbox or Outbox(clock, replica, ())
-    flood = Flood(outbox, store, clock, component="coordinator")
-    ledger = Ledger(mirror, clock, replica=replica)
-    policies = policies or PolicyBook()
-    breakers = Breakers.over(mirror, fleet, ledger, outbox, clock, policies)
-    sleep = clock.sleep if isinstance(clock, SteppedClock) else asyncio.sleep
-    reputations = Reputations(mirror, fleet, clock, policies, sleep=sleep)
-    outcomes = OutcomeLog(reputations.outcomes, clock, Levels(policies))
-    parts = build_coordinator(
-        store,
-        mirror,
-        fleet,
-        roster,
-        outbox,
-        flood,
-        clock,
-        leadership or SoleLeader(),
-        attendance or Attendance(replica),
-        Governing(
-            ledger,
-            policies,
-            breakers,
-            reputations,
-            outcomes,
-            gate or breakers.gate,
-            judge,
-            presence,
-        ),
-        replica=replica,
-        limits=limits or Limits(),
+    governing = Governing(
+        controls,
+        gate=gate or controls.breakers.gate,
+        judge=judge,
+        reputations=reputations,
+        outcomes=OutcomeLog(reputations.outcomes, base.clock, Levels(controls.policies)),
+        present=presence,
     )
-    governor = Governor(fleet.swarms, roster, parts.screening, policies, reputations)
-    await mirror.start()
-    async with asyncio.TaskGroup() as group:
-        runs = [
-            mirror.run(),
-            parts.background.run(),
-            parts.dispatcher.run(),
-            parts.timers.run(),
-            flood.run(),
-        ]
-        tasks = [group.create_task(run) for run in runs]
-        await asyncio.sleep(0)
-        parts.reactions.begin()
+    parts = build_coordinator(
+        base, governing, roster, attendance or Attendance(replica), limits or Limits()
+    )
+    governor = Governor(base.fleet.swarms, roster, parts.screening, controls.policies, reputations)
+    await base.mirror.start()
+    async with _running(base, parts):
         yield Fabric(
             parts.coordinator,
             parts,
-            fleet,
-            store,
-            mirror,
-            clock,
-            flood,
-            ledger,
-            breakers,
+            base.fleet,
+            base.store,
+            base.mirror,
+            base.clock,
+            base.flood,
+            controls.ledger,
+            controls.breakers,
             reputations,
             governor,
         )
+    governor.close()
+
+
+def _foundation(
+    store: Store,
+    mirror: Mirror | None,
+    clock: Clock | None,
+    outbox: Outbox | None,
+    leadership: Leadership | None,
+    replica: str,
+) -> Foundation:
+    mirror, clock = mirror or Mirror(store), clock or SystemClock()
+    outbox = outbox or Outbox(clock, replica, ())
+    return Foundation(
+        replica=replica,
+        store=store,
+        mirror=mirror,
+        fleet=Fleet(mirror),
+        clock=clock,
+        leadership=leadership or SoleLeader(),
+        outbox=outbox,
+        flood=Flood(outbox, store, clock, component="coordinator"),
+    )
+
+
+@asynccontextmanager
+async def _running(base: Foundation, parts: Parts) -> AsyncIterator[None]:
+    runs = (base.mirror.run, parts.background.run, parts.dispatcher.run, parts.timers.run)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(run()) for run in (*runs, base.flood.run)]
+        await asyncio.sleep(0)
+        parts.reactions.begin()
+        yield
         for task in tasks:
             task.cancel()
-    governor.close()
+
+
+def _reputations(base: Foundation, policies: PolicyBook) -> Reputations:
+    clock = base.clock
+    sleep = clock.sleep if isinstance(clock, SteppedClock) else asyncio.sleep
+    return Reputations(base.mirror, base.fleet, clock, policies, sleep=sleep)
 
 
 def new_task(
