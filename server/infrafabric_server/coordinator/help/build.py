@@ -11,12 +11,14 @@ from infrafabric_server.coordinator.help.involved import Involved
 from infrafabric_server.coordinator.help.keeper import MAX_LOOKED_AT, Keeper
 from infrafabric_server.coordinator.help.liveness import Liveness
 from infrafabric_server.coordinator.help.requests import HelpRequests
+from infrafabric_server.coordinator.help.room import Room
 from infrafabric_server.coordinator.link import Links
 from infrafabric_server.coordinator.records import Records
 from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.governor.breaker.records import BreakerRecords
 from infrafabric_server.governor.gate import Gate
 from infrafabric_server.governor.help.models import HelpRequest
+from infrafabric_server.governor.help.rules import MAX_ENDED
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.governor.roster import Roster
 from infrafabric_server.store.mirror import Change
@@ -51,7 +53,13 @@ class Help:
         """Connect the parts, before the mirror starts."""
         liveness = Liveness(records)
         requests = HelpRequests(
-            records, Blockers(records), liveness, gate, policies, replica=replica
+            records,
+            Blockers(records),
+            liveness,
+            Room(records.help, involved, liveness),
+            gate,
+            policies,
+            replica=replica,
         )
         frames = HelpFrames(records, links, involved, lease_seconds=lease_seconds)
         return cls(requests, frames, involved, liveness, records, roster, gate, policies)
@@ -74,6 +82,7 @@ class Help:
         leadership: Leadership,
         *,
         most: int = MAX_LOOKED_AT,
+        most_ended: int = MAX_ENDED,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> Keeper:
         """Return what keeps requests on offer, whose `run` the leader owns."""
@@ -89,5 +98,6 @@ class Help:
             self.policies,
             leadership,
             most=most,
+            most_ended=most_ended,
             sleep=sleep,
         )

@@ -8,7 +8,10 @@ from infrafabric_server.store.view import View
 
 
 class Involved:
-    """Kept from the view of requests as it changes: whoever hears of a change finds it here."""
+    """Kept from the view of requests as it changes: whoever hears of a change finds it here.
+
+    `lasting` is how many requests are not known to be over.
+    """
 
     def __init__(self, requests: View[HelpRequest]) -> None:
         """Follow the requests; call before the mirror starts."""
@@ -16,6 +19,8 @@ class Involved:
         self._asked: defaultdict[str, set[str]] = defaultdict(set)
         self._about: defaultdict[str, set[str]] = defaultdict(set)
         self._of_task: defaultdict[str, set[str]] = defaultdict(set)
+        self._made: defaultdict[str, set[str]] = defaultdict(set)
+        self.lasting = 0
         requests.count(self._count)
 
     def helping(self, swarm_id: str) -> Collection[str]:
@@ -30,12 +35,16 @@ class Involved:
         """Return the requests that a swarm made, helps with or is asked for, ended ones too."""
         return self._about.get(swarm_id, ())
 
+    def made(self, swarm_id: str) -> Collection[str]:
+        """Return the requests that a swarm made and that are not known to be over."""
+        return self._made.get(swarm_id, ())
+
     def of_task(self, task_id: str) -> Collection[str]:
         """Return the requests for a task that are not known to be over."""
         return self._of_task.get(task_id, ())
 
     def _count(self, old: HelpRequest | None, new: HelpRequest | None) -> None:
-        for request, note in ((old, _remove), (new, _add)):
+        for request, note, one in ((old, _remove, -1), (new, _add, 1)):
             if request is None:
                 continue
             for swarm_id in request.swarm_ids:
@@ -45,6 +54,8 @@ class Involved:
             for swarm_id in request.asked_ids:
                 note(self._asked, swarm_id, request.help_id)
             if not request.ended:
+                self.lasting += one
+                note(self._made, request.swarm_id, request.help_id)
                 note(self._of_task, request.task_id, request.help_id)
 
 

@@ -1,7 +1,6 @@
 """Keeps live requests for help on offer; one replica does it, the one that leads."""
 
 import asyncio
-from bisect import bisect_left, insort
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime
 
@@ -9,6 +8,7 @@ from infrafabric_server.coordinator.help.candidates import Candidates, waiting_s
 from infrafabric_server.coordinator.help.facts import told
 from infrafabric_server.coordinator.help.involved import Involved
 from infrafabric_server.coordinator.help.liveness import Liveness
+from infrafabric_server.coordinator.help.order import Order, Turn
 from infrafabric_server.coordinator.models import BlockerAlert, Task
 from infrafabric_server.coordinator.records import MAX_TRIES, Records
 from infrafabric_server.errors import FabricError, Reason
@@ -53,12 +53,13 @@ class Keeper:
         leadership: Leadership,
         *,
         most: int = MAX_LOOKED_AT,
+        most_ended: int = rules.MAX_ENDED,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         """Take what it stands on.
 
-        At most so many live requests are on offer at a time; `sleep` waits for seconds between
-        two rounds.
+        At most so many live requests are on offer at a time, and so many that have ended are kept;
+        `sleep` waits for seconds between two rounds.
         """
         self._records = records
         self._involved = involved
@@ -67,11 +68,10 @@ class Keeper:
         self._breakers = breakers
         self._policies = policies
         self._leadership = leadership
-        self._most = most
         self._agenda = Agenda()
         self._rounds = Rounds(self._round, failed="help_not_kept", sleep=sleep)
-        # Live requests in their turn, and those of the first that have places left.
-        self._turns: list[tuple[int, datetime, str]] = []
+        self._order = Order(most_on_offer=most, most_ended=most_ended)
+        # Requests that are on offer and have places left.
         self._wanting: set[str] = set()
         # Requests to be looked at, and swarms that may be idle since then.
         self._waiting: dict[str, None] = {}
@@ -96,15 +96,14 @@ class Keeper:
         """Do what the leader does, until cancelled: owned by `while_leading`."""
         self._leading = True
         try:
-            for request in (entry.value for entry in self._records.help.entries()):
-                if not request.ended:
-                    insort(self._turns, request.turn)
+            for entry in self._records.help.entries():
+                self._order.change(None, entry.value)
             self._look_at_all()
             await self._rounds.run()
         finally:
             self._leading = False
             self._agenda = Agenda()
-            for each in (self._turns, self._wanting, self._waiting, self._fresh):
+            for each in (self._order, self._wanting, self._waiting, self._fresh):
                 each.clear()
 
     def wake(self) -> None:
@@ -129,26 +128,12 @@ class Keeper:
         if not self._leading:
             return
         old, new = change.old, change.new
-        before = None if old is None or old.ended else old.turn
-        after = None if new is None or new.ended else new.turn
-        if before != after:
-            self._take_turn(before, after)
+        for help_id in self._order.change(old, new):
+            self._look(help_id)
         # Who is not asked any more, or helps no more, may be for others.
         self._fresh.update(dict.fromkeys({*_parts(old)} - {*_parts(new)}))
         if old is None or new is None or _but_money(old) != _but_money(new):
             self._look(change.id)
-
-    def _take_turn(
-        self, before: tuple[int, datetime, str] | None, after: tuple[int, datetime, str] | None
-    ) -> None:
-        if before is not None:
-            place = bisect_left(self._turns, before)
-            if self._turns[place : place + 1] == [before]:
-                del self._turns[place]
-            if len(self._turns) >= self._most:
-                self._look(self._turns[self._most - 1][2])
-        if after is not None:
-            insort(self._turns, after)
 
     def _blocker_changed(self, change: Change[BlockerAlert]) -> None:
         for alert in (change.old, change.new):
@@ -163,11 +148,11 @@ class Keeper:
                 self._look(help_id)
 
     def _status_changed(self, change: Change[AgentStatus]) -> None:
-        if self._turns and waiting_since(change.old) != waiting_since(change.new):
+        if self._order.live and waiting_since(change.old) != waiting_since(change.new):
             self._swarm_changed(change.id)
 
     def _swarm_changed(self, swarm_id: str) -> None:
-        if not self._turns:
+        if not self._order.live:
             return
         for help_id in (*self._involved.asked(swarm_id), *self._involved.helping(swarm_id)):
             self._look(help_id)
@@ -180,7 +165,7 @@ class Keeper:
             self._swarm_changed(change.id)
 
     def _pool_changed(self, pool_id: str) -> None:
-        for swarm_id in self._breakers.members(pool_id) if self._turns else ():
+        for swarm_id in self._breakers.members(pool_id) if self._order.live else ():
             self._swarm_changed(swarm_id)
 
     async def _round(self) -> float | None:
@@ -217,7 +202,7 @@ class Keeper:
         request, covers = self._records.help.get(help_id), self._candidates.covers
         return [] if request is None else [each for each in idle if covers(request, each)]
 
-    def _turn(self, help_id: str) -> tuple[int, datetime, str]:
+    def _turn(self, help_id: str) -> Turn:
         request = self._records.help.get(help_id)
         return (-1, _FIRST, help_id) if request is None else request.turn
 
@@ -242,7 +227,8 @@ class Keeper:
     ) -> HelpRequest | None:
         """Return the request as it is to be, None to forget it."""
         if request.end_time is not None:
-            return None if now >= request.end_time + rules.KEPT else request
+            over = now >= request.end_time + rules.KEPT or self._order.makes_room(request)
+            return None if over else request
         cause = self._liveness.over(request)
         if cause:
             return rules.ended(request, cause, now)
@@ -255,14 +241,11 @@ class Keeper:
         unfit = [each for each in after.asked_ids if not self._candidates.suits(after, each)]
         after = rules.withdrawn(after, unfit)
         # While the fabric is held nobody may work, which needs no word of its own.
-        if not after.places or not self._has_a_turn(request) or self._breakers.of("").open:
+        if not after.places or not self._order.on_offer(request) or self._breakers.of("").open:
             return after
         found = await self._candidates.of(after, among)
         after = rules.sought(after, found, settings.comparison.threshold, now)
         return rules.unqualified(after, now) if among is None else after
-
-    def _has_a_turn(self, request: HelpRequest) -> bool:
-        return bisect_left(self._turns, request.turn) < self._most
 
     def _gone(self, request: HelpRequest, now: datetime) -> Collection[str]:
         """Return the helpers that help no more."""
@@ -305,7 +288,7 @@ class Keeper:
     def _rest(self, help_id: str, request: HelpRequest | None) -> None:
         """Note when a request that is as it should be is to be looked at again."""
         wants = request is not None and not request.ended and request.places > 0
-        if wants and request is not None and self._has_a_turn(request):
+        if wants and request is not None and self._order.on_offer(request):
             self._wanting.add(help_id)
         else:
             self._wanting.discard(help_id)

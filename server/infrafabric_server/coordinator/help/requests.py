@@ -1,8 +1,11 @@
 """Asking for help, and accepting to help: each is one transaction with its witness entries."""
 
+from contextlib import nullcontext
+
 from infrafabric_server.coordinator import rules as tasks
 from infrafabric_server.coordinator.blockers import Blockers
 from infrafabric_server.coordinator.help.liveness import Liveness
+from infrafabric_server.coordinator.help.room import Room
 from infrafabric_server.coordinator.models import BlockerReport, Task
 from infrafabric_server.coordinator.records import MAX_TRIES, Fact, Records
 from infrafabric_server.errors import FabricError, FieldViolation, InvalidField, Reason
@@ -24,6 +27,7 @@ class HelpRequests:
         records: Records,
         blockers: Blockers,
         liveness: Liveness,
+        room: Room,
         gate: Gate,
         policies: PolicyBook,
         *,
@@ -33,6 +37,7 @@ class HelpRequests:
         self._records = records
         self._blockers = blockers
         self._liveness = liveness
+        self._room = room
         self._gate = gate
         self._policies = policies
         self._replica = replica
@@ -48,6 +53,8 @@ class HelpRequests:
             needs=wanted.needs,
             request_id=wanted.request_id,
         )
+        # What was made or has ended at other replicas counts, too.
+        await self._records.mirror.catch_up()
         for _ in range(MAX_TRIES):
             if wanted.swarm_id not in self._records.fleet.swarms:
                 raise _unknown(wanted.swarm_id)
@@ -64,11 +71,12 @@ class HelpRequests:
                 self._records.help.key(request.help_id), known.mod_revision if known else 0
             )
             there = present(self._records.fleet.swarms.key(wanted.swarm_id))
-            result = await self._records.commit(
-                [same, there, *opening.compares],
-                [*opening.writes, self._records.help.put(request.help_id, request)],
-                [opening.fact, self._fact(request)],
-            )
+            with self._room.place(wanted.swarm_id) if known is None else nullcontext():
+                result = await self._records.commit(
+                    [same, there, *opening.compares],
+                    [*opening.writes, self._records.help.put(request.help_id, request)],
+                    [opening.fact, self._fact(request)],
+                )
             if result.succeeded:
                 return request
         raise _contention(blocker_id)

@@ -16,7 +16,7 @@ class IFHelp(Protocol):
 
         Raises:
             FabricError: SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER,
-                TASK_NOT_CLAIMED, TASK_ENDED, CONTENTION.
+                TASK_NOT_CLAIMED, TASK_ENDED, LIMIT_REACHED, CONTENTION.
             InvalidField: the budget is more than what is left of the reservation.
         """
         ...

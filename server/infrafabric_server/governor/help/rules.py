@@ -25,6 +25,15 @@ from infrafabric_server.limits import MAX_TEXT
 KEPT = timedelta(hours=1)
 """How long one that has ended can still be read."""
 
+MAX_LIVE_PER_SWARM = 64
+"""Most live requests of one swarm: as many as the tasks that it may work on at once."""
+
+MAX_LIVE = 10_000
+"""Most live requests in all, each a few KB in the memory of every replica."""
+
+MAX_ENDED = 10_000
+"""Most requests that have ended and can still be read; the first of them to end make room."""
+
 SETTLING = timedelta(seconds=1)
 """How long somebody is looked for before people are told that nobody fits.
 
