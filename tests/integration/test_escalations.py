@@ -14,6 +14,7 @@ from infrafabric.v1.escalation_pb2 import (
     ESCALATION_KIND_BLOCKER,
     ESCALATION_KIND_BREAKER,
     ESCALATION_KIND_BUDGET,
+    ESCALATION_KIND_HOLD,
     ESCALATION_KIND_POLICY,
     ESCALATION_STATE_ACKNOWLEDGED,
     ESCALATION_STATE_CLOSED,
@@ -151,10 +152,11 @@ async def test_g7_an_open_breaker_and_a_hold_are_listed_until_they_are_reset(
         await client.breakers.reset("esc-f", approver="mary", reason="it was taught better")
         await is_closed(client, "breaker:esc-f")
         await client.breakers.trip(None, "everybody out")
-        hold = await changed(client, lambda each: each.escalation_id == "breaker:holds/fabric")
+        hold = await changed(client, lambda each: each.escalation_id == "hold:fabric")
+        assert (hold.kind, hold.swarm_id) == (ESCALATION_KIND_HOLD, "")
         assert hold.summary.startswith("all work is held: ")
         await client.breakers.reset(None, approver="mary", reason="all clear")
-        await is_closed(client, "breaker:holds/fabric")
+        await is_closed(client, "hold:fabric")
 
 
 async def test_g7_a_budget_is_listed_when_its_soft_share_is_spent(server: ServerProcess) -> None:

@@ -11,9 +11,8 @@ from tests.robustness.evidence import Entry, Evidence
 _HIGHEST = 3
 
 # Incidents whose cause is over when a run is: breakers are reset, requests and blockers end.
-_OVER_AT_THE_END = ("breaker:", "help:", "blocker:")
-_BREAKER = "breaker:"
-_HOLD = "holds/fabric"
+_OVER_AT_THE_END = ("breaker:", "hold:", "help:", "blocker:")
+_BREAKERS = ("breaker:", "hold:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +29,12 @@ def escalations(evidence: Evidence) -> Iterator[Violation]:
     incidents: Counter[str] = Counter()
     for entry in evidence.log:
         if entry.operation in ("breaker_opened", "hold_opened"):
-            incidents[_BREAKER + (entry.swarm_id or _HOLD)] += 1
+            swarm_id = entry.swarm_id
+            incidents[f"breaker:{swarm_id}" if swarm_id else "hold:fabric"] += 1
         if entry.operation not in ESCALATIONS:
             continue
         about = str(entry.details["escalation_id"])
-        if entry.operation == "escalation_opened" and about.startswith(_BREAKER):
+        if entry.operation == "escalation_opened" and about.startswith(_BREAKERS):
             incidents[about] -= 1
             if incidents[about] < 0:
                 yield _violation(entry, "its breaker did not open since the last one")

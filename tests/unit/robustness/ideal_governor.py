@@ -124,7 +124,7 @@ class IdealGovernor:
         self.open.add(scope)
         operation = "breaker_opened" if scope else "hold_opened"
         self.fabric.decide(operation, swarm_id=scope, details={"cause": cause, "detail": detail})
-        self.escalate(f"breaker:{scope or 'holds/fabric'}")
+        self.escalate(f"breaker:{scope}" if scope else "hold:fabric")
 
     def reset(self, scope: str, reason: str) -> None:
         """A person closes a breaker."""
@@ -134,7 +134,7 @@ class IdealGovernor:
         self.fabric.decide(
             operation, swarm_id=scope, details={**details, "new_budget_micros": None}
         )
-        self.over(f"breaker:{scope or 'holds/fabric'}")
+        self.over(f"breaker:{scope}" if scope else "hold:fabric")
 
     def escalate(self, about: str) -> None:
         """An incident begins."""

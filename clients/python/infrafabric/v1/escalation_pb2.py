@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1finfrafabric/v1/escalation.proto\x12\x0einfrafabric.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\x03\n\nEscalation\x12\x15\n\rescalation_id\x18\x01 \x01(\t\x12,\n\x04kind\x18\x02 \x01(\x0e\x32\x1e.infrafabric.v1.EscalationKind\x12.\n\x05state\x18\x03 \x01(\x0e\x32\x1f.infrafabric.v1.EscalationState\x12\x10\n\x08swarm_id\x18\x04 \x01(\t\x12\x0f\n\x07task_id\x18\x05 \x01(\t\x12\x0f\n\x07summary\x18\x06 \x01(\t\x12\r\n\x05level\x18\x07 \x01(\x05\x12\x0f\n\x07updates\x18\x08 \x01(\x03\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x61\x63knowledged_by\x18\x0b \x01(\t\x12\x17\n\x0f\x61\x63knowledgement\x18\x0c \x01(\t\x12.\n\nclose_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x0e \x03(\t*\xbd\x01\n\x0e\x45scalationKind\x12\x1f\n\x1b\x45SCALATION_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45SCALATION_KIND_BREAKER\x10\x01\x12\x1b\n\x17\x45SCALATION_KIND_BLOCKER\x10\x02\x12\x18\n\x14\x45SCALATION_KIND_HELP\x10\x03\x12\x1a\n\x16\x45SCALATION_KIND_POLICY\x10\x04\x12\x1a\n\x16\x45SCALATION_KIND_BUDGET\x10\x05*\x8e\x01\n\x0f\x45scalationState\x12 \n\x1c\x45SCALATION_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45SCALATION_STATE_OPEN\x10\x01\x12!\n\x1d\x45SCALATION_STATE_ACKNOWLEDGED\x10\x02\x12\x1b\n\x17\x45SCALATION_STATE_CLOSED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1finfrafabric/v1/escalation.proto\x12\x0einfrafabric.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\x03\n\nEscalation\x12\x15\n\rescalation_id\x18\x01 \x01(\t\x12,\n\x04kind\x18\x02 \x01(\x0e\x32\x1e.infrafabric.v1.EscalationKind\x12.\n\x05state\x18\x03 \x01(\x0e\x32\x1f.infrafabric.v1.EscalationState\x12\x10\n\x08swarm_id\x18\x04 \x01(\t\x12\x0f\n\x07task_id\x18\x05 \x01(\t\x12\x0f\n\x07summary\x18\x06 \x01(\t\x12\r\n\x05level\x18\x07 \x01(\x05\x12\x0f\n\x07updates\x18\x08 \x01(\x03\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0f\x61\x63knowledged_by\x18\x0b \x01(\t\x12\x17\n\x0f\x61\x63knowledgement\x18\x0c \x01(\t\x12.\n\nclose_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x64\x65\x61\x64_letters\x18\x0e \x03(\t*\xd7\x01\n\x0e\x45scalationKind\x12\x1f\n\x1b\x45SCALATION_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45SCALATION_KIND_BREAKER\x10\x01\x12\x1b\n\x17\x45SCALATION_KIND_BLOCKER\x10\x02\x12\x18\n\x14\x45SCALATION_KIND_HELP\x10\x03\x12\x1a\n\x16\x45SCALATION_KIND_POLICY\x10\x04\x12\x1a\n\x16\x45SCALATION_KIND_BUDGET\x10\x05\x12\x18\n\x14\x45SCALATION_KIND_HOLD\x10\x06*\x8e\x01\n\x0f\x45scalationState\x12 \n\x1c\x45SCALATION_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45SCALATION_STATE_OPEN\x10\x01\x12!\n\x1d\x45SCALATION_STATE_ACKNOWLEDGED\x10\x02\x12\x1b\n\x17\x45SCALATION_STATE_CLOSED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,9 +33,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'infrafabric.v1.escalation_p
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ESCALATIONKIND']._serialized_start=519
-  _globals['_ESCALATIONKIND']._serialized_end=708
-  _globals['_ESCALATIONSTATE']._serialized_start=711
-  _globals['_ESCALATIONSTATE']._serialized_end=853
+  _globals['_ESCALATIONKIND']._serialized_end=734
+  _globals['_ESCALATIONSTATE']._serialized_start=737
+  _globals['_ESCALATIONSTATE']._serialized_end=879
   _globals['_ESCALATION']._serialized_start=85
   _globals['_ESCALATION']._serialized_end=516
 # @@protoc_insertion_point(module_scope)

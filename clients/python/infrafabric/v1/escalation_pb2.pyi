@@ -38,6 +38,8 @@ class _EscalationKindEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Escalat
     """The policy was violated."""
     ESCALATION_KIND_BUDGET: _EscalationKind.ValueType  # 5
     """A budget is nearly used up, or the fabric's is."""
+    ESCALATION_KIND_HOLD: _EscalationKind.ValueType  # 6
+    """The whole fabric is held."""
 
 class EscalationKind(_EscalationKind, metaclass=_EscalationKindEnumTypeWrapper):
     """EscalationKind says what an escalation is about."""
@@ -54,6 +56,8 @@ ESCALATION_KIND_POLICY: EscalationKind.ValueType  # 4
 """The policy was violated."""
 ESCALATION_KIND_BUDGET: EscalationKind.ValueType  # 5
 """A budget is nearly used up, or the fabric's is."""
+ESCALATION_KIND_HOLD: EscalationKind.ValueType  # 6
+"""The whole fabric is held."""
 
 class _EscalationState:
     ValueType = typing.NewType("ValueType", builtins.int)

@@ -86,7 +86,8 @@ class GovernorServiceStub:
     changes reason, needs, urgency and budget, and helpers stay.
 
     Safe to repeat with the same request id. Errors: INVALID_FIELD (also for a budget beyond what is left of the
-    reservation), SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER, TASK_NOT_CLAIMED, TASK_ENDED.
+    reservation), SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER, TASK_NOT_CLAIMED, TASK_ENDED,
+    LIMIT_REACHED.
     """
     AcceptHelp: aio.UnaryUnaryMultiCallable[governor_help_pb2.AcceptHelpRequest, governor_help_pb2.AcceptHelpResponse]
     """AcceptHelp takes an offer of help; no more than `max_helpers` of a request succeed, whoever calls at once.
@@ -247,7 +248,8 @@ class GovernorServiceServicer(metaclass=abc_1.ABCMeta):
         changes reason, needs, urgency and budget, and helpers stay.
 
         Safe to repeat with the same request id. Errors: INVALID_FIELD (also for a budget beyond what is left of the
-        reservation), SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER, TASK_NOT_CLAIMED, TASK_ENDED.
+        reservation), SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER, TASK_NOT_CLAIMED, TASK_ENDED,
+        LIMIT_REACHED.
         """
 
     @abc_1.abstractmethod

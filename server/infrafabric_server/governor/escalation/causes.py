@@ -13,9 +13,9 @@ from infrafabric_server.optimise.ledger import Ledger, zone_of
 from infrafabric_server.optimise.models import FABRIC
 from infrafabric_server.optimise.periods import period_at
 
-# What the ids of escalations begin with; the hold's cannot be that of a swarm.
+# What the ids of escalations begin with.
 BREAKERS = f"{Kind.BREAKER}:"
-HOLDS = f"{Kind.BREAKER}:holds/"
+HOLDS = f"{Kind.HOLD}:"
 BUDGETS = f"{Kind.BUDGET}:"
 HELP = f"{Kind.HELP}:"
 
@@ -31,8 +31,8 @@ def breaker_cause(breaker: Breaker) -> Cause | None:
     swarm_id = breaker.swarm_id
     what = f"the circuit breaker of swarm {swarm_id} is open" if swarm_id else "all work is held"
     return Cause(
-        kind=Kind.BREAKER,
-        subject=swarm_id or HOLDS.removeprefix(BREAKERS) + FABRIC,
+        kind=Kind.BREAKER if swarm_id else Kind.HOLD,
+        subject=swarm_id or FABRIC,
         since=breaker.open_time or _EVER,
         summary=f"{what}: {breaker.detail}" if breaker.detail else what,
         swarm_id=swarm_id,

@@ -25,6 +25,7 @@ class Kind(StrEnum):
     """What an escalation is about."""
 
     BREAKER = "breaker"
+    HOLD = "hold"
     BLOCKER = "blocker"
     HELP = "help"
     POLICY = "policy"

@@ -30,6 +30,7 @@ _STATES = {
 _BY_NUMBER = {number: state for state, number in _STATES.items()}
 _KINDS = {
     Kind.BREAKER: escalation_pb2.ESCALATION_KIND_BREAKER,
+    Kind.HOLD: escalation_pb2.ESCALATION_KIND_HOLD,
     Kind.BLOCKER: escalation_pb2.ESCALATION_KIND_BLOCKER,
     Kind.HELP: escalation_pb2.ESCALATION_KIND_HELP,
     Kind.POLICY: escalation_pb2.ESCALATION_KIND_POLICY,

@@ -13,6 +13,7 @@ from infrafabric_server.governor.escalation.causes import (
     BudgetSource,
     breaker_cause,
 )
+from infrafabric_server.governor.escalation.models import Kind
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.optimise.ledger import Ledger
 from infrafabric_server.optimise.models import Budget, Cost, Period
@@ -31,7 +32,9 @@ def test_g7_an_open_breaker_and_a_hold_want_a_person() -> None:
     assert cause.summary == "the circuit breaker of swarm anna is open: 3 failures"
     hold = breaker_cause(Breaker(state=BreakerState.OPEN, open_time=NOW))
     assert hold is not None
-    assert (hold.escalation_id, hold.summary) == (HOLDS + "fabric", "all work is held")
+    assert (hold.escalation_id, hold.summary) == ("hold:fabric", "all work is held")
+    assert hold.kind is Kind.HOLD
+    assert hold.escalation_id.startswith(HOLDS)
     assert breaker_cause(Breaker(swarm_id="anna", consecutive_failures=2)) is None
 
 

@@ -279,7 +279,8 @@ export const GovernorService: GenService<{
    * changes reason, needs, urgency and budget, and helpers stay.
    *
    * Safe to repeat with the same request id. Errors: INVALID_FIELD (also for a budget beyond what is left of the
-   * reservation), SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER, TASK_NOT_CLAIMED, TASK_ENDED.
+   * reservation), SWARM_NOT_FOUND, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER, TASK_NOT_CLAIMED, TASK_ENDED,
+   * LIMIT_REACHED.
    *
    * @generated from rpc infrafabric.v1.GovernorService.RequestHelp
    */
