@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from pydantic import BaseModel, ConfigDict
 
 from infrafabric_server.store.memory import MemoryData, MemoryStore
-from infrafabric_server.store.mirror import Mirror
+from infrafabric_server.store.mirror import Change, Mirror, View
 from infrafabric_server.store.protocol import (
     Compare,
     Op,
@@ -71,6 +71,13 @@ class FailingStore(MemoryStore):
             self.lost_after -= 1
             raise StoreUnavailable("the answer got lost")
         return result
+
+
+def heard(view: View[Item]) -> list[Change[Item]]:
+    """Return the changes of a view, which are added as they come."""
+    changes: list[Change[Item]] = []
+    view.subscribe(changes.append)
+    return changes
 
 
 @asynccontextmanager
