@@ -6,8 +6,17 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
+from grpc import aio
+from prometheus_client import CollectorRegistry
+
+from infrafabric.v1 import chassis_service_pb2
+from infrafabric.v1.chassis_service_pb2_grpc import (
+    ChassisServiceStub,
+    add_ChassisServiceServicer_to_server,
+)
 from infrafabric_server.chassis.box import Box, Fetch
 from infrafabric_server.chassis.chassis import Chassis
 from infrafabric_server.chassis.contract import ServiceContract
@@ -22,15 +31,18 @@ from infrafabric_server.chassis.models import LoadedSwarm, ModuleKind
 from infrafabric_server.chassis.modules import Modules
 from infrafabric_server.chassis.outcomes import OutcomeLog
 from infrafabric_server.chassis.recorder import Recorder
+from infrafabric_server.chassis.reports import Reports
 from infrafabric_server.chassis.runner import Runner
 from infrafabric_server.chassis.runs import Runs
 from infrafabric_server.chassis.sandbox.host import HostCalls
 from infrafabric_server.chassis.sandbox.messages import Layer
 from infrafabric_server.chassis.sandbox.outcome import Outcome, Usage
 from infrafabric_server.chassis.scratch.scratch import Scratch
+from infrafabric_server.chassis.service.servicer import ChassisServicer
 from infrafabric_server.chassis.turns import Turns
 from infrafabric_server.clock import SystemClock
 from infrafabric_server.coordinator.models import Dispatch, RetryPolicy, Task, TaskSpec, TaskState
+from infrafabric_server.edge.grpc_server import GrpcServer, Service
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.store.memory import MemoryStore
 from infrafabric_server.witness.outbox import PREFIX, Outbox
@@ -48,10 +60,15 @@ def outcome(result: bytes | None = b"{}", exit_code: int | None = 0) -> Outcome:
     return Outcome(result, exit_code, "", "", Usage(0.0, 0.0, 0, 0, 0, 0), ())
 
 
+async def does_nothing(_loaded: LoadedSwarm, _given: bytes, _host: HostCalls) -> Outcome:
+    """Return at once."""
+    return outcome()
+
+
 class ActedBox:
     """A sandbox in which the test itself is the guest."""
 
-    def __init__(self, act: Act) -> None:
+    def __init__(self, act: Act = does_nothing) -> None:
         self._act = act
 
     async def layers(self) -> tuple[Layer, ...]:
@@ -171,3 +188,20 @@ async def running_chassis(
             running = group.create_task(runner.run())
             yield Boxed(fabric, chassis, contracts, modules, runner, credentials, running)
             running.cancel()
+
+
+@asynccontextmanager
+async def served(boxed: Boxed) -> AsyncIterator[ChassisServiceStub]:
+    """Serve the calls of a chassis on a free port until the block ends."""
+    fabric = boxed.fabric
+    reports = Reports(fabric.fleet, fabric.reputations, Levels(PolicyBook()), fabric.clock)
+    servicer = ChassisServicer(reports, boxed.chassis, boxed.credentials)
+    name = chassis_service_pb2.DESCRIPTOR.services_by_name["ChassisService"].full_name
+    service = Service(name, partial(add_ChassisServiceServicer_to_server, servicer))
+    server = GrpcServer("127.0.0.1:0", [service], CollectorRegistry())
+    port = await server.start()
+    try:
+        async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield ChassisServiceStub(channel)
+    finally:
+        await server.stop(0)

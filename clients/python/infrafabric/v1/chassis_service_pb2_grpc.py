@@ -103,7 +103,7 @@ class ChassisServiceServicer:
         """UploadModule stores a module that is too large for LoadSwarm, after it was compiled.
 
         What no swarm is loaded with is removed after an hour. Safe to repeat. Errors: INVALID_FIELD,
-        MODULE_REFUSED, LIMIT_REACHED, CHASSIS_CLOSED.
+        MODULE_REFUSED, LIMIT_REACHED, QUEUE_FULL (with RetryInfo), CHASSIS_CLOSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,7 +114,7 @@ class ChassisServiceServicer:
 
         The module is compiled first. What runs already ends under the contract that it began with.
         Safe to repeat. Errors: INVALID_FIELD (also for a limit beyond the policy), SWARM_NOT_FOUND,
-        MODULE_NOT_FOUND, MODULE_REFUSED, LIMIT_REACHED, CHASSIS_CLOSED.
+        MODULE_NOT_FOUND, MODULE_REFUSED, LIMIT_REACHED, QUEUE_FULL (with RetryInfo), CHASSIS_CLOSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -23,14 +23,14 @@ class ChassisServiceStub:
     """UploadModule stores a module that is too large for LoadSwarm, after it was compiled.
 
     What no swarm is loaded with is removed after an hour. Safe to repeat. Errors: INVALID_FIELD,
-    MODULE_REFUSED, LIMIT_REACHED, CHASSIS_CLOSED.
+    MODULE_REFUSED, LIMIT_REACHED, QUEUE_FULL (with RetryInfo), CHASSIS_CLOSED.
     """
     LoadSwarm: aio.UnaryUnaryMultiCallable[chassis_module_pb2.LoadSwarmRequest, chassis_module_pb2.LoadSwarmResponse]
     """LoadSwarm gives a swarm a module and a contract, in place of those that it had.
 
     The module is compiled first. What runs already ends under the contract that it began with.
     Safe to repeat. Errors: INVALID_FIELD (also for a limit beyond the policy), SWARM_NOT_FOUND,
-    MODULE_NOT_FOUND, MODULE_REFUSED, LIMIT_REACHED, CHASSIS_CLOSED.
+    MODULE_NOT_FOUND, MODULE_REFUSED, LIMIT_REACHED, QUEUE_FULL (with RetryInfo), CHASSIS_CLOSED.
     """
     UnloadSwarm: aio.UnaryUnaryMultiCallable[chassis_module_pb2.UnloadSwarmRequest, chassis_module_pb2.UnloadSwarmResponse]
     """UnloadSwarm takes module and contract from a swarm; what runs already ends by itself.
@@ -96,7 +96,7 @@ class ChassisServiceServicer(metaclass=abc_1.ABCMeta):
         """UploadModule stores a module that is too large for LoadSwarm, after it was compiled.
 
         What no swarm is loaded with is removed after an hour. Safe to repeat. Errors: INVALID_FIELD,
-        MODULE_REFUSED, LIMIT_REACHED, CHASSIS_CLOSED.
+        MODULE_REFUSED, LIMIT_REACHED, QUEUE_FULL (with RetryInfo), CHASSIS_CLOSED.
         """
 
     @abc_1.abstractmethod
@@ -109,7 +109,7 @@ class ChassisServiceServicer(metaclass=abc_1.ABCMeta):
 
         The module is compiled first. What runs already ends under the contract that it began with.
         Safe to repeat. Errors: INVALID_FIELD (also for a limit beyond the policy), SWARM_NOT_FOUND,
-        MODULE_NOT_FOUND, MODULE_REFUSED, LIMIT_REACHED, CHASSIS_CLOSED.
+        MODULE_NOT_FOUND, MODULE_REFUSED, LIMIT_REACHED, QUEUE_FULL (with RetryInfo), CHASSIS_CLOSED.
         """
 
     @abc_1.abstractmethod

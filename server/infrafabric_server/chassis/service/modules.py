@@ -7,6 +7,7 @@ from infrafabric.v1 import chassis_module_pb2 as pb
 from infrafabric.v1.chassis_service_pb2_grpc import ChassisServiceServicer
 from infrafabric_server.chassis.chassis import Chassis
 from infrafabric_server.chassis.service import parse
+from infrafabric_server.chassis.service.places import Places
 from infrafabric_server.chassis.service.wire import KINDS, loaded_to_wire
 from infrafabric_server.edge import paging, validate
 from infrafabric_server.edge.calls import Context
@@ -15,8 +16,6 @@ from infrafabric_server.limits import MAX_BOARD_BYTES
 
 _CHUNK_BYTES = 1024 * 1024
 
-# Each holds a module in memory; others wait.
-_UPLOADS = 2
 # A caller that sends nothing for as long gives its place to others, and so does one that takes
 # longer than 1 Mbit/s do for the largest module.
 _SILENCE_SECONDS = 30.0
@@ -27,13 +26,14 @@ class ModuleCalls(ChassisServiceServicer):
     """UploadModule, LoadSwarm, UnloadSwarm, ListLoadedSwarms."""
 
     chassis: Chassis
-    uploads: asyncio.Semaphore
+    uploads: Places
+    loads: Places
 
     async def UploadModule(
         self, request: AsyncIterator[pb.UploadModuleRequest], context: Context
     ) -> pb.UploadModuleResponse:
         """Store a module."""
-        async with self.uploads:
+        async with self.uploads.place():
             module = bytes(await received(request, self.chassis.modules.check_size))
             if not module:
                 raise InvalidField(FieldViolation("chunk", "must have the bytes of a module"))
@@ -53,11 +53,14 @@ class ModuleCalls(ChassisServiceServicer):
         if len(request.module) > MAX_BOARD_BYTES:
             rule = f"must be at most {MAX_BOARD_BYTES} bytes; use UploadModule"
             raise InvalidField(FieldViolation("module", rule))
-        module: bytes | str = request.module
-        if not module:
-            module = parse.digest("module_sha256", request.module_sha256)
         contract = parse.wanted(request.contract)
-        loaded = await self.chassis.load_swarm(swarm_id, module, contract)
+        if request.module:
+            # Of their own: an upload may keep its place for minutes before it is there.
+            async with self.loads.place(len(request.module)):
+                loaded = await self.chassis.load_swarm(swarm_id, request.module, contract)
+        else:
+            sha256 = parse.digest("module_sha256", request.module_sha256)
+            loaded = await self.chassis.load_swarm(swarm_id, sha256, contract)
         return pb.LoadSwarmResponse(swarm=loaded_to_wire(loaded))
 
     async def UnloadSwarm(
@@ -114,8 +117,3 @@ async def received(
             raise InvalidField(FieldViolation("chunk", rule))
         module += following.chunk
         check(len(module))
-
-
-def uploads() -> asyncio.Semaphore:
-    """Return the places for modules that are received."""
-    return asyncio.Semaphore(_UPLOADS)

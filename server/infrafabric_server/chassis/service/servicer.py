@@ -5,7 +5,8 @@ from infrafabric_server.chassis.credentials.credentials import Credentials
 from infrafabric_server.chassis.reports import Reports
 from infrafabric_server.chassis.service.credentials import CredentialCalls
 from infrafabric_server.chassis.service.execution import ExecutionCalls
-from infrafabric_server.chassis.service.modules import ModuleCalls, uploads
+from infrafabric_server.chassis.service.modules import ModuleCalls
+from infrafabric_server.chassis.service.places import Places
 from infrafabric_server.chassis.service.standing import StandingCalls
 
 
@@ -16,4 +17,4 @@ class ChassisServicer(ModuleCalls, ExecutionCalls, StandingCalls, CredentialCall
         self.reports = reports
         self.chassis = chassis
         self.credentials = credentials
-        self.uploads = uploads()
+        self.uploads, self.loads = Places(), Places()

@@ -29,7 +29,7 @@ export const ChassisService: GenService<{
    * UploadModule stores a module that is too large for LoadSwarm, after it was compiled.
    *
    * What no swarm is loaded with is removed after an hour. Safe to repeat. Errors: INVALID_FIELD,
-   * MODULE_REFUSED, LIMIT_REACHED, CHASSIS_CLOSED.
+   * MODULE_REFUSED, LIMIT_REACHED, QUEUE_FULL (with RetryInfo), CHASSIS_CLOSED.
    *
    * @generated from rpc infrafabric.v1.ChassisService.UploadModule
    */
@@ -43,7 +43,7 @@ export const ChassisService: GenService<{
    *
    * The module is compiled first. What runs already ends under the contract that it began with.
    * Safe to repeat. Errors: INVALID_FIELD (also for a limit beyond the policy), SWARM_NOT_FOUND,
-   * MODULE_NOT_FOUND, MODULE_REFUSED, LIMIT_REACHED, CHASSIS_CLOSED.
+   * MODULE_NOT_FOUND, MODULE_REFUSED, LIMIT_REACHED, QUEUE_FULL (with RetryInfo), CHASSIS_CLOSED.
    *
    * @generated from rpc infrafabric.v1.ChassisService.LoadSwarm
    */
