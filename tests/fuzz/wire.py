@@ -22,7 +22,8 @@ from infrafabric_server.chassis.sandbox.messages import (
 from infrafabric_server.chassis.sandbox.worker.wire import Gone, Wire
 from tests.fuzz.chance import damaged, document, number, value
 
-LIMITS = Limits(max_memory_mb=16, max_output_bytes=10_000, max_api_calls_per_second=50)
+# As few calls as a case has frames, so that some are too many.
+LIMITS = Limits(max_memory_mb=16, max_output_bytes=10_000, max_api_calls_per_second=4)
 
 _END = {
     "exit_code": 0,
@@ -41,6 +42,16 @@ _REFUSED = {"kind": "invalid", "detail": "no module"}
 _MOST_AT_ONCE = 64 << 10
 # A worker that says nothing more is cut off: here after a moment, as it costs a case as long.
 _SILENCE_SECONDS = 0.005
+# Whoever hung up is done with long before.
+_HANG_SECONDS = 20.0
+
+
+def frame(kind: Kind, body: bytes) -> bytes:
+    """Return a frame of any size, as the real one is refused before it is sent."""
+    return struct.pack(">IB", len(body) + 1, kind) + body
+
+
+_TRUE_END = [frame(Kind.RESULT, b"12345"), frame(Kind.END, json.dumps(_END).encode())]
 
 
 class _Side(Wire):
@@ -73,64 +84,80 @@ class Whims:
 
 
 def from_worker(random: Random) -> bytes:
-    """Return what a worker might send for a task, more or less."""
-    good = frame(Kind.RESULT, b"12345"), frame(Kind.END, json.dumps(_END).encode())
-    frames = [_any_frame(random) for _ in range(random.randint(0, 6))]
-    return damaged(random, b"".join([*frames, *good]))
+    """Return what a worker might send for a task: all of it wild, or nearly true."""
+    if random.random() < 0.3:
+        frames = [_any_frame(random) for _ in range(random.randint(0, 6))]
+        return damaged(random, b"".join([*frames, *_TRUE_END]))
+    frames = [_while_running(random) for _ in range(random.randint(0, 7))] + _TRUE_END
+    if random.random() < 0.4:
+        frames[random.randrange(len(frames))] = _any_frame(random)
+    said = b"".join(frames)
+    return damaged(random, said) if random.random() < 0.4 else said
 
 
 def _any_frame(random: Random) -> bytes:
-    match random.randrange(7):
+    match random.randrange(6):
         case 0:
             return frame(Kind.RESULT, bytes(random.choice([0, 5, 9_999, 10_000, 10_001])))
         case 1:
-            return frame(Kind.LOG, random.randbytes(random.choice([0, 1, 4_096, 4_097])))
+            return _while_running(random)
         case 2:
-            name = random.choice([b"echo", b"", b"\xff", b"x" * 255])
-            return frame(Kind.CALL, bytes([len(name)]) + name + bytes(random.randint(0, 9)))
-        case 3:
             return frame(Kind.END, document(random, _END))
-        case 4:
+        case 3:
             stop = json.loads(document(random, _STOP))
             return frame(Kind.END, document(random, {**_END, "exit_code": None, "stop": stop}))
-        case 5:
+        case 4:
             return struct.pack(">IB", number(random) & 0xFFFF_FFFF, random.randrange(256))
         case _:
             return frame(random.choice(list(Kind)), random.randbytes(random.randint(0, 40)))
 
 
-def frame(kind: Kind, body: bytes) -> bytes:
-    """Return a frame of any size, as the real one is refused before it is sent."""
-    return struct.pack(">IB", len(body) + 1, kind) + body
+def _while_running(random: Random) -> bytes:
+    """Return a line or a call; one in ten is not as it should be."""
+    wrong = random.random() < 0.1
+    if random.random() < 0.3:
+        return frame(Kind.LOG, random.randbytes(4_097 if wrong else random.randint(0, 4_096)))
+    name = random.choice([b"", b"\xff", b"x" * 255]) if wrong else b"echo"
+    size = random.randrange(256) if wrong else len(name)
+    return frame(Kind.CALL, bytes([size]) + name + bytes(random.randint(0, 9)))
 
 
 async def hear_a_worker(random: Random) -> str:
-    """Let the service's side hear a worker out; return how that ended."""
+    """Let the service's side hear a worker out; return how that ended.
+
+    Raises:
+        AssertionError: more was kept than may be, or there was no end though the worker hung up.
+    """
+    stays, reads = random.random() < 0.2, random.random() < 0.8
+    hangs_up = reads and not stays
     ours, theirs = socket.socketpair()
     channel = Channel(ours)
     exchange = Exchange(channel, LIMITS, Whims(random), asyncio.get_running_loop().time)
     theirs.setblocking(False)
     async with asyncio.TaskGroup() as group:
-        worker = group.create_task(_play_a_worker(random, theirs))
+        worker = group.create_task(_play_a_worker(random, theirs, stays=stays, reads=reads))
         try:
-            # Some hang up, the others say nothing more.
-            async with asyncio.timeout(_SILENCE_SECONDS):
+            async with asyncio.timeout(_HANG_SECONDS if hangs_up else _SILENCE_SECONDS):
                 await exchange.run(random.randbytes(random.choice([0, 10, 10_000])))
-        except (Broken, CallDenied, Closed, TimeoutError) as error:
+        except TimeoutError:
+            ended = "hangs" if hangs_up else "silence"
+        except (Broken, CallDenied, Closed) as error:
             ended = type(error).__name__
         else:
             ended = "violation" if exchange.violation else "said"
         channel.close()
         worker.cancel()
+    assert ended != "hangs", "the service waits for a worker that hung up"
     if exchange.said is not None:
         _check_end(exchange.said.end)
         assert exchange.said.result is None or len(exchange.said.result) <= LIMITS.max_output_bytes
     return f"exchange: {ended}"
 
 
-async def _play_a_worker(random: Random, theirs: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    said, reads, stays = from_worker(random), random.random() < 0.8, random.random() < 0.2
+async def _play_a_worker(
+    random: Random, theirs: socket.socket, *, stays: bool, reads: bool
+) -> None:
+    loop, said = asyncio.get_running_loop(), from_worker(random)
     with theirs, suppress(OSError):
         at = 0
         while at < len(said):
