@@ -9,7 +9,9 @@ from pathlib import Path
 import typer
 
 from infrafabric_cli.exit_codes import ExitCode
-from infrafabric_cli.output import complain, print_json, print_rows
+from infrafabric_cli.files import content
+from infrafabric_cli.output import as_json, complain, print_json, print_rows
+from infrafabric_server.chassis.runs import execution_of
 from infrafabric_server.chassis.sandbox.cache import NotPrivate
 from infrafabric_server.chassis.sandbox.compiled import ModuleRefused
 from infrafabric_server.chassis.sandbox.compiler import Compiler
@@ -20,16 +22,18 @@ from infrafabric_server.chassis.sandbox.outcome import Outcome
 from infrafabric_server.chassis.sandbox.probe import probe_layers
 from infrafabric_server.chassis.sandbox.start import StartFailed
 from infrafabric_server.chassis.sandbox.warm_module import WarmModule
+from infrafabric_server.chassis.service.wire import execution_to_wire
+from infrafabric_server.clock import SystemClock
 
 
 def run(
-    module: Path, source: Path | None, limits: Limits, cache: Path | None, *, json_output: bool
+    module: Path, task_input: str, limits: Limits, cache: Path | None, *, json_output: bool
 ) -> None:
     """Run a module and print how it ended.
 
     Args:
         module: its file.
-        source: what it reads; none is nothing, `-` is standard input.
+        task_input: the JSON text that it reads.
         limits: what it may take.
         cache: where compiled modules are kept; none is the user's own folder.
         json_output: whether to print one JSON document.
@@ -37,22 +41,31 @@ def run(
     Raises:
         typer.Exit: it was refused, failed, or went beyond a limit.
     """
-    code, request = _read(module), b"" if source is None else _read(source)
+    code = content(module)
     try:
-        outcome = asyncio.run(_run(code, request, limits, cache or _default_cache()))
+        outcome = asyncio.run(_run(code, task_input.encode(), limits, cache or _default_cache()))
     except (ModuleRefused, NotPrivate, StartFailed, ValueError, OSError) as error:
         complain(str(error))
         raise typer.Exit(ExitCode.REFUSED) from None
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+    execution = execution_of(outcome, "", SystemClock().now())
     if json_output:
-        document = asdict(outcome)
-        if outcome.result is not None:
-            document["result"] = outcome.result.decode(errors="replace")
-        print_json(document)
+        # What `chassis execute` prints of a run, and what only who tries a module wants to see.
+        print_json(
+            {
+                **as_json(execution_to_wire(execution)),
+                "exit_code": outcome.exit_code,
+                "trap": outcome.trap,
+                "diagnostics": outcome.diagnostics,
+                "output": (outcome.result or b"").decode(errors="replace"),
+            }
+        )
     else:
         _print(outcome)
-    if not outcome.succeeded:
+        if outcome.succeeded and not execution.succeeded:
+            complain(execution.reason)
+    if not execution.succeeded:
         raise typer.Exit(ExitCode.REFUSED)
 
 
@@ -68,7 +81,7 @@ def doctor(*, json_output: bool) -> None:
         complain(str(error))
         raise typer.Exit(ExitCode.REFUSED) from None
     if json_output:
-        print_json([asdict(layer) for layer in layers])
+        print_json({"layers": [asdict(layer) for layer in layers]})
     else:
         states = {True: "held", False: "MISSING"}
         rows = [(layer.name, states[layer.held], layer.detail) for layer in layers]
@@ -108,14 +121,6 @@ def _print(outcome: Outcome) -> None:
         complain(f"exit code {outcome.exit_code}")
     for violation in outcome.violations:
         complain(f"violation of {violation.kind}: {violation.detail}")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-    except OSError as error:
-        complain(f"{path}: cannot be read: {error.strerror}")
-        raise typer.Exit(ExitCode.USAGE) from None
 
 
 def _default_cache() -> Path:

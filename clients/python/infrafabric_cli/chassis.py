@@ -2,12 +2,13 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from infrafabric_cli import loading
-from infrafabric_cli.options import Json
+from infrafabric_cli.loading import CALLS_PER_SECOND, CPU_PERCENT, MEMORY_MB, SECONDS
+from infrafabric_cli.options import JSON_METAVAR, Json, json_text
 
 app = typer.Typer(no_args_is_help=True)
 app.command("load")(loading.load)
@@ -20,15 +21,20 @@ app.command("violations")(loading.violations)
 @app.command()
 def run(
     module: Annotated[Path, typer.Argument(metavar="MODULE", help="A .wasm or .wat file.")],
-    source: Annotated[
-        Path | None,
-        typer.Option("--input", metavar="FILE", help="What the module reads; - is standard input."),
-    ] = None,
-    memory_mb: Annotated[int, typer.Option(min=1, max=4096, help="Memory, in MiB.")] = 64,
-    cpu_percent: Annotated[int, typer.Option(min=1, max=100, help="Share of one core.")] = 100,
-    seconds: Annotated[float, typer.Option(min=0.01, max=3600, help="Time it may take.")] = 10.0,
-    output_bytes: Annotated[int, typer.Option(min=1, max=64 << 20, help="Output.")] = 65_536,
-    calls_per_second: Annotated[int, typer.Option(min=1, max=10_000, help="Host calls.")] = 100,
+    task_input: Annotated[
+        Any,
+        typer.Option(
+            "--input", parser=json_text, metavar=JSON_METAVAR, help="What the module reads."
+        ),
+    ] = "{}",
+    memory_mb: Annotated[int, MEMORY_MB] = 64,
+    cpu_percent: Annotated[int, CPU_PERCENT] = 100,
+    seconds: Annotated[float, SECONDS] = 10.0,
+    output_bytes: Annotated[
+        int,
+        typer.Option(min=1, max=64 << 20, metavar="BYTES", help="The most that it may write."),
+    ] = 65_536,
+    calls_per_second: Annotated[int, CALLS_PER_SECOND] = 100,
     clock: Annotated[bool, typer.Option("--clock", help="Let the module see time pass.")] = False,
     cache: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where compiled modules are kept.")
@@ -37,10 +43,10 @@ def run(
 ) -> None:
     """Run a module in the box, as a swarm's module runs, and print its result.
 
-    The result goes to standard output; log lines, diagnostics and what the
-    module went beyond go to standard error. No host call but `ifc.log` is
-    granted. Exit code 1: the module was refused, failed, or went beyond a
-    limit.
+    The result, which is one JSON object, goes to standard output as the module
+    wrote it; log lines, diagnostics and why there is no result go to standard
+    error. No host call but `ifc.log` is granted. Exit code 1: the module was
+    refused, failed, or went beyond a limit.
     """
     # No other command loads the sandbox.
     from infrafabric_cli import box
@@ -54,7 +60,7 @@ def run(
         max_api_calls_per_second=calls_per_second,
         clock=clock,
     )
-    box.run(module, source, limits, cache, json_output=json_output)
+    box.run(module, task_input, limits, cache, json_output=json_output)
 
 
 @app.command()

@@ -78,7 +78,7 @@ def validate(
         elif verdict.valid:
             say(f"valid: attempt {known.attempt} of {known.task_id} by {known.swarm_id}")
         else:
-            complain(f"not valid: {short(CredentialDenial.DESCRIPTOR, verdict.denial)}")
+            say(f"not valid: {short(CredentialDenial.DESCRIPTOR, verdict.denial)}")
         if not verdict.valid:
             raise typer.Exit(ExitCode.REFUSED)
 

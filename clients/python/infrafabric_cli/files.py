@@ -1,4 +1,4 @@
-"""Files that commands write."""
+"""Files that commands read and write."""
 
 from pathlib import Path
 
@@ -6,6 +6,15 @@ import typer
 
 from infrafabric_cli.exit_codes import ExitCode
 from infrafabric_cli.output import complain
+
+
+def content(file: Path) -> bytes:
+    """Return all that a file has; end the command with a message when it cannot be read."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        complain(f"{file}: cannot be read: {error.strerror}")
+        raise typer.Exit(ExitCode.USAGE) from None
 
 
 def replace(file: Path, text: str) -> None:

@@ -1,6 +1,7 @@
 """`infrafabric chassis load|unload|list|execute|violations`: modules of swarms, at a server."""
 
 import re
+import secrets
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,8 +21,16 @@ from infrafabric.v1.chassis_credential_pb2 import CredentialEndpoint
 from infrafabric.v1.chassis_execution_pb2 import Violation, ViolationKind
 from infrafabric.values import from_struct
 from infrafabric_cli.exit_codes import ExitCode
+from infrafabric_cli.files import content
 from infrafabric_cli.names import moment, short
-from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, endpoint, json_object
+from infrafabric_cli.options import (
+    DEFAULT_SERVER,
+    JSON_METAVAR,
+    Json,
+    Server,
+    endpoint,
+    json_object,
+)
 from infrafabric_cli.output import as_json, complain, json_text, print_json, print_rows, say
 from infrafabric_cli.running import run
 
@@ -30,6 +39,22 @@ _LOADED = ("swarm", "module", "kind", "memory", "time", "version", "loaded")
 _VIOLATIONS = ("time", "kind", "limit", "observed", "task", "what happened")
 
 Swarm = Annotated[str, typer.Argument(metavar="SWARM", help="Id of the swarm.")]
+MEMORY_MB = typer.Option(min=1, max=4096, metavar="MIB", help="Memory that a run may have, in MiB.")
+CPU_PERCENT = typer.Option(min=1, max=100, metavar="PERCENT", help="Share of one core, in percent.")
+SECONDS = typer.Option(min=0.01, max=3600, metavar="SECONDS", help="Time that a run may take.")
+CALLS_PER_SECOND = typer.Option(min=1, max=10_000, metavar="N", help="Host calls in each second.")
+
+
+def _target(text: str) -> float:
+    # Nothing always succeeds: a promise of 1 would leave no budget for errors.
+    rule = "must be a share above 0 and below 1, such as 0.99"
+    try:
+        share = float(text)
+    except ValueError as error:
+        raise typer.BadParameter(rule) from error
+    if not 0 < share < 1:
+        raise typer.BadParameter(rule)
+    return share
 
 
 def load(  # noqa: PLR0913  # each option is a parameter
@@ -41,19 +66,19 @@ def load(  # noqa: PLR0913  # each option is a parameter
         ),
     ],
     *,
-    memory_mb: Annotated[int | None, typer.Option(min=1, max=4096, help="Memory, in MiB.")] = None,
-    cpu_percent: Annotated[
-        int | None, typer.Option(min=1, max=100, help="Share of one core.")
+    memory_mb: Annotated[int | None, MEMORY_MB] = None,
+    cpu_percent: Annotated[int | None, CPU_PERCENT] = None,
+    seconds: Annotated[float | None, SECONDS] = None,
+    output_bytes: Annotated[
+        int | None,
+        typer.Option(min=1, max=262_144, metavar="BYTES", help="The most that it may write."),
     ] = None,
-    seconds: Annotated[
-        float | None, typer.Option(min=0.01, max=3600, help="Time that a run may take.")
-    ] = None,
-    output_bytes: Annotated[int | None, typer.Option(min=1, max=262_144, help="Output.")] = None,
-    calls_per_second: Annotated[
-        int | None, typer.Option(min=1, max=10_000, help="Host calls.")
-    ] = None,
+    calls_per_second: Annotated[int | None, CALLS_PER_SECOND] = None,
     allow: Annotated[
-        list[str] | None, typer.Option("--allow", metavar="CALL", help="Host call; repeat it.")
+        list[str] | None,
+        typer.Option(
+            "--allow", metavar="CALL", help="Host call that is granted, such as kv; repeat it."
+        ),
     ] = None,
     http: Annotated[
         list[CredentialEndpoint] | None,
@@ -65,11 +90,30 @@ def load(  # noqa: PLR0913  # each option is a parameter
         ),
     ] = None,
     p99_seconds: Annotated[
-        float | None, typer.Option(min=0.000001, help="Promised: 99 of 100 tasks end within it.")
+        float | None,
+        typer.Option(
+            min=0.000001, metavar="SECONDS", help="Promised: 99 of 100 tasks end within it."
+        ),
     ] = None,
-    success_rate: Annotated[float | None, typer.Option(help="Promised share of successes.")] = None,
-    availability: Annotated[float | None, typer.Option(help="Promised share of time.")] = None,
-    version: Annotated[str, typer.Option(help="Version of the contract.")] = "",
+    success_rate: Annotated[
+        float | None,
+        typer.Option(
+            parser=_target,
+            metavar="SHARE",
+            help="Promised share of tasks that succeed, above 0 and below 1, such as 0.99.",
+        ),
+    ] = None,
+    availability: Annotated[
+        float | None,
+        typer.Option(
+            parser=_target,
+            metavar="SHARE",
+            help="Promised share of time with a session, above 0 and below 1, such as 0.95.",
+        ),
+    ] = None,
+    version: Annotated[
+        str, typer.Option(metavar="TEXT", help="Version of the contract, for people.")
+    ] = "",
     server: Server = DEFAULT_SERVER,
     json_output: Json = False,
 ) -> None:
@@ -77,7 +121,7 @@ def load(  # noqa: PLR0913  # each option is a parameter
 
     What is not given is the server's default; `chassis list --json` shows all of it.
     """
-    code: bytes | str = module if _DIGEST.fullmatch(module) else _read(Path(module))
+    code: bytes | str = module if _DIGEST.fullmatch(module) else content(Path(module))
     contract = ServiceContract(
         limits=ResourceLimits(
             max_memory_mb=memory_mb,
@@ -126,7 +170,7 @@ def list_loaded(*, server: Server = DEFAULT_SERVER, json_output: Json = False) -
     async def command(client: Client) -> None:
         found = [each async for each in client.chassis.list()]
         if json_output:
-            print_json([as_json(each) for each in found])
+            print_json({"swarms": [as_json(each) for each in found]})
         else:
             print_rows(_LOADED, map(_row, found))
 
@@ -135,10 +179,14 @@ def list_loaded(*, server: Server = DEFAULT_SERVER, json_output: Json = False) -
 
 def execute(
     swarm: Swarm,
-    task: Annotated[str, typer.Argument(metavar="RUN", help="Id under which the run is recorded.")],
+    task: Annotated[
+        str,
+        typer.Argument(metavar="[RUN]", help="Id under which the run is recorded; else made up."),
+    ] = "",
     *,
     task_input: Annotated[
-        Any, typer.Option("--input", parser=json_object, metavar="JSON", help="For the module.")
+        Any,
+        typer.Option("--input", parser=json_object, metavar=JSON_METAVAR, help="For the module."),
     ] = None,
     deadline: Annotated[
         float, typer.Option(min=0.01, max=7200, metavar="SECONDS", help="Turn and run together.")
@@ -150,15 +198,18 @@ def execute(
 
     Exit code 1: it failed, or went beyond a limit.
     """
+    name = task or f"run-{secrets.token_hex(8)}"
 
     async def command(client: Client) -> None:
-        ended = await client.chassis.execute(swarm, task, task_input, deadline=deadline)
+        ended = await client.chassis.execute(swarm, name, task_input, deadline=deadline)
         if json_output:
-            print_json(as_json(ended))
+            print_json({"task_id": name, **as_json(ended)})
         elif ended.succeeded:
             say(json_text(from_struct(ended.result)))
         else:
-            complain(f"{task}: {ended.reason}")
+            complain(f"{name}: {ended.reason}")
+        if not task and ended.succeeded and not json_output:
+            complain(f"recorded as {name}")
         if not ended.succeeded:
             raise typer.Exit(ExitCode.REFUSED)
 
@@ -170,6 +221,9 @@ def violations(swarm: Swarm, *, server: Server = DEFAULT_SERVER, json_output: Js
 
     async def command(client: Client) -> None:
         found = await client.chassis.violations(swarm)
+        if not found.violations:
+            # Whether there is such a swarm: no violations is good news only of one.
+            await client.swarms.get(swarm)
         if json_output:
             print_json(as_json(found))
         else:
@@ -208,11 +262,3 @@ def _duration(seconds: float | None) -> Duration | None:
     duration = Duration()
     duration.FromTimedelta(timedelta(seconds=seconds))
     return duration
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        complain(f"{file}: cannot be read: {error.strerror}")
-        raise typer.Exit(ExitCode.USAGE) from None

@@ -2,8 +2,10 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +16,9 @@ from infrafabric.v1.chassis_credential_pb2 import CredentialEndpoint
 from infrafabric_cli.names import value_of
 
 DEFAULT_SERVER = "127.0.0.1:50051"
+
+# How options that take a JSON object are shown: the text itself, a file, or standard input.
+JSON_METAVAR = "JSON|@FILE|-"
 
 
 def _addresses(text: str) -> str:
@@ -84,12 +89,41 @@ def instant(text: str) -> datetime:
         raise typer.BadParameter("must be a time such as 2026-01-31T12:00:00Z") from error
 
 
-def json_object(text: str) -> dict[str, Any]:
-    """Return the object that a JSON text describes."""
+def json_text(text: str) -> str:
+    """Return the text of a JSON object: the given one, that of `@FILE`, or for `-` of our input."""
+    given = _read(text)
     try:
-        value = json.loads(text)
+        value = json.loads(given)
     except (ValueError, RecursionError) as error:
-        raise typer.BadParameter(f"must be a JSON object: {error}") from error
+        if given == text and _is_file(text):
+            raise typer.BadParameter(f"must be a JSON object; @{text} reads that file") from error
+        raise typer.BadParameter(f"must be a JSON object, @FILE or -: {error}") from error
     if not isinstance(value, dict):
-        raise typer.BadParameter('must be a JSON object, such as {"pages": 3}')
+        raise typer.BadParameter('must be a JSON object, such as {"pages": 3}, or @FILE, or -')
+    return given
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Return the JSON object that an option gives, in each of the ways of `json_text`."""
+    value: dict[str, Any] = json.loads(json_text(text))
     return value
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:
+        # Too long for a name.
+        return False
+
+
+def _read(text: str) -> str:
+    if text != "-" and not text.startswith("@"):
+        return text
+    try:
+        given = sys.stdin.buffer.read() if text == "-" else Path(text[1:]).read_bytes()
+        return given.decode()
+    except OSError as error:
+        raise typer.BadParameter(f"{text[1:]} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"must be UTF-8: {error.reason}") from error

@@ -45,7 +45,7 @@ def history(swarm: Swarm, *, server: Server = DEFAULT_SERVER, json_output: Json 
     async def command(client: Client) -> None:
         found = await client.standings.reputation(swarm)
         if json_output:
-            print_json([as_json(each) for each in found.history])
+            print_json({"history": [as_json(each) for each in found.history]})
             return
         print_rows(
             ("time", "reputation", "attempts"),
@@ -71,7 +71,7 @@ def slo(
     async def command(client: Client) -> None:
         reports = [each async for each in client.standings.slo_reports(swarm)]
         if json_output:
-            print_json([as_json(each) for each in reports])
+            print_json({"reports": [as_json(each) for each in reports]})
             return
         rows = [_row(report, each) for report in reports for each in report.objectives]
         print_rows(_OBJECTIVES, rows)

@@ -13,6 +13,7 @@ from infrafabric_cli.exit_codes import ExitCode
 from infrafabric_cli.names import short
 from infrafabric_cli.options import (
     DEFAULT_SERVER,
+    JSON_METAVAR,
     Attempt,
     Json,
     Server,
@@ -104,7 +105,7 @@ def complete(
     swarm: Swarm,
     attempt: Attempt,
     result: Annotated[
-        Any, typer.Option(parser=json_object, metavar="JSON", help="What was produced.")
+        Any, typer.Option(parser=json_object, metavar=JSON_METAVAR, help="What was produced.")
     ] = None,
     cost: Annotated[
         int | None, typer.Option(parser=usd, metavar="USD", help="What it cost.")

@@ -9,7 +9,16 @@ from infrafabric import Client
 from infrafabric.v1.task_pb2 import Dispatch, Task
 from infrafabric.values import to_struct
 from infrafabric_cli.board.fields import parse_hours
-from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, instant, json_object, one_of, usd
+from infrafabric_cli.options import (
+    DEFAULT_SERVER,
+    JSON_METAVAR,
+    Json,
+    Server,
+    instant,
+    json_object,
+    one_of,
+    usd,
+)
 from infrafabric_cli.running import run
 from infrafabric_cli.tasks.show import show
 
@@ -36,7 +45,8 @@ def create(  # noqa: PLR0913  # each option is a parameter
         typer.Option("--depends", metavar="TASK", help="Task that comes first; repeat it."),
     ] = None,
     task_input: Annotated[
-        Any, typer.Option("--input", parser=json_object, metavar="JSON", help="For the worker.")
+        Any,
+        typer.Option("--input", parser=json_object, metavar=JSON_METAVAR, help="For the worker."),
     ] = None,
     max_cost: Annotated[
         int | None, typer.Option("--max-cost", parser=usd, metavar="USD", help="Limit in total.")
