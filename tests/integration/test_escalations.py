@@ -170,7 +170,7 @@ async def test_g7_a_budget_is_listed_when_its_soft_share_is_spent(server: Server
             "budget:swarm/esc-g",
             ESCALATION_KIND_BUDGET,
         )
-        assert opened.summary == "the budget of swarm esc-g is used to 50 %: 1.00 US dollars"
+        assert opened.summary == "the budget of swarm esc-g is used to 50 %: 1.00 USD"
         terms.limit_micros = 10_000_000
         await client.budgets.limit(terms)
         await is_closed(client, "budget:swarm/esc-g")

@@ -145,7 +145,7 @@ async def test_g8_a_task_that_costs_too_much_is_not_created_and_not_claimed(
         now = await in_force(client, before)
         with pytest.raises(InvalidField) as refused:
             await client.tasks.create(Task(max_cost_micros=6))
-        rule = f"must be at most 5, max_task_cost_micros of policy {now}"
+        rule = f"must be at most 0.000005 USD, max_task_cost_micros of policy {now}"
         ((field, told),) = ((each.field, each.rule) for each in refused.value.fields)
         assert (field.endswith("max_cost_micros"), told) == (True, rule)
         denied = await client.claims.claim("q", "dear")

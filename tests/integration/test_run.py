@@ -117,7 +117,7 @@ TRIAL = (
     "$ infrafabric breaker reset apprentice --approver Ada",
     "Ada is told: closed: apprentice",
     "T.4 done by apprentice",
-    "apprentice is refused T.5: the claim asks for 2000000 micro-US-dollars",
+    "apprentice is refused T.5: the claim asks for 2.00 USD",
 )
 
 

@@ -2,6 +2,7 @@
 
 from infrafabric_server.governor.matching import Comparison, Metric
 from infrafabric_server.governor.models import Exclusion, ExclusionRule
+from infrafabric_server.governor.money import usd
 
 
 def exclusion(
@@ -34,7 +35,7 @@ def exclusion(
             swarm_id=swarm_id,
             rule=ExclusionRule.COST,
             match=float(match),
-            detail=f"costs {cost_per_hour_micros} micro-US-dollars an hour, above the "
-            f"{max_cost_per_hour_micros} allowed",
+            detail=f"costs {usd(cost_per_hour_micros)} an hour, above the "
+            f"{usd(max_cost_per_hour_micros)} allowed",
         )
     return None

@@ -59,8 +59,8 @@ async def test_g4_a_claim_needs_as_much_as_the_task_may_cost_and_is_told_the_num
     refused = await claim(swarm, "t1")
     assert refused.refusal is Refusal.BUDGET
     assert refused.detail == (
-        "the claim asks for 2000001 micro-US-dollars, and account swarm/s has 2000000 available: "
-        "limit 5000000, spent 0, reserved 3000000"
+        "the claim asks for 2.000001 USD, and account swarm/s has 2.00 USD available: "
+        "limit 5.00 USD, spent 0.00 USD, reserved 3.00 USD"
     )
     assert (await claim(swarm, "t2")).claimed
     # All is reserved: what costs nothing is refused as well.

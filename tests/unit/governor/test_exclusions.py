@@ -31,8 +31,8 @@ async def bring_about(world: World, rule: ExclusionRule, swarm_id: str) -> None:
 
 DETAILS = {
     ExclusionRule.BREAKER: "it repeats itself",
-    ExclusionRule.BUDGET: "the claim asks for 5000000 micro-US-dollars, and account swarm/best has "
-    "4999999 available: limit 4999999, spent 0, reserved 0",
+    ExclusionRule.BUDGET: "the claim asks for 5.00 USD, and account swarm/best has "
+    "4.999999 USD available: limit 4.999999 USD, spent 0.00 USD, reserved 0.00 USD",
     ExclusionRule.POLICY: "rule interns: interns touch nothing",
     ExclusionRule.NO_SLOT: "works on as many tasks at once as it may: 1",
 }
@@ -98,7 +98,7 @@ async def test_g2_a_hold_and_the_budget_of_the_fabric_leave_everybody_out() -> N
         await world.limit("fabric", 0)
         found = await world.governor.find_qualified_swarm("ab", max_task_cost=0, explain=Page())
         assert (found.best, found.exclusion_counts) == (None, {ExclusionRule.BUDGET: 3})
-        assert "account fabric has 0 available" in found.excluded[0].detail
+        assert "account fabric has 0.00 USD available" in found.excluded[0].detail
         await world.breakers.trip("", BreakerCause.MANUAL, "the building is on fire")
         found = await world.governor.find_qualified_swarm("ab", explain=Page())
         assert found.exclusion_counts == {ExclusionRule.BREAKER: 3}

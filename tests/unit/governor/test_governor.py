@@ -206,7 +206,7 @@ async def test_g2_every_swarm_is_a_candidate_or_left_out_by_a_rule() -> None:
         )
         dear, unable = excluded[0], excluded[-1]
         assert (dear.rule, dear.match) == (ExclusionRule.COST, 1.0)
-        assert dear.detail == "costs 1000 micro-US-dollars an hour, above the 999 allowed"
+        assert dear.detail == "costs 0.001 USD an hour, above the 0.000999 USD allowed"
         assert (unable.rule, unable.match) == (ExclusionRule.CAPABILITY, 2 / 6)
         assert unable.detail == (
             "shares 2 of the 6 capabilities that either has: match 0.333 is below 0.7"

@@ -14,6 +14,7 @@ from infrafabric_server.governor.gate import Gate
 from infrafabric_server.governor.help import rules
 from infrafabric_server.governor.help.models import Acceptance, HelpRequest, HelpState, Wanted
 from infrafabric_server.governor.listing import Part, filtered
+from infrafabric_server.governor.money import usd
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.store.mirror import Entry
 from infrafabric_server.store.protocol import present, unchanged
@@ -94,7 +95,8 @@ class HelpRequests:
         budget = most if wanted.budget_micros is None else wanted.budget_micros
         if budget > most:
             also = " and what helpers have drawn on it" if drawn else ""
-            rule = f"must be at most {most}, what is left of the reservation{also}; it is {budget}"
+            left = f"{usd(most)}, what is left of the reservation{also}"
+            rule = f"must be at most {left}; it is {usd(budget)}"
             raise InvalidField(FieldViolation("budget_micros", rule))
         now = self._records.clock.now()
         most_helpers = self._policies.current.policy.help.max_swarms_per_task

@@ -12,6 +12,7 @@ from infrafabric_server.fleet.leadership import Leadership
 from infrafabric_server.governor.breaker import rules
 from infrafabric_server.governor.breaker.breakers import Breakers
 from infrafabric_server.governor.breaker.models import BreakerCause
+from infrafabric_server.governor.money import usd
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.optimise.ledger import Ledger
 from infrafabric_server.optimise.models import swarm_account
@@ -115,5 +116,4 @@ class Keeper:
         rate = self._ledger.minute(swarm_id, now)
         if rate <= most:
             return None
-        usd = rules.usd
         return BreakerCause.COST_RATE, f"{usd(rate)} in a minute, more than {usd(most)} open it"

@@ -20,6 +20,7 @@ from infrafabric_server.governor.breaker.models import (
     BreakerState,
     Outcome,
 )
+from infrafabric_server.governor.money import usd
 from infrafabric_server.governor.policy.models import Breaking
 
 # Stretches of the window that are counted apart: what leaves it leaves it by a sixtieth.
@@ -149,10 +150,3 @@ def overrun(cost_micros: int, bound_micros: int | None) -> str:
     if bound_micros is None or cost_micros <= bound_micros:
         return ""
     return f"an attempt cost {usd(cost_micros)}, it had {usd(bound_micros)} to spend"
-
-
-def usd(micros: int) -> str:
-    """Return an amount in US dollars, to the micro-dollar where it matters."""
-    whole, rest = divmod(abs(micros), 10**6)
-    cents = f"{rest:06d}".rstrip("0").ljust(2, "0")
-    return f"{'-' if micros < 0 else ''}{whole}.{cents} USD"

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from infrafabric_server.governor.money import usd
+
 
 @dataclass(frozen=True, slots=True)
 class BudgetFacts:
@@ -56,9 +58,10 @@ def short(accounts: Iterable[BudgetFacts], amount_micros: int) -> BudgetFacts | 
 
 
 def explain(facts: BudgetFacts, amount_micros: int) -> str:
-    """Return why an account does not cover an amount, with its numbers."""
+    """Return why an account does not cover an amount, with its numbers; it has a limit."""
+    available, limit = facts.available_micros or 0, facts.limit_micros or 0
     return (
-        f"the claim asks for {amount_micros} micro-US-dollars, and account {facts.account} has "
-        f"{facts.available_micros} available: limit {facts.limit_micros}, spent "
-        f"{facts.spent_micros}, reserved {facts.reserved_micros}"
+        f"the claim asks for {usd(amount_micros)}, and account {facts.account} has "
+        f"{usd(available)} available: limit {usd(limit)}, spent {usd(facts.spent_micros)}, "
+        f"reserved {usd(facts.reserved_micros)}"
     )

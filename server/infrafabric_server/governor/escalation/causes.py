@@ -8,6 +8,7 @@ from infrafabric_server.governor.breaker.models import Breaker
 from infrafabric_server.governor.budget.rules import BudgetFacts, BudgetState, state
 from infrafabric_server.governor.escalation.models import Cause, Kind
 from infrafabric_server.governor.help.models import HelpRequest, HelpState, Urgency
+from infrafabric_server.governor.money import usd
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.optimise.ledger import Ledger, zone_of
 from infrafabric_server.optimise.models import FABRIC
@@ -20,8 +21,6 @@ BUDGETS = f"{Kind.BUDGET}:"
 HELP = f"{Kind.HELP}:"
 
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROS = 1_000_000
-_CENT = 10_000
 
 
 def breaker_cause(breaker: Breaker) -> Cause | None:
@@ -94,7 +93,7 @@ class BudgetSource:
             subject=account,
             since=begin,
             # Nothing that changes with each cost: every other text is news for a person.
-            summary=f"the budget of {owner} is {used}: {_usd(budget.limit_micros)} US dollars",
+            summary=f"the budget of {owner} is {used}: {usd(budget.limit_micros)}",
             swarm_id="" if account == FABRIC else account.partition("/")[2],
             until=end,
         )
@@ -107,10 +106,3 @@ class BudgetSource:
                 changed(BUDGETS + account)
 
         self._ledger.subscribe(listen)
-
-
-def _usd(micros: int) -> str:
-    """Return dollars with at least two decimals, exactly."""
-    whole, rest = divmod(micros, _MICROS)
-    decimals = f"{rest:06d}" if rest % _CENT else f"{rest // _CENT:02d}"
-    return f"{whole}.{decimals}"

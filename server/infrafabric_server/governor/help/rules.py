@@ -16,10 +16,10 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
-from infrafabric_server.governor.breaker.rules import usd
 from infrafabric_server.governor.help.models import Helper, HelpRequest, Offer, Wanted
 from infrafabric_server.governor.helpers import Helper as IdleSwarm
 from infrafabric_server.governor.helpers import rank_helpers
+from infrafabric_server.governor.money import usd
 from infrafabric_server.limits import MAX_TEXT
 
 KEPT = timedelta(hours=1)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from infrafabric_server.fleet.models import SwarmProfile
 from infrafabric_server.governor.gate import BudgetFacts, TaskFacts, Violation
+from infrafabric_server.governor.money import usd
 from infrafabric_server.governor.policy.cases import (
     MAX_TASK_COST,
     Case,
@@ -65,7 +66,7 @@ def effective(policy: Policy, digest: str) -> Effective:
 
 def over(limit: int, amount: int) -> str:
     """Return why a task may not cost so much."""
-    return f"the task may cost {amount} micro-US-dollars; the policy's {MAX_TASK_COST} is {limit}"
+    return f"the task may cost {usd(amount)}; the policy's {MAX_TASK_COST} is {usd(limit)}"
 
 
 def outcome(policy: Effective, case: Case) -> Violation | None:

@@ -93,8 +93,8 @@ async def test_g9_a_budget_beyond_the_reservation_is_refused_with_both_numbers(
     with pytest.raises(InvalidField) as error:
         await asked(anna, budget_micros=301)
     assert [each.field for each in error.value.fields] == ["budget_micros"]
-    assert "at most 300" in error.value.message
-    assert "it is 301" in error.value.message
+    assert "at most 0.0003 USD" in error.value.message
+    assert "it is 0.000301 USD" in error.value.message
     assert not list(anna.coordinator.help)
     assert (await asked(anna, budget_micros=300)).budget_micros == 300
 

@@ -74,7 +74,7 @@ BOMB = "a: &a [1]\n" + "".join(f"b{n}: &b{n} [*a, *a]\n" for n in range(20))
             f"budgets: {{max_task_cost_micros: 5}}\n{DEAR}",
             "cases[0].expect",
             5,
-            "'dear' expects allow, and comes to max_task_cost_micros: the task may cost 6",
+            "'dear' expects allow, and comes to max_task_cost_micros: the task may cost 0.000006",
         ),
     ],
 )
