@@ -10,6 +10,7 @@ import typer
 
 from infrafabric_cli.exit_codes import ExitCode
 from infrafabric_cli.files import content
+from infrafabric_cli.layout import Column, text
 from infrafabric_cli.output import as_json, complain, print_json, print_rows
 from infrafabric_server.chassis.runs import execution_of
 from infrafabric_server.chassis.sandbox.cache import NotPrivate
@@ -85,7 +86,7 @@ def doctor(*, json_output: bool) -> None:
     else:
         states = {True: "held", False: "MISSING"}
         rows = [(layer.name, states[layer.held], layer.detail) for layer in layers]
-        print_rows(("layer", "state", "detail"), rows)
+        print_rows((Column("layer"), Column("state"), text("detail")), rows)
     if not all(layer.held for layer in layers):
         raise typer.Exit(ExitCode.REFUSED)
 

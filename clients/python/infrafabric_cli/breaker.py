@@ -14,6 +14,7 @@ from infrafabric.v1.breaker_pb2 import (
     CredentialPool,
 )
 from infrafabric.v1.governor_breaker_pb2 import ListCircuitBreakersResponse
+from infrafabric_cli.layout import Column, number, text
 from infrafabric_cli.names import moment, short
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, usd
 from infrafabric_cli.output import as_json, print_json, print_rows, say
@@ -27,7 +28,12 @@ Scope = Annotated[
 Fabric = Annotated[bool, typer.Option("--fabric", help="The hold of the whole fabric.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why.")]
 
-_HEADERS = ("of", "state", "cause", "opened", "fenced", "failures", "reset by", "detail")
+_COLUMNS = (
+    *map(Column, ("breaker", "state", "cause", "opened", "fenced")),
+    *(number("failures"), text("reset by"), text("detail")),
+)
+_NONE = "no breaker is open or counts failures, and no pool is paused: all swarms may work"
+_NONE_OPEN = "no breaker is open; without --open, those that count failures are listed as well"
 
 
 @app.command("list")
@@ -49,7 +55,8 @@ def list_breakers(
             print_json(as_json(found))
             return
         rows = [_row(each) for each in found.breakers]
-        print_rows(_HEADERS, [*rows, *map(_pool_row, found.pools)])
+        rows += map(_pool_row, found.pools)
+        print_rows(_COLUMNS, rows, _NONE_OPEN if open_only else _NONE)
 
     run(server, command)
 

@@ -8,6 +8,7 @@ from infrafabric import Client
 from infrafabric.money import format_usd
 from infrafabric.v1.budget_pb2 import BudgetPeriod, BudgetReport, BudgetState
 from infrafabric.v1.governor_budget_pb2 import SetBudgetRequest
+from infrafabric_cli.layout import Column, number
 from infrafabric_cli.names import moment, short
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, one_of, usd
 from infrafabric_cli.output import as_json, print_json, print_rows
@@ -15,9 +16,10 @@ from infrafabric_cli.running import run
 
 app = typer.Typer(no_args_is_help=True)
 
-_HEADERS = (
-    *("account", "state", "limit USD", "spent", "reserved", "available"),
-    *("spent in all", "period", "renewed"),
+_COLUMNS = (
+    *map(Column, ("account", "state")),
+    *map(number, ("limit USD", "spent", "reserved", "available", "spent in all")),
+    *map(Column, ("period", "renewed")),
 )
 
 
@@ -120,7 +122,7 @@ def _print(reports: list[BudgetReport], *, json_output: bool) -> None:
     if json_output:
         print_json({"budgets": [as_json(report) for report in reports]})
     else:
-        print_rows(_HEADERS, map(_row, reports))
+        print_rows(_COLUMNS, map(_row, reports))
 
 
 def _row(report: BudgetReport) -> tuple[str, ...]:

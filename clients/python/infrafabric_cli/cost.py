@@ -14,6 +14,7 @@ from infrafabric import Client
 from infrafabric.money import format_usd
 from infrafabric.v1.governor_budget_pb2 import CostDimension, CostRow, GetCostReportRequest
 from infrafabric_cli.files import replace
+from infrafabric_cli.layout import Column, number, text
 from infrafabric_cli.names import moment, value_of
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, Swarm, instant, usd
 from infrafabric_cli.output import as_json, json_text, print_json, print_rows, say
@@ -30,10 +31,12 @@ _NUMBERS = (
     "fenced_micros",
     "cheapest_micros",
 )
-_HEADERS = (
-    *("hour", "swarm", "operation", "model", "task"),
-    *("USD", "costs", "failed", "repeated", "fenced", "cheapest"),
+_COLUMNS = (
+    *map(Column, ("hour", "swarm", "operation")),
+    *(text("model"), Column("task")),
+    *map(number, ("USD", "costs", "failed", "repeated", "fenced", "cheapest")),
 )
+_NONE = "no costs; charge one: infrafabric cost track OPERATION USD --swarm ID"
 # With these a cell of a table is a formula to programs that open CSV.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -226,7 +229,7 @@ def _print(rows: Sequence[CostRow], total: CostRow, *, as_document: bool, as_csv
     elif as_csv:
         sys.stdout.write(_csv(rows))
     else:
-        print_rows(_HEADERS, map(_cells, rows))
+        print_rows(_COLUMNS, map(_cells, rows), _NONE)
         say(f"total: {_sum(total)}")
 
 

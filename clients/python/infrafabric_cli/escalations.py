@@ -8,6 +8,7 @@ import typer
 from infrafabric import Client
 from infrafabric.v1.escalation_pb2 import Escalation, EscalationState
 from infrafabric.v1.governor_escalation_pb2 import EscalationEvent
+from infrafabric_cli.layout import Column, number, text
 from infrafabric_cli.names import age, short
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server
 from infrafabric_cli.output import as_json, print_json, print_rows, say
@@ -15,7 +16,11 @@ from infrafabric_cli.running import first_answer, run
 
 app = typer.Typer(no_args_is_help=False)
 
-_HEADERS = ("escalation", "state", "level", "since", "by", "undelivered", "summary")
+_COLUMNS = (
+    *map(Column, ("escalation", "state")),
+    *(number("level"), Column("since")),
+    *map(text, ("by", "undelivered", "summary")),
+)
 _STATES = {
     "open": EscalationState.ESCALATION_STATE_OPEN,
     "acknowledged": EscalationState.ESCALATION_STATE_ACKNOWLEDGED,
@@ -71,7 +76,7 @@ def escalations(
             print_json({"escalations": [as_json(each) for each in found]})
             return
         now = datetime.now(UTC)
-        print_rows(_HEADERS, (row(each, now) for each in found))
+        print_rows(_COLUMNS, (row(each, now) for each in found))
 
     run(server, command)
 

@@ -8,6 +8,7 @@ from infrafabric import Client
 from infrafabric.money import format_usd
 from infrafabric.v1.help_pb2 import HelpRequest, HelpState, HelpUrgency
 from infrafabric_cli.exit_codes import ExitCode
+from infrafabric_cli.layout import Column, text
 from infrafabric_cli.names import short
 from infrafabric_cli.options import DEFAULT_SERVER, Attempt, Json, Server, Swarm, one_of, usd
 from infrafabric_cli.output import as_json, print_json, print_rows, say
@@ -16,7 +17,8 @@ from infrafabric_cli.running import run
 app = typer.Typer(no_args_is_help=True)
 
 # Few and wide: who is blocked in what, and who helps, is to be read in a narrow terminal too.
-_HEADERS = ("request", "state", "helpers", "wanted")
+_COLUMNS = (Column("request"), Column("state"), text("helpers"), text("wanted"))
+_NONE = "no requests for help; a blocked swarm asks: infrafabric help ask TASK REASON"
 
 
 @app.command()
@@ -121,7 +123,7 @@ def list_requests(
         if json_output:
             print_json({"help": [as_json(each) for each in found]})
             return
-        print_rows(_HEADERS, map(row, found))
+        print_rows(_COLUMNS, map(row, found), _NONE)
 
     run(server, command)
 

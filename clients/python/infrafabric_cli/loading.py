@@ -22,6 +22,7 @@ from infrafabric.v1.chassis_execution_pb2 import Violation, ViolationKind
 from infrafabric.values import from_struct
 from infrafabric_cli.exit_codes import ExitCode
 from infrafabric_cli.files import content
+from infrafabric_cli.layout import Column, number, text
 from infrafabric_cli.names import moment, short
 from infrafabric_cli.options import (
     DEFAULT_SERVER,
@@ -35,8 +36,17 @@ from infrafabric_cli.output import as_json, complain, json_text, print_json, pri
 from infrafabric_cli.running import run
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_LOADED = ("swarm", "module", "kind", "memory", "time", "version", "loaded")
-_VIOLATIONS = ("time", "kind", "limit", "observed", "task", "what happened")
+_LOADED = (
+    *map(Column, ("swarm", "module", "kind")),
+    *map(number, ("memory", "time")),
+    *(text("version"), Column("loaded")),
+)
+_VIOLATIONS = (
+    *map(Column, ("time", "kind")),
+    *map(number, ("limit", "observed")),
+    *(Column("task"), text("detail")),
+)
+_NONE_LOADED = "no swarm has a module; give it one: infrafabric chassis load SWARM MODULE"
 
 Swarm = Annotated[str, typer.Argument(metavar="SWARM", help="Id of the swarm.")]
 MEMORY_MB = typer.Option(min=1, max=4096, metavar="MIB", help="Memory that a run may have, in MiB.")
@@ -172,7 +182,7 @@ def list_loaded(*, server: Server = DEFAULT_SERVER, json_output: Json = False) -
         if json_output:
             print_json({"swarms": [as_json(each) for each in found]})
         else:
-            print_rows(_LOADED, map(_row, found))
+            print_rows(_LOADED, map(_row, found), _NONE_LOADED)
 
     run(server, command)
 
@@ -227,7 +237,8 @@ def violations(swarm: Swarm, *, server: Server = DEFAULT_SERVER, json_output: Js
         if json_output:
             print_json(as_json(found))
         else:
-            print_rows(_VIOLATIONS, map(_violation_row, found.violations))
+            none = f"no run of {swarm} went beyond a limit"
+            print_rows(_VIOLATIONS, map(_violation_row, found.violations), none)
 
     run(server, command)
 
@@ -236,7 +247,7 @@ def _row(loaded: LoadedSwarm) -> tuple[str, ...]:
     limits = loaded.contract.limits
     return (
         loaded.swarm_id,
-        loaded.module_sha256[:12],
+        loaded.module_sha256,
         short(ModuleKind.DESCRIPTOR, loaded.kind),
         f"{limits.max_memory_mb} MiB",
         f"{limits.max_execution_time.ToTimedelta().total_seconds():g} s",

@@ -10,10 +10,17 @@ from infrafabric.money import format_usd
 from infrafabric.v1.governor_service_pb2 import FindQualifiedSwarmResponse
 from infrafabric.v1.match_pb2 import ExclusionCount, ExclusionRule, MatchMetric
 from infrafabric_cli.exit_codes import ExitCode
+from infrafabric_cli.layout import Column, number, text
 from infrafabric_cli.names import short
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, one_of, usd
 from infrafabric_cli.output import as_json, print_json, print_rows, say
 from infrafabric_cli.running import run
+
+_CANDIDATES = (
+    *(number("rank"), Column("swarm")),
+    *map(number, ("match", "reputation", "score", "USD/hour")),
+)
+_EXCLUDED = (Column("left out"), Column("rule"), text("why"))
 
 
 def match(
@@ -85,7 +92,7 @@ def _show(found: FindQualifiedSwarmResponse, *, explained: bool) -> None:
         return
     if found.candidates:
         print_rows(
-            ("rank", "swarm", "match", "reputation", "score", "USD/hour"),
+            _CANDIDATES,
             (
                 (
                     str(each.rank),
@@ -102,7 +109,7 @@ def _show(found: FindQualifiedSwarmResponse, *, explained: bool) -> None:
         return
     rules = ExclusionRule.DESCRIPTOR
     print_rows(
-        ("left out", "rule", "why"),
+        _EXCLUDED,
         ((each.swarm_id, short(rules, each.rule), each.detail) for each in found.excluded),
     )
     say(f"left out in all: {by_rule(found.exclusion_counts)}")

@@ -4,24 +4,18 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from shutil import get_terminal_size
 from typing import Any, TextIO
 
 from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from infrafabric.values import from_struct
+from infrafabric_cli.layout import Column, Kind, arrange, block
 
 _INTEGERS = frozenset({FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64})
-
-
-# Ids and words up to this long are not broken over lines: those of requests for help.
-_SHORT = 28
 
 
 def plain(text: str) -> str:
@@ -98,31 +92,34 @@ def _repair(message: Message, values: dict[str, Any]) -> None:
             _repair(value, values[field.name])
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> Table:
-    """Return a table for a terminal; nothing in a cell is taken as markup."""
-    result = Table(
-        box=box.SIMPLE_HEAD, title=Text(plain(title)) if title else None, title_justify="left"
-    )
-    cells = list(rows)
-    for number, header in enumerate(headers):
-        widest = max((len(row[number]) for row in cells), default=0)
-        # An id that is folded can still be read and copied; a text may break at its words.
-        result.add_column(
-            header, no_wrap=widest <= _SHORT, overflow="ellipsis" if number else "fold"
-        )
-    for row in cells:
-        result.add_row(*(Text(plain(cell)) for cell in row))
-    return result
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines; every character of them is printable, or a tab between cells."""
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    sys.stdout.flush()
 
 
-def print_rows(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows: as a table to a terminal, else with tabs between cells, headers first."""
+def print_rows(columns: Sequence[Column], rows: Iterable[Sequence[str]], empty: str = "") -> None:
+    """Print rows: to a terminal as they fit it, else with tabs between cells, headers first.
+
+    Args:
+        columns: what the cells are; the first of words names the row.
+        rows: a cell for each column.
+        empty: what a terminal shows when there are no rows: what there is none of, and what to do.
+    """
+    cells = [[plain(cell) for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        headers = [column.name for column in columns]
+        print_lines("\t".join(row) for row in (headers, *cells))
+    elif cells:
+        print_lines(arrange(columns, cells, get_terminal_size().columns))
+    else:
+        say(empty)
+
+
+def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:
+    """Print names and values: to a terminal as they fit it, else as rows of a field and a value."""
     if sys.stdout.isatty():
-        cells = list(rows)
-        # What is empty in every row only takes room.
-        used = [number for number in range(len(headers)) if any(row[number] for row in cells)]
-        shown = [[row[number] for number in used] for row in cells]
-        Console().print(table([headers[number] for number in used], shown) if used else "nothing")
-        return
-    for row in (headers, *rows):
-        sys.stdout.write("\t".join(plain(cell) for cell in row) + "\n")
+        shown = [(name, plain(value)) for name, value in pairs]
+        print_lines(block(shown, get_terminal_size().columns))
+    else:
+        print_rows((Column("field"), Column("value", Kind.TEXT)), pairs)

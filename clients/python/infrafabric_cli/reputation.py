@@ -7,6 +7,8 @@ from google.protobuf.duration_pb2 import Duration
 
 from infrafabric import Client
 from infrafabric.v1.chassis_slo_pb2 import SloKind, SloObjective, SloReport
+from infrafabric_cli.agents import NO_SWARMS
+from infrafabric_cli.layout import Column, number
 from infrafabric_cli.names import moment, short, span
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server
 from infrafabric_cli.output import as_json, print_json, print_rows, say
@@ -16,7 +18,11 @@ app = typer.Typer(no_args_is_help=True)
 
 Swarm = Annotated[str, typer.Argument(metavar="SWARM", help="Id of the swarm.")]
 
-_OBJECTIVES = ("swarm", "objective", "target", "attained", "budget left", "burn rate", "bad", "of")
+_HISTORY = (Column("time"), number("reputation"), number("attempts"))
+_OBJECTIVES = (
+    *map(Column, ("swarm", "objective")),
+    *map(number, ("target", "attained", "budget left", "burn rate", "bad", "of")),
+)
 
 
 @app.command()
@@ -48,11 +54,12 @@ def history(swarm: Swarm, *, server: Server = DEFAULT_SERVER, json_output: Json 
             print_json({"history": [as_json(each) for each in found.history]})
             return
         print_rows(
-            ("time", "reputation", "attempts"),
+            _HISTORY,
             (
                 (moment(each.time), f"{each.value:.3f}", f"{each.seen_attempts:.2f}")
                 for each in found.history
             ),
+            f"no history of {swarm}: none of its attempts has counted yet",
         )
 
     run(server, command)
@@ -74,7 +81,7 @@ def slo(
             print_json({"reports": [as_json(each) for each in reports]})
             return
         rows = [_row(report, each) for report in reports for each in report.objectives]
-        print_rows(_OBJECTIVES, rows)
+        print_rows(_OBJECTIVES, rows, NO_SWARMS)
         for report in reports:
             if report.completed_attempts:
                 median, p99 = _span(report.median_latency), _span(report.p99_latency)

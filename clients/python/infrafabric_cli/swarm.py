@@ -7,6 +7,8 @@ import typer
 from infrafabric import Client
 from infrafabric.money import format_usd
 from infrafabric.v1.swarm_pb2 import Swarm
+from infrafabric_cli.agents import NO_SWARMS
+from infrafabric_cli.layout import Column, number, text
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, usd
 from infrafabric_cli.output import as_json, print_json, print_rows, say
 from infrafabric_cli.running import run
@@ -15,7 +17,11 @@ app = typer.Typer(no_args_is_help=True)
 
 SwarmId = Annotated[str, typer.Argument(metavar="SWARM", help="Id of the swarm.")]
 
-_HEADERS = ("swarm", "session", "slots", "USD/hour", "model", "holds", "capabilities")
+_COLUMNS = (
+    *map(Column, ("swarm", "session")),
+    *map(number, ("slots", "USD/hour")),
+    *map(text, ("model", "holds", "capabilities")),
+)
 
 
 @app.command("list")
@@ -27,7 +33,7 @@ def list_swarms(server: Server = DEFAULT_SERVER, json_output: Json = False) -> N
         if json_output:
             print_json({"swarms": [as_json(swarm) for swarm in swarms]})
         else:
-            print_rows(_HEADERS, (_row(swarm) for swarm in swarms))
+            print_rows(_COLUMNS, map(_row, swarms), NO_SWARMS)
 
     run(server, command)
 
@@ -98,7 +104,7 @@ def _show(swarm: Swarm, *, json_output: bool) -> None:
     if json_output:
         print_json(as_json(swarm))
     else:
-        print_rows(_HEADERS, [_row(swarm)])
+        print_rows(_COLUMNS, [_row(swarm)])
 
 
 def _row(swarm: Swarm) -> tuple[str, ...]:

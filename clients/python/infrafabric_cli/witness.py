@@ -12,6 +12,7 @@ from infrafabric.v1.entry_pb2 import Entry
 from infrafabric.v1.witness_service_pb2 import QueryEntriesRequest, TailEntriesRequest
 from infrafabric.values import from_struct
 from infrafabric_cli.exit_codes import ExitCode
+from infrafabric_cli.layout import Column, number, text
 from infrafabric_cli.names import moment
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, instant
 from infrafabric_cli.output import as_json, json_text, print_json, print_rows, say
@@ -36,7 +37,10 @@ Before = Annotated[
     typer.Option(parser=instant, metavar="TIME", help="Only what was decided before."),
 ]
 
-_HEADERS = ("sequence", "time", "component", "operation", "swarm", "task", "attempt", "details")
+_COLUMNS = (
+    *(number("sequence"), *map(Column, ("time", "component", "operation", "swarm", "task"))),
+    *(number("attempt"), text("details")),
+)
 
 
 @app.command()
@@ -75,7 +79,7 @@ def query(
             for entry in entries:
                 say(_line(entry))
         else:
-            print_rows(_HEADERS, (_row(entry) for entry in entries))
+            print_rows(_COLUMNS, (_row(entry) for entry in entries))
 
     run(server, command)
 

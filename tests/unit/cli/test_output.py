@@ -1,6 +1,5 @@
 """What is printed: safe for a terminal, plain for a pipe, exact for a machine."""
 
-import io
 import json
 import sys
 from datetime import UTC, datetime, timedelta
@@ -10,19 +9,15 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 from infrafabric.v1.coordinator_task_pb2 import CreateTasksResponse, TaskEvent
 from infrafabric.v1.entry_pb2 import Entry
 from infrafabric.v1.governor_service_pb2 import FindQualifiedSwarmResponse
 from infrafabric.v1.match_pb2 import Candidate
-from infrafabric.v1.notify_service_pb2 import StatusEvent
-from infrafabric.v1.status_pb2 import STATUS_BUSY, STATUS_IDLE, AgentStatus, BroadcastMessage
 from infrafabric.v1.task_pb2 import TASK_STATE_CLAIMED, Task, TaskState
-from infrafabric.v1.watch_pb2 import Gap, SnapshotEnd
+from infrafabric_cli.layout import Column, text
 from infrafabric_cli.names import age, hours, moment, short, span, value_of
-from infrafabric_cli.output import as_json, plain, print_rows
-from infrafabric_cli.status import HEADERS, StatusBoard, line, row
+from infrafabric_cli.output import as_json, plain, print_pairs, print_rows
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -34,8 +29,8 @@ def at(ago: timedelta) -> Timestamp:
 
 
 @given(st.text())
-def test_nothing_that_moves_a_cursor_reaches_the_terminal(text: str) -> None:
-    shown = plain(text)
+def test_nothing_that_moves_a_cursor_reaches_the_terminal(words: str) -> None:
+    shown = plain(words)
     assert shown.isprintable()
     assert "\n" not in shown
 
@@ -45,26 +40,52 @@ def test_plain_text_stays_what_it_is() -> None:
     assert plain("a\x1b[31mb\u202ec\n") == "a\\x1b[31mb\\u202ec\\n"
 
 
+COLUMNS = (*map(Column, ("id", "owner", "state")), text("title"))
+
+
+def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "50")
+
+
 def test_rows_to_a_pipe_are_lines_with_tabs(capsys: pytest.CaptureFixture[str]) -> None:
     assert not sys.stdout.isatty()
-    print_rows(("a", "b"), [("1\t2", "x\ny"), ("", "z")])
+    print_rows((Column("a"), text("b")), [("1\t2", "x\ny"), ("", "z")], "nothing here")
     assert capsys.readouterr().out == "a\tb\n1\\t2\tx\\ny\n\tz\n"
+    print_rows((Column("a"), text("b")), [], "nothing here")
+    assert capsys.readouterr().out == "a\tb\n"
 
 
 def test_u3_rows_on_a_terminal_leave_out_what_is_empty(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "40")
-    print_rows(("id", "owner", "state", "title"), [("a" * 30, "", "available", "to say hello")])
+    at_a_terminal(monkeypatch)
+    print_rows(COLUMNS, [("a" * 15, "", "available", "to say\x1b[2J hello to them")])
     shown = capsys.readouterr().out
     assert "owner" not in shown
-    assert "available" in shown
-    # Folded, so that it can still be copied.
-    assert shown.count("a" * 5) >= 2
-    assert "…" not in shown
-    print_rows(("id", "owner"), [])
-    assert capsys.readouterr().out == "nothing\n"
+    assert f"{'a' * 15}  available  to say\\x1b[2J hello to\n" in shown
+    assert shown.splitlines()[-1].strip() == "them"
+
+
+def test_u3_an_empty_list_says_what_there_is_none_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at_a_terminal(monkeypatch)
+    print_rows(COLUMNS, [], "no tasks; create one")
+    assert capsys.readouterr().out == "no tasks; create one\n"
+
+
+def test_u3_pairs_on_a_terminal_are_a_block(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at_a_terminal(monkeypatch)
+    print_pairs([("task", "a"), ("owner", ""), ("input", '{"a": "b\x07"}')])
+    assert capsys.readouterr().out == 'task   a\ninput  {"a": "b\\x07"}\n'
+
+
+def test_pairs_to_a_pipe_are_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    print_pairs([("task", "a"), ("owner", "")])
+    assert capsys.readouterr().out == "field\tvalue\ntask\ta\nowner\t\n"
 
 
 def test_json_has_whole_numbers_and_defaults() -> None:
@@ -126,77 +147,3 @@ def test_times_that_are_not_set_are_empty() -> None:
 )
 def test_hours_are_exact(seconds: int, text: str) -> None:
     assert hours(Duration(seconds=seconds)) == text
-
-
-def snapshot(swarm_id: str) -> StatusEvent:
-    return StatusEvent(snapshot=AgentStatus(swarm_id=swarm_id, status=STATUS_IDLE))
-
-
-END = StatusEvent(cursor="1", snapshot_end=SnapshotEnd(count=2))
-
-
-def test_live_status_follows_the_watch() -> None:
-    board = StatusBoard()
-    complete = []
-    for event in (snapshot("s1"), snapshot("s2"), END):
-        board.apply(event)
-        complete.append(board.complete)
-    assert complete == [False, False, True]
-    board.apply(StatusEvent(changed=AgentStatus(swarm_id="s1", status=STATUS_BUSY)))
-    board.apply(StatusEvent(removed_swarm_id="s2"))
-    assert {name: agent.status for name, agent in board.agents.items()} == {"s1": STATUS_BUSY}
-
-
-def test_n10_live_status_keeps_what_it_shows_until_a_new_snapshot_is_complete() -> None:
-    board = StatusBoard()
-    for event in (snapshot("s1"), END, StatusEvent(gap=Gap()), snapshot("s2")):
-        board.apply(event)
-    assert (list(board.agents), board.complete) == (["s1"], False)
-    board.apply(END)
-    assert list(board.agents) == ["s2"]
-
-
-def test_u3_a_narrow_terminal_shows_what_matters_most() -> None:
-    agent = AgentStatus(
-        swarm_id="session-3-h323",
-        status=STATUS_BUSY,
-        last_task="P0.1",
-        message="no key",
-        tasks_completed=4321,
-    )
-    board = StatusBoard()
-    for event in (StatusEvent(snapshot=agent), END):
-        board.apply(event)
-    narrow, wide = (_shown(board, width) for width in (50, 120))
-    for word in ("session-3-h323", "busy", "P0.1", "no key"):
-        assert word in narrow
-        assert word in wide
-    assert "4321" in wide
-    assert "4321" not in narrow
-    assert all(len(text) <= 50 for text in narrow.splitlines())
-
-
-def _shown(board: StatusBoard, width: int) -> str:
-    console = Console(width=width, file=io.StringIO())
-    with console.capture() as captured:
-        console.print(board.view(NOW, width))
-    return captured.get()
-
-
-def test_status_rows_and_lines() -> None:
-    agent = AgentStatus(
-        swarm_id="s1",
-        status=STATUS_IDLE,
-        status_time=at(timedelta(hours=3)),
-        last_task="P0.1",
-        tasks_completed=4,
-        cost_spent_micros=2_500_000,
-        queue_position=2,
-    )
-    assert row(agent, NOW) == ("s1", "idle", "3 h", "P0.1", "2", "4", "2.50", "")
-    assert len(row(agent, NOW)) == len(HEADERS)
-    assert line(StatusEvent(changed=agent), NOW) == "s1: idle (P0.1), since 3 h"
-    assert line(StatusEvent(removed_swarm_id="s1"), NOW) == "s1: deregistered"
-    said = StatusEvent(broadcast=BroadcastMessage(message="all hands"))
-    assert line(said, NOW) == "to everyone: all hands"
-    assert line(END, NOW) == ""

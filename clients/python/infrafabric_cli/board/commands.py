@@ -22,7 +22,7 @@ from infrafabric_cli.files import replace
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server
 from infrafabric_cli.output import as_json, complain, print_json, print_rows, say
 from infrafabric_cli.running import code_of, run
-from infrafabric_cli.tasks.show import HEADERS, row
+from infrafabric_cli.tasks.show import COLUMNS, row
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -78,7 +78,7 @@ def import_board(
         if json_output:
             print_json({"tasks": [as_json(task) for task in created]})
         else:
-            print_rows(HEADERS, (row(task) for task in created))
+            print_rows(COLUMNS, map(row, created))
 
     run(server, command)
 

@@ -9,13 +9,16 @@ from infrafabric.v1.coordinator_task_pb2 import TaskEvent
 from infrafabric.v1.task_pb2 import TaskState
 from infrafabric_cli.names import short, value_of
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server
-from infrafabric_cli.output import as_json, print_json, print_rows, say
+from infrafabric_cli.output import as_json, print_json, print_pairs, print_rows, say
 from infrafabric_cli.running import first_answer, run
-from infrafabric_cli.tasks.show import HEADERS, details, row, state
+from infrafabric_cli.tasks.show import COLUMNS, details, row, state
 
 TaskId = Annotated[str, typer.Argument(metavar="TASK", help="Id of the task.")]
 
 _STATES = ", ".join(short(TaskState.DESCRIPTOR, value) for value in TaskState.values()[1:])
+
+_NONE = "no tasks; create one: infrafabric tasks create TITLE"
+_NONE_SUCH = "no such tasks; without --state and --owner, all are listed"
 
 
 def _state(text: str) -> int:
@@ -45,7 +48,7 @@ def list_tasks(
         if json_output:
             print_json({"tasks": [as_json(task) for task in tasks]})
         else:
-            print_rows(HEADERS, (row(task) for task in tasks))
+            print_rows(COLUMNS, map(row, tasks), _NONE_SUCH if wanted or owner else _NONE)
 
     run(server, command)
 
@@ -58,7 +61,7 @@ def get(task: TaskId, server: Server = DEFAULT_SERVER, json_output: Json = False
         if json_output:
             print_json(as_json(found))
         else:
-            print_rows(("field", "value"), details(found))
+            print_pairs(details(found))
 
     run(server, command)
 

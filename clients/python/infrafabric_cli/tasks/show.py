@@ -3,14 +3,19 @@
 from infrafabric.money import format_usd
 from infrafabric.v1.task_pb2 import Task, TaskState
 from infrafabric.values import from_struct
+from infrafabric_cli.layout import Column, number, text
 from infrafabric_cli.names import hours, moment, short
 from infrafabric_cli.output import as_json, json_text, print_json, say
 
-HEADERS = ("task", "state", "owner", "attempt", "%", "priority", "title", "waits for")
+COLUMNS = (
+    *map(Column, ("task", "state", "owner")),
+    *map(number, ("attempt", "%", "priority")),
+    *map(text, ("title", "waits for")),
+)
 
 
 def row(task: Task) -> tuple[str, ...]:
-    """Return the cells of one task, in the order of HEADERS."""
+    """Return the cells of one task, in the order of COLUMNS."""
     return (
         task.task_id,
         state(task),

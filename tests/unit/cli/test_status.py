@@ -1,0 +1,129 @@
+"""How the statuses of swarms are shown: as lines and rows, and live."""
+
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import chop_cells
+
+from infrafabric.v1.notify_service_pb2 import StatusEvent
+from infrafabric.v1.status_pb2 import STATUS_BUSY, STATUS_IDLE, AgentStatus, BroadcastMessage
+from infrafabric.v1.watch_pb2 import Gap, SnapshotEnd
+from infrafabric_cli.agents import COLUMNS, NO_SWARMS, line, row
+from infrafabric_cli.live import StatusBoard
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+def at(ago: timedelta) -> Timestamp:
+    time = Timestamp()
+    time.FromDatetime(NOW - ago)
+    return time
+
+
+def snapshot(swarm_id: str) -> StatusEvent:
+    return StatusEvent(snapshot=AgentStatus(swarm_id=swarm_id, status=STATUS_IDLE))
+
+
+END = StatusEvent(cursor="1", snapshot_end=SnapshotEnd(count=2))
+
+
+def test_live_status_follows_the_watch() -> None:
+    board = StatusBoard()
+    complete = []
+    for event in (snapshot("s1"), snapshot("s2"), END):
+        board.apply(event)
+        complete.append(board.complete)
+    assert complete == [False, False, True]
+    board.apply(StatusEvent(changed=AgentStatus(swarm_id="s1", status=STATUS_BUSY)))
+    board.apply(StatusEvent(removed_swarm_id="s2"))
+    assert {name: agent.status for name, agent in board.agents.items()} == {"s1": STATUS_BUSY}
+
+
+def test_n10_live_status_keeps_what_it_shows_until_a_new_snapshot_is_complete() -> None:
+    board = StatusBoard()
+    for event in (snapshot("s1"), END, StatusEvent(gap=Gap()), snapshot("s2")):
+        board.apply(event)
+    assert (list(board.agents), board.complete) == (["s1"], False)
+    board.apply(END)
+    assert list(board.agents) == ["s2"]
+
+
+def board_of(*agents: AgentStatus) -> StatusBoard:
+    board = StatusBoard()
+    for event in (*(StatusEvent(snapshot=agent) for agent in agents), END):
+        board.apply(event)
+    return board
+
+
+def test_u3_a_narrow_terminal_shows_what_matters_most() -> None:
+    agent = AgentStatus(
+        swarm_id="session-3-h323",
+        status=STATUS_BUSY,
+        last_task="P0.1",
+        message="no key",
+        tasks_completed=4321,
+    )
+    board = board_of(agent)
+    narrow, wide = (board.view(NOW, width, 24) for width in (50, 120))
+    assert narrow[-1].split() == ["session-3-h323", "busy", "P0.1", "no", "key"]
+    assert wide[-1].split() == ["session-3-h323", "busy", "P0.1", "4321", "0.00", "no", "key"]
+    assert all(len(text) <= 50 for text in narrow)
+
+
+def test_u3_the_head_counts_apart_who_is_idle_and_waits_for_no_work() -> None:
+    board = board_of(
+        AgentStatus(swarm_id="gone", status=STATUS_IDLE),
+        AgentStatus(swarm_id="here", status=STATUS_IDLE, queue_position=1),
+        AgentStatus(swarm_id="works", status=STATUS_BUSY),
+    )
+    assert board.lines(NOW, 80)[0] == "3 swarms, 2 idle, 1 of them waiting for work"
+
+
+def test_u3_a_live_table_without_swarms_says_what_to_do() -> None:
+    board = board_of()
+    board.apply(StatusEvent(broadcast=BroadcastMessage(message="all\x1b hands")))
+    assert board.lines(NOW, 80) == [NO_SWARMS, "to everyone: all\\x1b hands"]
+
+
+@given(
+    st.integers(40, 200),
+    st.integers(3, 60),
+    st.lists(st.text("ab-", min_size=1, max_size=128), unique=True, max_size=30),
+)
+def test_u3_what_is_live_never_goes_beyond_the_terminal(
+    width: int, height: int, names: list[str]
+) -> None:
+    board = board_of(*(AgentStatus(swarm_id=name, message="no key " * 9) for name in names))
+    shown = board.view(NOW, width, height)
+    assert len(shown) <= height
+    assert all(len(text) <= width for text in shown)
+    everything = [
+        part for each in board.lines(NOW, width) for part in chop_cells(each, width) or [""]
+    ]
+    if len(everything) <= height:
+        assert shown == everything
+    else:
+        assert shown[:-1] == everything[: height - 1]
+        hidden = len(everything) - height + 1
+        assert shown[-1].startswith(f"... and {hidden} more lines: infrafabric ")
+
+
+def test_status_rows_and_lines() -> None:
+    agent = AgentStatus(
+        swarm_id="s1",
+        status=STATUS_IDLE,
+        status_time=at(timedelta(hours=3)),
+        last_task="P0.1",
+        tasks_completed=4,
+        cost_spent_micros=2_500_000,
+        queue_position=2,
+    )
+    assert row(agent, NOW) == ("s1", "idle", "3 h", "P0.1", "2", "4", "2.50", "")
+    assert len(row(agent, NOW)) == len(COLUMNS)
+    assert line(StatusEvent(changed=agent), NOW) == "s1: idle (P0.1), since 3 h"
+    assert line(StatusEvent(removed_swarm_id="s1"), NOW) == "s1: deregistered"
+    said = StatusEvent(broadcast=BroadcastMessage(message="all hands"))
+    assert line(said, NOW) == "to everyone: all hands"
+    assert line(END, NOW) == ""
