@@ -17,7 +17,7 @@ typescript_cli := $(typescript)/dist/cli/main.js
 checks := check-python check-types check-imports check-contract check-generated \
 	check-typescript check-shell check-duplicates
 
-.PHONY: help setup run cluster robustness serve test lint format generate baseline bench lock clean $(checks)
+.PHONY: help setup run cluster robustness serve test lint format generate baseline bench guests lock clean $(checks)
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ baseline: setup ## Take the present contract as published; refused when it break
 
 bench: setup ## Measure the server on this machine (ARGS go to the benchmarks)
 	@$(bin)/python -m tests.benchmarks $(ARGS)
+
+guests: setup ## Compile the guests of docs/guests.md whose compilers `make test` does not have: Go, Rust
+	$(bin)/pytest tests/toolchains/guests.py $(ARGS)
 
 lock: setup ## Resolve the dependencies anew (ARGS=--upgrade: newest versions)
 	scripts/lock.sh $(ARGS)

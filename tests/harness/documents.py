@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -43,6 +44,37 @@ def steps(transcript: str) -> list[tuple[str, list[str]]]:
         command, *expected = step.splitlines()
         found.append((command, expected))
     return found
+
+
+def try_out(page: str, language: str, folder: Path) -> int:
+    """Run the commands of a page's blocks of a language in `folder`; return how many there are.
+
+    Each must print the lines below it, or succeed if there are none. They see `docs` and
+    `clients`, and the commands of the environment that runs this.
+    """
+    for name in ("docs", "clients"):
+        (folder / name).symlink_to(ROOT / name)
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
+    commands = [step for transcript in blocks(page, language) for step in steps(transcript)]
+    for command, expected in commands:
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=55,
+            check=False,
+        )
+        assert expected or not done.returncode, f"{command} printed\n{done.stdout}"
+        for line in filter(None, expected):
+            assert line in done.stdout, f"{command} printed\n{done.stdout}"
+    return len(commands)
 
 
 async def shell(script: str, server: ServerProcess) -> str:
