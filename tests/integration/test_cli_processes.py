@@ -38,7 +38,9 @@ def started(server: ServerProcess, *arguments: str) -> Iterator[subprocess.Popen
 
 def test_streams_print_lines_as_things_happen(cli: Cli, shared_server: ServerProcess) -> None:
     watch = started(shared_server, "tasks", "watch", "--json")
-    tail = started(shared_server, "witness", "tail", "--json", "--task", "thirteen-t")
+    # A tail does not tell when it has begun: without a beginning it may miss what comes next.
+    only = ("--task", "thirteen-t", "--after-sequence", "0")
+    tail = started(shared_server, "witness", "tail", "--json", *only)
     status = started(shared_server, "status", "--follow", "--json")
     with watch as tasks, tail as entries, status as statuses:
         assert tasks.stdout is not None
@@ -117,6 +119,8 @@ def test_status_is_live_on_a_terminal(cli: Cli, shared_server: ServerProcess) ->
             **os.environ,
             "INFRAFABRIC_SERVER": shared_server.grpc,
             "COLUMNS": "160",
+            # Other tests have swarms on this server as well.
+            "LINES": "200",
             "TERM": "xterm",
         },
     )
