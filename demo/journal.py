@@ -63,6 +63,8 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
             record = json.loads(line)
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: not JSON: {error}") from error
-        if not isinstance(record, dict):
-            raise ValueError(f"{path}, line {number}: not a JSON object")  # noqa: TRY004  # the data is bad, not a type
-        yield record
+        match record:
+            case dict():
+                yield record
+            case _:
+                raise ValueError(f"{path}, line {number}: not a JSON object")

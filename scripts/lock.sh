@@ -16,13 +16,12 @@ compile_lock --group build --constraints requirements.lock --output-file require
 
 npm --prefix clients/typescript install --package-lock-only --no-audit --no-fund --loglevel=error
 # npm copies each package's donation address into its lock.
-# shellcheck disable=SC2016 # the backquotes are JavaScript's
 node -e '
     const fs = require("node:fs");
     const path = "clients/typescript/package-lock.json";
     const lock = JSON.parse(fs.readFileSync(path, "utf8"));
     for (const entry of Object.values(lock.packages)) delete entry.funding;
-    fs.writeFileSync(path, `${JSON.stringify(lock, null, 2)}\n`);
+    fs.writeFileSync(path, JSON.stringify(lock, null, 2) + "\n");
 '
 
 if grep --line-number '://' requirements*.lock clients/typescript/package-lock.json; then

@@ -14,12 +14,13 @@ Its release (3.5.1) is for tests only: it can lose data on a crash.
 import json
 import subprocess
 from collections.abc import Sequence
+from http import HTTPStatus
+from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from infrafabric_server.store.etcd import EtcdAddress
+from tests.harness.http_get import http_get
 from tests.harness.ports import free_port
 from tests.harness.process import Program, Running
 
@@ -81,15 +82,15 @@ class Member(Program):
     def healthy(self) -> bool:
         """Tell whether the member answers that it is healthy."""
         try:
-            with urlopen(f"{self._metrics}/health", timeout=1) as answer:  # noqa: S310  # our own URL
-                return bool(json.load(answer)["health"] == "true")
-        except (URLError, OSError, ValueError):
+            status, answer = http_get(f"{self._metrics}/health", timeout=1)
+            return status == HTTPStatus.OK and bool(json.loads(answer)["health"] == "true")
+        except (HTTPException, OSError, ValueError):
             return False
 
     def leads(self) -> bool:
         """Tell whether the member says that it is the leader."""
-        with urlopen(f"{self._metrics}/metrics", timeout=5) as answer:  # noqa: S310  # our own URL
-            return b"\netcd_server_is_leader 1\n" in answer.read()
+        _, answer = http_get(f"{self._metrics}/metrics", timeout=5)
+        return b"\netcd_server_is_leader 1\n" in answer
 
 
 class Etcd(Running):

@@ -55,8 +55,8 @@ def http_capture() -> Iterator[HttpCapture]:
             self.end_headers()
             self.wfile.write(capture.answer)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base's name
-            del format, args
+        def log_message(self, *_args: object) -> None:
+            """Keep quiet."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     capture.url = f"http://127.0.0.1:{server.server_port}"

@@ -13,11 +13,12 @@ It has JetStream, which is on the disk before it answers, as the guide tells to 
 import json
 import sys
 from collections.abc import Sequence
+from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
+from tests.harness.http_get import http_get
 from tests.harness.ports import free_port
 from tests.harness.process import Program, Running
 
@@ -81,15 +82,15 @@ class Nats(Program, Running):
     def healthy(self) -> bool:
         """Tell whether the server answers that it is healthy, JetStream included."""
         try:
-            with urlopen(f"{self._monitor}/healthz", timeout=1) as answer:  # noqa: S310  # our own URL
-                return bool(answer.status == 200)
-        except (URLError, OSError):
+            status, _ = http_get(f"{self._monitor}/healthz", timeout=1)
+        except (HTTPException, OSError):
             return False
+        return status == HTTPStatus.OK
 
     def connections(self) -> list[dict[str, Any]]:
         """Return what the server tells of each of its clients."""
-        with urlopen(f"{self._monitor}/connz", timeout=5) as answer:  # noqa: S310  # our own URL
-            clients: list[dict[str, Any]] = json.load(answer)["connections"]
+        _, answer = http_get(f"{self._monitor}/connz", timeout=5)
+        clients: list[dict[str, Any]] = json.loads(answer)["connections"]
         return clients
 
 

@@ -4,13 +4,13 @@ import json
 import os
 import shutil
 import subprocess
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent_notify import AgentNotifier, quick_notify
+from tests.harness.http_get import http_get
 from tests.harness.server import ServerProcess
 
 SCRIPT = Path(__file__).parents[2] / "clients/shell/notify.sh"
@@ -24,8 +24,8 @@ def address(shared_server: ServerProcess, monkeypatch: pytest.MonkeyPatch) -> st
 
 
 def status(address: str) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{address}/status", timeout=10) as response:  # noqa: S310  # the test's own server
-        answer: dict[str, Any] = json.load(response)
+    _, body = http_get(f"{address}/status", timeout=10)
+    answer: dict[str, Any] = json.loads(body)
     return answer
 
 

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from infrafabric_server.bus.address import NatsAccess
 from infrafabric_server.config import replicated, values
@@ -115,8 +115,9 @@ class Settings:
             if variable in environ:
                 found[name] = environ[variable]
         found |= {name: value for name, value in flags.items() if value is not None}
-        parsed = {name: _PARSERS[name](name, value) for name, value in found.items()}
-        settings = cls(**parsed)  # type: ignore[arg-type]  # _PARSERS gives each name its type
+        # _PARSERS gives each name its type.
+        parsed: dict[str, Any] = {name: _PARSERS[name](name, found[name]) for name in found}
+        settings = cls(**parsed)
         replicated.check(settings.store, settings.bus, parsed)
         return settings
 

@@ -18,7 +18,7 @@ class Paged(Protocol):
     page_size: int
     page_token: str
 
-    def SerializeToString(self, *, deterministic: bool = ...) -> bytes:  # noqa: N802 - protobuf
+    def SerializeToString(self, *, deterministic: bool = ...) -> bytes:  # noqa: N802  # as protobuf names it
         """Return the message in binary form."""
         ...
 

@@ -104,18 +104,21 @@ class Caller(Stepper):
         self.holds(task_id, answer.task.attempt, self.name)
         return answer.task.attempt
 
+    async def _progress(self, claim: tuple[str, str, int], about: dict[str, Any]) -> None:
+        note, percent = f"note-{self.recorder.tag()}", self.chance.choice((0, 25, 50, 75))
+        # Not repeated: without a request id a repeat is another milestone.
+        await self.ask(
+            "progress",
+            lambda client: client.claims.progress(*claim, percent, note=note),
+            tag=note,
+            **about,
+        )
+
     async def _use(self, task_id: str, attempt: int) -> None:
         about: dict[str, Any] = {"swarm_id": self.name, "task_id": task_id, "attempt": attempt}
         claim = (self.name, task_id, attempt)
         for _ in range(self.chance.randrange(3)):
-            note, percent = f"note-{self.recorder.tag()}", self.chance.choice((0, 25, 50, 75))
-            # Not repeated: without a request id a repeat is another milestone.
-            await self.ask(
-                "progress",
-                lambda client: client.claims.progress(*claim, percent, note=note),  # noqa: B023  # called at once
-                tag=note,
-                **about,
-            )
+            await self._progress(claim, about)
         if self.chance.random() < 0.2:
             await self.ask("extend", lambda client: client.claims.extend(*claim), **about)
         ways = {"complete": 20, "fail": 4, "provider": 1}

@@ -18,7 +18,7 @@ from infrafabric_server.gateway.guard import is_loopback, objection
         ("example.com", False),
         ("localhost.example.com", False),
         ("192.168.0.1", False),
-        ("0.0.0.0", False),  # noqa: S104 - a name in a header, nothing is bound
+        ("0.0.0.0", False),  # noqa: S104  # a name in a header, nothing is bound
         ("", False),
         ("[", False),
     ],

@@ -45,15 +45,19 @@ def parse_hours(text: str) -> int:
 
 
 def _text(value: Value) -> str:
-    if not isinstance(value, str):
-        raise ValueError("must be a single value, not a list or a mapping")  # noqa: TRY004  # a rule
-    return value
+    if isinstance(value, str):
+        return value
+    raise ValueError("must be a single value, not a list or a mapping")
 
 
 def _names(value: Value, pattern: re.Pattern[str], rule: str, most: int) -> list[str]:
-    if isinstance(value, dict):
-        raise ValueError("must be a list, not a mapping")  # noqa: TRY004  # a rule of the board
-    listed = value.split(",") if isinstance(value, str) else value
+    match value:
+        case dict():
+            raise ValueError("must be a list, not a mapping")
+        case str():
+            listed = value.split(",")
+        case _:
+            listed = value
     # In Markdown people write names as code.
     names = [name for each in listed if (name := each.strip().strip("`"))]
     for name in names:
@@ -149,9 +153,11 @@ def _set_input(task: Task, value: Value) -> None:
             raise ValueError("must be nested at most 32 deep") from error
         except ValueError as error:
             raise ValueError(f"must be a JSON object: {error}") from error
-    if not isinstance(value, dict):
-        raise ValueError('must be a mapping, such as {"pages": 3}')  # noqa: TRY004  # a rule
-    task.input.CopyFrom(to_struct(value))
+    match value:
+        case dict():
+            task.input.CopyFrom(to_struct(value))
+        case _:
+            raise ValueError('must be a mapping, such as {"pages": 3}')
     if task.input.ByteSize() > _MAX_INPUT_BYTES:
         raise ValueError(f"must have at most {_MAX_INPUT_BYTES} bytes, has {task.input.ByteSize()}")
 

@@ -11,8 +11,8 @@ from infrafabric_cli.board.model import BoardError, Cell, Entry, Problem
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
 _BAR = re.compile(r"(?<!\\)((?:\\\\)*)\|")
-_ESCAPED = re.compile(r"\\([\\|`–—-])")  # noqa: RUF001  # an en dash is a dash to people
-_NOTHING = frozenset({"", "-", "–", "—"})  # noqa: RUF001  # an en dash is a dash to people
+_ESCAPED = re.compile(r"\\([\\|`\N{EN DASH}\N{EM DASH}-])")
+_NOTHING = frozenset({"", "-", "\N{EN DASH}", "\N{EM DASH}"})
 _ALWAYS = ("id", "title", "hours", "depends", "capabilities")
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from infrafabric_server.chassis.sandbox.channel import Channel
@@ -48,6 +49,9 @@ class WorkerProcess:
     def __init__(self, child: "subprocess.Popen[bytes]", ours: socket.socket) -> None:
         self.channel = Channel(ours)
         self._child = child
+        folder = Path(f"/proc/{child.pid}")
+        self._schedstat, self._status = folder / "schedstat", folder / "status"
+        self._clear_refs = folder / "clear_refs"
         self._killed = False
         self._loop = asyncio.get_running_loop()
         self._exited: asyncio.Future[Exited] = self._loop.create_future()
@@ -108,16 +112,15 @@ class WorkerProcess:
         if self._exited.done():
             return self._exited.result().cpu_seconds
         try:
-            with open(f"/proc/{self.pid}/schedstat", "rb") as file:  # noqa: PTH123  # on each task
-                return int(file.read().split()[0]) / 1e9
+            return int(self._schedstat.read_bytes().split()[0]) / 1e9
         except OSError:
             return 0.0
 
     def forget_peak(self) -> None:
         """Begin anew to note the most that it has in memory, where that is allowed."""
-        with suppress(OSError), open(f"/proc/{self.pid}/clear_refs", "wb") as file:  # noqa: PTH123
+        with suppress(OSError):
             # linux/proc: the highest resident size, and nothing else.
-            file.write(b"5")
+            self._clear_refs.write_bytes(b"5")
 
     def peak_rss_bytes(self) -> int:
         """Return the most that it had in memory since `forget_peak`; 0 when it has ended.
@@ -125,7 +128,7 @@ class WorkerProcess:
         What the kernel says of a process that has ended is no use: it begins with the memory of
         the service, which the process shared before it became a worker.
         """
-        with suppress(OSError), open(f"/proc/{self.pid}/status", "rb") as file:  # noqa: PTH123
+        with suppress(OSError), self._status.open("rb") as file:
             for line in file:
                 if line.startswith(b"VmHWM:"):
                     return int(line.split()[1]) << 10

@@ -128,9 +128,11 @@ def price(source: str) -> int:
         if sign in _WALKS and called:
             if walk:
                 raise ExpressionError(f"{sign}() within another walk through a list is not taken")
-            if at < 2 or signs[at - 1] != "." or signs[at - 2] not in _LISTS:  # noqa: PLR2004  # the two signs before it
-                raise ExpressionError(f"{sign}() is taken of a list of capabilities only")
-            walk = depth + 1
+            match signs[max(at - 2, 0) : at]:
+                case [walked, "."] if walked in _LISTS:
+                    walk = depth + 1
+                case _:
+                    raise ExpressionError(f"{sign}() is taken of a list of capabilities only")
         elif sign.isidentifier() and called and sign not in _FUNCTIONS and sign != "in":
             raise ExpressionError(
                 f"{sign}() is not taken; known are {', '.join(sorted(_FUNCTIONS | _WALKS))}"

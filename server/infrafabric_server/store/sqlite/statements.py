@@ -75,7 +75,7 @@ def write(connection: sqlite3.Connection, group: Group) -> None:
 
 def _insert(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
     places = ",".join(["(" + ",".join("?" * _COLUMNS) + ")"] * len(rows))
-    statement = f"INSERT INTO log VALUES {places}"  # noqa: S608 - places are question marks
+    statement = f"INSERT INTO log VALUES {places}"  # noqa: S608  # places are question marks
     connection.execute(statement, list(chain.from_iterable(rows)))
 
 
