@@ -37,6 +37,10 @@ _SWARMS = 100
 # counts all the same.
 _PAUSE_SECONDS = 5.0
 _TIDY_EVERY = timedelta(hours=1)
+# Who starts is as far behind the others at most, until it is told again.
+_TELL_SECONDS = 60.0
+_FABRIC = "fabric"
+_LATER = (StoreUnavailable, StoreDenied, StoreFull)
 
 
 class Keeper:
@@ -82,22 +86,41 @@ class Keeper:
         # Who came or went while nobody led shows by itself.
         self._attended.update(self._fleet.sessions, self._reputations.standings)
         self._tidied = None
+        fading = self._reputations.fading
+        fading.lead(self._levels.reputing.half_life)
         try:
-            while True:
-                self._some.clear()
-                await self._try()
-                await self._sleep(_PAUSE_SECONDS)
-                await self._some.wait()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._telling())
+                group.create_task(self._counting())
         finally:
+            fading.follow()
             self._running = False
             self._attended.clear()
+
+    async def _counting(self) -> None:
+        while True:
+            self._some.clear()
+            await self._try()
+            await self._sleep(_PAUSE_SECONDS)
+            await self._some.wait()
+
+    async def _telling(self) -> None:
+        """Say again and again by which time reputations fade, while there is any."""
+        view, fading = self._reputations.time, self._reputations.fading
+        while True:
+            if len(self._reputations.standings):
+                try:
+                    await self._commit([], [view.put(_FABRIC, fading.told())])
+                except _LATER as error:
+                    self._log.warning("reputation_time_waits", error=str(error))
+            await self._sleep(_TELL_SECONDS)
 
     async def _try(self) -> None:
         try:
             while await self.count():
                 pass
             await self._tidy()
-        except (StoreUnavailable, StoreDenied, StoreFull) as error:
+        except _LATER as error:
             self._some.set()
             self._log.warning(
                 "outcomes_wait", error=str(error), waiting=len(self._reputations.outcomes)
@@ -161,7 +184,8 @@ class Keeper:
         after = standing.attended(before, open_time, now, level)
         if not outcomes:
             return after
-        return standing.counted(after, outcomes, now, level, self._levels.reputing)
+        faded = self._reputations.fading.now()
+        return standing.counted(after, outcomes, now, faded, level, self._levels.reputing)
 
     async def _judge(self, swarm_id: str) -> None:
         """Open the breaker of a swarm that burns its error budget too fast for the policy."""
@@ -206,12 +230,13 @@ class Keeper:
         if self._tidied is not None and now - self._tidied < _TIDY_EVERY:
             return
         view, settings = self._reputations.standings, self._levels.reputing
+        faded = self._reputations.fading.now()
         gone = [
             entry
             for entry in view.entries()
             if entry.id not in self._fleet.swarms
             and entry.value.up_since is None
-            and standing.negligible(entry.value, now, settings)
+            and standing.negligible(entry.value, faded, settings)
         ]
         for start in range(0, len(gone), BATCH):
             part = gone[start : start + BATCH]

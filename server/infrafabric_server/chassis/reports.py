@@ -89,14 +89,15 @@ class Reports:
     def reputation(self, swarm_id: str) -> ReputationReport:
         """Return what a swarm is worth and was. Raises SWARM_NOT_FOUND."""
         now, settings = self._clock.now(), self._levels.reputing
+        faded = self._reputations.fading.now()
         known = self._standing(swarm_id, now)
         if known is None:
             raise _unknown(swarm_id)
-        seen = None if known.evidence is None else aged(known.evidence, now, settings)
+        seen = None if known.evidence is None else aged(known.evidence, faded, settings)
         return ReputationReport(
             swarm_id=swarm_id,
             time=now,
-            value=reputation(seen, now, settings),
+            value=reputation(seen, faded, settings),
             ranked=self._reputations.of(swarm_id),
             good=0.0 if seen is None else seen.good,
             seen=0.0 if seen is None else seen.seen,
@@ -114,7 +115,8 @@ class Reports:
         outcomes = self._reputations.uncounted(swarm_id).values()
         if not outcomes:
             return known
-        return standing.counted(known, outcomes, now, level, self._levels.reputing)
+        faded = self._reputations.fading.now()
+        return standing.counted(known, outcomes, now, faded, level, self._levels.reputing)
 
 
 def _unknown(swarm_id: str) -> FabricError:

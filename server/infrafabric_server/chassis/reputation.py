@@ -74,22 +74,18 @@ def added(
 
 
 def gathered(
-    evidence: Evidence | None, attempts: Sequence[tuple[Verdict, datetime]], settings: Reputing
+    evidence: Evidence | None, verdicts: Sequence[Verdict], ended: datetime, settings: Reputing
 ) -> Evidence | None:
     """Return the evidence with several attempts more: what `added` makes of one after the other.
 
     Thousands may be summed in one turn of the event loop, so there is no model for each.
     """
-    if not attempts:
+    if not verdicts:
         return evidence
-    newest = max(ended for _, ended in attempts)
-    known = aged(evidence or Evidence(time=newest), newest, settings)
-    good, seen = known.good, known.seen
-    for verdict, ended in attempts:
-        weight = _weight((known.time - ended) / settings.half_life)
-        good += weight * verdict.credit
-        seen += weight
-    return Evidence(time=known.time, good=good, seen=seen)
+    known = aged(evidence or Evidence(time=ended), ended, settings)
+    weight = _weight((known.time - ended) / settings.half_life)
+    good = known.good + weight * sum(each.credit for each in verdicts)
+    return Evidence(time=known.time, good=good, seen=known.seen + weight * len(verdicts))
 
 
 def reputation(evidence: Evidence | None, now: datetime, settings: Reputing) -> float:

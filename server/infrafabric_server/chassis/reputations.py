@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from infrafabric_server.chassis.fading import Fading, FadingTime
 from infrafabric_server.chassis.reputation import (
     Evidence,
     added,
@@ -42,11 +43,13 @@ class Reputations:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         """Declare the views, before the mirror starts; `sleep` waits for seconds of `clock`."""
-        # In this order: when the views are loaded, what is not counted is heard of first.
+        # In this order: when the views are loaded, the time is heard of first, then what is not
+        # counted.
+        self.time = mirror.view("reputation_time/", FadingTime)
         self.outcomes = mirror.view("outcomes/", Outcome)
         self.standings = mirror.view("reputation/", Standing)
+        self.fading = Fading(clock)
         self._fleet = fleet
-        self._clock = clock
         self._book = book
         self._sleep = sleep
         self._settings = book.current.policy.reputation
@@ -56,6 +59,7 @@ class Reputations:
         self._evidence: dict[str, Evidence] = {}
         self._ranked: dict[str, float] = {}
         self._listeners: list[Callable[[str], None]] = []
+        self.time.subscribe(lambda change: self._hear(change.new))
         self.outcomes.subscribe(self._outcome_changed)
         self.standings.subscribe(lambda change: self._standing_changed(change.id))
         book.follow(self._policy_changed)
@@ -87,7 +91,7 @@ class Reputations:
 
     async def _fading(self) -> None:
         while True:
-            now = self._clock.now().timestamp()
+            now = self.fading.now().timestamp()
             await self._sleep(_STEP_SECONDS - now % _STEP_SECONDS)
             await self._rank_all(list(self._evidence))
 
@@ -104,6 +108,10 @@ class Reputations:
             if place % _TURN == 0:
                 await asyncio.sleep(0)
 
+    def _hear(self, told: FadingTime | None) -> None:
+        if self.fading.hear(told):
+            self._recount(self._evidence)
+
     def _outcome_changed(self, change: Change[Outcome]) -> None:
         outcome = change.new
         if outcome is None:
@@ -115,7 +123,8 @@ class Reputations:
             return
         self._uncounted[swarm_id][change.id] = outcome
         known = self._evidence.get(swarm_id)
-        self._evidence[swarm_id] = added(known, outcome.verdict, outcome.end_time, self._settings)
+        now = self.fading.now()
+        self._evidence[swarm_id] = added(known, outcome.verdict, now, self._settings)
         self._rank(swarm_id)
 
     def _counted(self, swarm_id: str, source: str) -> None:
@@ -127,13 +136,16 @@ class Reputations:
         self._uncounted[swarm_id].pop(source, None)
         if not self._uncounted[swarm_id]:
             del self._uncounted[swarm_id]
-        if not self._stale:
-            asyncio.get_running_loop().call_soon(self._refresh)
-        self._stale.add(swarm_id)
+        self._recount((swarm_id,))
 
     def _standing_changed(self, swarm_id: str) -> None:
         if swarm_id not in self._stale:
             self._counted_anew(swarm_id)
+
+    def _recount(self, swarm_ids: Iterable[str]) -> None:
+        if not self._stale:
+            asyncio.get_running_loop().call_soon(self._refresh)
+        self._stale.update(swarm_ids)
 
     def _refresh(self) -> None:
         stale, self._stale = self._stale, set()
@@ -143,11 +155,10 @@ class Reputations:
     def _counted_anew(self, swarm_id: str) -> None:
         standing = self.standings.get(swarm_id)
         evidence = None if standing is None else standing.evidence
-        evidence = None if evidence is None else dated(evidence, self._clock.now())
-        attempts = [
-            (each.verdict, each.end_time) for each in self._uncounted.get(swarm_id, {}).values()
-        ]
-        evidence = gathered(evidence, attempts, self._settings)
+        now = self.fading.now()
+        evidence = None if evidence is None else dated(evidence, now)
+        verdicts = [each.verdict for each in self._uncounted.get(swarm_id, {}).values()]
+        evidence = gathered(evidence, verdicts, now, self._settings)
         if evidence is None:
             self._evidence.pop(swarm_id, None)
         else:
@@ -167,7 +178,7 @@ class Reputations:
 
     def _now(self) -> datetime:
         """Return when the present step began."""
-        now = self._clock.now()
+        now = self.fading.now()
         return now - timedelta(seconds=now.timestamp() % _STEP_SECONDS)
 
     def _policy_changed(self) -> None:

@@ -69,19 +69,23 @@ def counted(
     standing: Standing,
     outcomes: Iterable[Outcome],
     now: datetime,
+    faded: datetime,
     level: ServiceLevel,
     reputing: Reputing,
 ) -> Standing:
-    """Return the standing with attempts counted, in whatever order they come."""
+    """Return the standing with attempts counted, in whatever order they come.
+
+    `now` is the time of day, by which service levels and the history go; reputations fade by
+    `faded`, which no clock sets forward or back, and count an attempt as of when it is heard of.
+    """
     slices = list(standing.window)
-    evidence = None if standing.evidence is None else dated(standing.evidence, now)
+    evidence = None if standing.evidence is None else dated(standing.evidence, faded)
     for each in outcomes:
-        ended = min(each.end_time, now)
-        evidence = added(evidence, each.verdict, ended, reputing)
-        slices.append(slo.attempt(each.verdict, each.latency, ended))
+        evidence = added(evidence, each.verdict, faded, reputing)
+        slices.append(slo.attempt(each.verdict, each.latency, min(each.end_time, now)))
     window = slo.merged(slices, now, level)
     changed = standing.model_copy(update={"evidence": evidence, "window": window})
-    return _pointed(changed, now, reputing)
+    return _pointed(changed, now, faded, reputing)
 
 
 def attended(
@@ -106,19 +110,19 @@ def present_window(standing: Standing, now: datetime, level: ServiceLevel) -> Wi
     return slo.merged((*standing.window, *up), now, level)
 
 
-def negligible(standing: Standing, now: datetime, settings: Reputing) -> bool:
-    """Tell whether what was seen of a swarm has faded."""
+def negligible(standing: Standing, faded: datetime, settings: Reputing) -> bool:
+    """Tell whether what was seen of a swarm has faded by a time."""
     if standing.evidence is None:
         return True
-    return aged(standing.evidence, now, settings).seen < _LITTLE
+    return aged(standing.evidence, faded, settings).seen < _LITTLE
 
 
-def _pointed(standing: Standing, now: datetime, settings: Reputing) -> Standing:
+def _pointed(standing: Standing, now: datetime, faded: datetime, settings: Reputing) -> Standing:
     """Return the standing with its present reputation as the newest point of its history."""
     begin = slo.slice_begin(now, settings.half_life / _POINTS_PER_HALF_LIFE)
     earlier = (each for each in standing.history if each.time < begin)
     known = standing.evidence
-    seen = 0.0 if known is None else aged(known, now, settings).seen
-    value = reputation(known, now, settings)
+    seen = 0.0 if known is None else aged(known, faded, settings).seen
+    value = reputation(known, faded, settings)
     point = Point(now, round(value, 6), round(seen, 6))
     return standing.model_copy(update={"history": (*earlier, point)[-MAX_POINTS:]})

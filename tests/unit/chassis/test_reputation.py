@@ -50,12 +50,13 @@ def record(good: int, bad: int, by: Reputing = NEVER) -> float:
     return reputation(seen(attempts, by), NOON, by)
 
 
-@given(ends, ends, settings)
+@given(ends, st.lists(st.sampled_from(Verdict), max_size=40), settings)
 def test_x5_attempts_count_alike_at_once_and_one_after_the_other(
-    before: list[tuple[Verdict, datetime]], attempts: list[tuple[Verdict, datetime]], by: Reputing
+    before: list[tuple[Verdict, datetime]], verdicts: list[Verdict], by: Reputing
 ) -> None:
-    known = seen(before, by)
-    at_once, in_turn = gathered(known, attempts, by), seen([*before, *attempts], by)
+    known, ended = seen(before, by), NOON + 30 * DAY
+    at_once = gathered(known, verdicts, ended, by)
+    in_turn = seen([*before, *((each, ended) for each in verdicts)], by)
     assert (at_once is None) is (in_turn is None)
     if at_once is not None and in_turn is not None:
         assert at_once.time == in_turn.time

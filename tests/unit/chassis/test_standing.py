@@ -332,7 +332,10 @@ async def test_x5_a_swarm_that_is_gone_is_forgotten_when_its_record_has_faded() 
 
 
 def test_x4_x5_a_clock_that_was_set_back_holds_up_nothing() -> None:
-    """What ended when it was a year ahead counts as of now, and so does what ends now."""
+    """What ended when it was a year ahead counts as of now, and so does what ends now.
+
+    A record may be of before reputations had a time of their own.
+    """
     now, ahead = datetime(2030, 1, 1, tzinfo=UTC), datetime(2031, 1, 1, tzinfo=UTC)
     level, by, known = ServiceLevel(), Reputing(), Standing()
     for time in (ahead, now):
@@ -342,7 +345,7 @@ def test_x4_x5_a_clock_that_was_set_back_holds_up_nothing() -> None:
             begin_time=time - timedelta(hours=1),
             end_time=time,
         )
-        known = counted(known, [failed], time, level, by)
+        known = counted(known, [failed], time, time, level, by)
     assert known.evidence == Evidence(time=now, good=0, seen=2)
     assert slo.total(known.window, now, level).failed == 2
     assert [each.time for each in known.history] == [now]
