@@ -18,6 +18,9 @@ from tests.harness import setups
 from tests.harness.server import COMMAND, ServerProcess
 from tests.integration.commands import Cli
 
+# What a terminal is told before and after it shows a screen of its own.
+ENTER_SCREEN, LEAVE_SCREEN = "\x1b[?1049h", "\x1b[?1049l"
+
 
 @contextmanager
 def started(server: ServerProcess, *arguments: str) -> Iterator[subprocess.Popen[str]]:
@@ -131,6 +134,11 @@ def test_status_is_live_on_a_terminal(cli: Cli, shared_server: ServerProcess) ->
         shown = _read_until(terminal, "second task")
         assert "\\x1b[2J" in shown
         process.send_signal(signal.SIGINT)
+        left = _read_until(terminal, LEAVE_SCREEN).partition(LEAVE_SCREEN)[2]
+        # The screen is as it was before, and what was shown last is on it once.
+        last = _read_until(terminal, "second task", left)
+        assert ENTER_SCREEN not in last
+        assert last.count("waiting for work") == 1
         assert process.wait(10) == ExitCode.INTERRUPTED
     finally:
         process.kill()
@@ -138,8 +146,7 @@ def test_status_is_live_on_a_terminal(cli: Cli, shared_server: ServerProcess) ->
         os.close(terminal)
 
 
-def _read_until(terminal: int, text: str) -> str:
-    shown = ""
+def _read_until(terminal: int, text: str, shown: str = "") -> str:
     while text not in shown:
         ready, _, _ = select.select([terminal], [], [], 20)
         assert ready, f"{text!r} did not come; what came: {shown!r}"

@@ -258,12 +258,18 @@ async def test_u3_the_command_line_lists_and_acknowledges(server: ServerProcess)
     def acknowledge() -> str:
         return cli("escalations", "ack", "blocker:esc-e/-", "--by", "mary").stdout
 
+    again = await run(None, lambda: cli("escalations", "list", "--state", "open").stdout)
+    assert again.splitlines()[0] == listed[0]
+    assert "blocker:esc-e/-\topen" in again
     said = await run(None, acknowledge)
     assert said.startswith("blocker:esc-e/-: acknowledged by mary, level 1: swarm esc-e")
     shown = document(await run(None, lambda: cli("escalations", "--json")))["escalations"]
     assert {each["escalation_id"]: each["acknowledged_by"] for each in shown}[
         "blocker:esc-e/-"
     ] == "mary"
+    one = await run(None, lambda: cli("escalations", "show", "blocker:esc-e/-").stdout)
+    assert "acknowledged by\tmary\n" in one
+    await run(None, lambda: cli("escalations", "show", "x:y", code=ExitCode.REFUSED))
     await run(
         None,
         lambda: cli("escalations", "ack", "x:y", "--by", "mary", code=ExitCode.REFUSED),

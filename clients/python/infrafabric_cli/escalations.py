@@ -1,17 +1,19 @@
 """`infrafabric escalations`: what wants a person, and who takes care of it."""
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from infrafabric import Client
-from infrafabric.v1.escalation_pb2 import Escalation, EscalationState
+from infrafabric.v1.escalation_pb2 import Escalation, EscalationKind, EscalationState
 from infrafabric.v1.governor_escalation_pb2 import EscalationEvent
+from infrafabric_cli.exit_codes import ExitCode
 from infrafabric_cli.layout import Column, number, text
-from infrafabric_cli.names import age, short
+from infrafabric_cli.names import age, moment, short
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server
-from infrafabric_cli.output import as_json, print_json, print_rows, say
+from infrafabric_cli.output import as_json, complain, print_json, print_pairs, print_rows, say
 from infrafabric_cli.running import first_answer, run
 
 app = typer.Typer(no_args_is_help=False)
@@ -44,6 +46,7 @@ State = Annotated[
         help="Only those that are open, acknowledged or closed; all unless given.",
     ),
 ]
+Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the escalation.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -71,19 +74,41 @@ def escalations(
             await first_answer(client)
             await _watch(client, as_lines=json_output)
             return
-        found = [each async for each in client.escalations.list(_STATES[state])]
+        await _list(client, state, json_output=json_output)
+
+    run(server, command)
+
+
+@app.command("list")
+def list_escalations(
+    *, state: State = "all", server: Server = DEFAULT_SERVER, json_output: Json = False
+) -> None:
+    """List them by id, as the command does without a verb."""
+    run(server, partial(_list, state=state, json_output=json_output))
+
+
+@app.command()
+def show(escalation: Id, *, server: Server = DEFAULT_SERVER, json_output: Json = False) -> None:
+    """Show all that is known of an escalation."""
+
+    async def command(client: Client) -> None:
+        async for each in client.escalations.list():
+            if each.escalation_id == escalation:
+                break
+        else:
+            complain(f"escalation not found: {escalation}; a closed one is kept for a day")
+            raise typer.Exit(ExitCode.REFUSED)
         if json_output:
-            print_json({"escalations": [as_json(each) for each in found]})
-            return
-        now = datetime.now(UTC)
-        print_rows(_COLUMNS, (row(each, now) for each in found))
+            print_json(as_json(each))
+        else:
+            print_pairs(details(each))
 
     run(server, command)
 
 
 @app.command()
 def ack(
-    escalation: Annotated[str, typer.Argument(metavar="ID", help="Id of the escalation.")],
+    escalation: Id,
     *,
     by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who takes care of it.")],
     note: Annotated[str, typer.Option("--note", metavar="TEXT", help="What they say.")] = "",
@@ -108,6 +133,21 @@ def _given(context: typer.Context) -> list[str]:
         (each, context.get_parameter_source(each.name or "")) for each in context.command.params
     )
     return [each.opts[0] for each, source in sources if source and source.name == "COMMANDLINE"]
+
+
+async def _list(client: Client, state: str, *, json_output: bool) -> None:
+    found = [each async for each in client.escalations.list(_STATES[state])]
+    if json_output:
+        print_json({"escalations": [as_json(each) for each in found]})
+        return
+    now = datetime.now(UTC)
+    print_rows(_COLUMNS, (row(each, now) for each in found), _none(state))
+
+
+def _none(state: str) -> str:
+    if state == "all":
+        return "no escalations: nothing wants a person, and nothing did in the last day"
+    return f"no escalation is {state}; without --state, all of the last day are listed"
 
 
 async def _watch(client: Client, *, as_lines: bool) -> None:
@@ -153,3 +193,23 @@ def row(escalation: Escalation, now: datetime) -> tuple[str, ...]:
         ",".join(escalation.dead_letters),
         escalation.summary,
     )
+
+
+def details(escalation: Escalation) -> list[tuple[str, str]]:
+    """Return all that is known of an escalation, as names and values, without what is empty."""
+    pairs = [
+        ("escalation", escalation.escalation_id),
+        ("kind", short(EscalationKind.DESCRIPTOR, escalation.kind)),
+        ("state", short(EscalationState.DESCRIPTOR, escalation.state)),
+        ("level", str(escalation.level)),
+        ("swarm", escalation.swarm_id),
+        ("task", escalation.task_id),
+        ("summary", escalation.summary),
+        ("began", moment(escalation.create_time)),
+        ("changed", moment(escalation.update_time)),
+        ("closed", moment(escalation.close_time)),
+        ("acknowledged by", escalation.acknowledged_by),
+        ("note", escalation.acknowledgement),
+        ("undelivered", ", ".join(escalation.dead_letters)),
+    ]
+    return [(name, value) for name, value in pairs if value]

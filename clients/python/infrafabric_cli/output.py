@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 
 from infrafabric.values import from_struct
-from infrafabric_cli.layout import Column, Kind, arrange, block
+from infrafabric_cli.layout import Column, Kind, arrange, block, wrap
 
 _INTEGERS = frozenset({FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64})
 
@@ -98,6 +98,13 @@ def print_lines(lines: Iterable[str]) -> None:
     sys.stdout.flush()
 
 
+def print_text(words: str) -> None:
+    """Print a text: to a terminal broken at its spaces where it does not fit, else on one line."""
+    shown = plain(words)
+    width = get_terminal_size().columns
+    print_lines(wrap(shown, width) if sys.stdout.isatty() else [shown])
+
+
 def print_rows(columns: Sequence[Column], rows: Iterable[Sequence[str]], empty: str = "") -> None:
     """Print rows: to a terminal as they fit it, else with tabs between cells, headers first.
 
@@ -113,7 +120,7 @@ def print_rows(columns: Sequence[Column], rows: Iterable[Sequence[str]], empty: 
     elif cells:
         print_lines(arrange(columns, cells, get_terminal_size().columns))
     else:
-        say(empty)
+        print_text(empty)
 
 
 def print_pairs(pairs: Sequence[tuple[str, str]]) -> None:

@@ -12,7 +12,7 @@ from infrafabric.v1.blocker_pb2 import Blocker
 from infrafabric.v1.status_pb2 import AgentStatus
 from infrafabric_cli.agents import COLUMNS, NO_SWARMS, blocked, line, row
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server
-from infrafabric_cli.output import as_json, print_json, print_rows, say
+from infrafabric_cli.output import as_json, print_json, print_rows, print_text, say
 from infrafabric_cli.running import first_answer, run
 
 
@@ -75,7 +75,7 @@ async def _once(client: Client) -> None:
     now = datetime.now(UTC)
     print_rows(COLUMNS, (row(agent, now) for agent in agents), NO_SWARMS)
     for blocker in blockers:
-        say(blocked(blocker, now))
+        print_text(blocked(blocker, now))
 
 
 async def _follow(client: Client, *, as_lines: bool) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from infrafabric.v1.escalation_pb2 import (
+    ESCALATION_KIND_BREAKER,
     ESCALATION_STATE_ACKNOWLEDGED,
     ESCALATION_STATE_OPEN,
     Escalation,
@@ -14,7 +15,7 @@ from infrafabric.v1.governor_escalation_pb2 import (
     EscalationGap,
     EscalationSnapshotEnd,
 )
-from infrafabric_cli.escalations import line, row, told
+from infrafabric_cli.escalations import details, line, row, told
 
 BEGIN = Timestamp(seconds=1767261600)
 OPEN = Escalation(
@@ -31,6 +32,9 @@ TAKEN = Escalation(
     level=1,
     summary="it is open",
     acknowledged_by="mary",
+    acknowledgement="on my way",
+    kind=ESCALATION_KIND_BREAKER,
+    swarm_id="ben",
 )
 
 
@@ -50,6 +54,22 @@ def test_g7_a_row_lists_the_dead_letters() -> None:
         "chat,pager",
         "it is open",
     )
+
+
+def test_u3_details_are_all_that_is_known() -> None:
+    known = dict(details(TAKEN))
+    assert known == {
+        "escalation": "breaker:ben",
+        "kind": "breaker",
+        "state": "acknowledged",
+        "level": "1",
+        "swarm": "ben",
+        "summary": "it is open",
+        "acknowledged by": "mary",
+        "note": "on my way",
+    }
+    assert dict(details(OPEN))["began"] == "2026-01-01 10:00:00Z"
+    assert dict(details(OPEN))["undelivered"] == "chat, pager"
 
 
 def test_g7_of_a_watch_every_event_that_matters_is_told() -> None:
