@@ -1,4 +1,3 @@
-# ruff: noqa: INP001  # it is no part of a package: it is copied alone
 """Tells the coordinator what an agent is doing: one file, standard library only.
 
 Copy it next to an agent, or run it:
@@ -26,7 +25,7 @@ import sys
 import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, SupportsFloat
 from urllib.parse import urlsplit
 
 DEFAULT_URL = "http://localhost:8765"
@@ -87,7 +86,7 @@ class AgentNotifier:
         """Report that the agent cannot go on, and why; return the answer or None."""
         return self._notify("blocked", last_task=self.current_task, message=reason)
 
-    def completed(self, task: str, cost: float = 0.0) -> dict[str, Any] | None:
+    def completed(self, task: str, cost: SupportsFloat = 0.0) -> dict[str, Any] | None:
         """Report that the agent has finished `task`, and then that it is idle.
 
         Args:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.harness.server import ServerProcess
 
@@ -15,6 +16,19 @@ ROOT = Path(__file__).parents[2]
 def blocks(document: str, language: str) -> list[str]:
     """Return the fenced blocks of a language."""
     return re.findall(rf"```{language}\n(.*?)```", document, re.DOTALL)
+
+
+def program(document: str, name: str) -> dict[str, Any]:
+    """Run the one block of Python of a document; return the names that it defines.
+
+    Args:
+        document: The text.
+        name: Of the document, for tracebacks.
+    """
+    (block,) = blocks(document, "python")
+    names: dict[str, Any] = {}
+    exec(compile(block, name, "exec"), names)  # noqa: S102  # our own documents
+    return names
 
 
 def dead_links(document: str, folder: Path) -> list[str]:

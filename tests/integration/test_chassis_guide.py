@@ -1,7 +1,5 @@
 """What docs/chassis.md shows is run, in its order, and must print what it says."""
 
-from typing import Any
-
 import pytest
 
 from infrafabric import Client
@@ -9,7 +7,7 @@ from infrafabric_server.chassis.contract import ResourceLimits
 from infrafabric_server.chassis.models import KEPT_VIOLATIONS, ViolationKind
 from infrafabric_server.chassis.modules import CHUNK_BYTES
 from infrafabric_server.chassis.upkeep import KEEP_UNUSED
-from tests.harness.documents import ROOT, blocks, dead_links, follow
+from tests.harness.documents import ROOT, dead_links, follow, program
 from tests.harness.server import ServerProcess
 
 GUIDE = (ROOT / "docs" / "chassis.md").read_text()
@@ -26,9 +24,7 @@ async def test_x1_d5_the_commands_of_the_guide_print_what_it_says(
 async def test_x1_d5_the_python_of_the_guide_counts(
     shared_server: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names: dict[str, Any] = {}
-    [block] = blocks(GUIDE, "python")
-    exec(compile(block, "docs/chassis.md", "exec"), names)  # noqa: S102  # what the guide shows
+    names = program(GUIDE, "docs/chassis.md")
     monkeypatch.chdir(ROOT)
     async with Client(shared_server.grpc) as client:
         assert await names["count"](client, "a word and another") == 4

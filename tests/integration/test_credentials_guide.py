@@ -1,7 +1,6 @@
 """What docs/credentials.md shows is run, in its order, and must print what it says."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -10,7 +9,7 @@ from infrafabric.v1.task_pb2 import Task
 from infrafabric_server.chassis.credentials import models
 from infrafabric_server.chassis.egress import requests
 from infrafabric_server.chassis.egress.egress import LIMIT_SECONDS
-from tests.harness.documents import ROOT, blocks, dead_links, follow
+from tests.harness.documents import ROOT, blocks, dead_links, follow, program
 from tests.harness.server import ServerProcess
 
 GUIDE = (ROOT / "docs" / "credentials.md").read_text()
@@ -26,9 +25,7 @@ async def test_x6_d5_the_commands_of_the_guide_print_what_it_says(
 
 @pytest.mark.embedded
 async def test_x6_d5_the_python_of_the_guide_lets_in(shared_server: ServerProcess) -> None:
-    names: dict[str, Any] = {}
-    [block] = blocks(GUIDE, "python")
-    exec(compile(block, "docs/credentials.md", "exec"), names)  # noqa: S102  # what the guide shows
+    names = program(GUIDE, "docs/credentials.md")
     async with Client(shared_server.grpc) as client:
         await client.swarms.register("py", ["any"])
         await client.tasks.create(Task(task_id="py"))

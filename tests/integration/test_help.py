@@ -25,6 +25,8 @@ from infrafabric.v1.help_pb2 import (
     HELP_URGENCY_CRITICAL,
     HELP_URGENCY_HIGH,
     HelpRequest,
+    HelpState,
+    HelpUrgency,
 )
 from infrafabric.v1.task_pb2 import DISPATCH_MANUAL, Task
 from infrafabric.v1.witness_service_pb2 import QueryEntriesRequest
@@ -200,7 +202,7 @@ async def test_g9_each_refusal_names_its_field(calls: Client) -> None:
         (ask("strict", "strict", attempt, "r", ["x"], budget_micros=-1), "budget_micros"),
         (ask("strict", "strict", attempt, "r", ["x"], budget_micros=301), "budget_micros"),
         (ask("strict", "strict", attempt, "r", ["x"], request_id="i" * 129), "request_id"),
-        (ask("strict", "strict", attempt, "r", ["x"], urgency=9), "urgency"),  # type: ignore[arg-type]  # no urgency
+        (ask("strict", "strict", attempt, "r", ["x"], urgency=HelpUrgency.ValueType(9)), "urgency"),
         (calls.help.accept("strict", ""), "help_id"),
         (track("strict", "op", 1, task_id="strict", attempt=1, help_id="h"), "help_id"),
         (track("strict", "op", 1, attempt=1, help_id="h"), "attempt"),
@@ -210,7 +212,7 @@ async def test_g9_each_refusal_names_its_field(calls: Client) -> None:
             await call
         assert [each.field for each in refused.value.fields] == [field]
     with pytest.raises(errors.InvalidField, match="state"):
-        _ = [each async for each in calls.help.list(9)]  # type: ignore[arg-type]  # no state
+        _ = [each async for each in calls.help.list(HelpState.ValueType(9))]
     with pytest.raises(errors.HelpNotFound):
         await calls.help.accept("strict", "none")
     request = await calls.help.request("strict", "strict", attempt, "r", ["x"])

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,7 +11,7 @@ from infrafabric import Client, Session
 from infrafabric.v1.task_pb2 import DISPATCH_MANUAL, Task
 from infrafabric_server.governor.help.rules import KEPT
 from infrafabric_server.governor.policy.models import Helping
-from tests.harness.documents import ROOT, blocks, dead_links, follow
+from tests.harness.documents import ROOT, dead_links, follow, program
 from tests.harness.server import ServerProcess
 
 GUIDE = (ROOT / "docs" / "help.md").read_text()
@@ -48,9 +47,7 @@ async def test_g9_the_commands_of_the_guide_print_what_it_says(fleet: ServerProc
 
 @pytest.mark.embedded
 async def test_g9_the_python_of_the_guide_asks_and_gives(tmp_path: Path) -> None:
-    names: dict[str, Any] = {}
-    [block] = blocks(GUIDE, "python")
-    exec(compile(block, "docs/help.md", "exec"), names)  # noqa: S102  # what the guide shows
+    names = program(GUIDE, "docs/help.md")
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(ServerProcess(tmp_path))
         client = await stack.enter_async_context(Client(server.grpc))

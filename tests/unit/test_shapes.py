@@ -17,6 +17,7 @@ from infrafabric_server.governor.governor import Governor, IFGovernor
 from infrafabric_server.governor.models import CapabilityMatch
 from infrafabric_server.notify.notify import IFNotify, Notify
 from infrafabric_server.witness.witness import IFWitness, Witness
+from tests.harness.documents import program
 
 ROOT = Path(__file__).parents[2]
 OURS = [
@@ -73,12 +74,7 @@ def test_d2_the_models_are_frozen_and_validated(model: type[BaseModel]) -> None:
 
 async def test_d3_the_example_of_the_harness_runs() -> None:
     page = (ROOT / "docs/testing.md").read_text()
-    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    names: dict[str, object] = {}
-    exec(compile(program, "docs/testing.md", "exec"), names)  # noqa: S102  # our own page
-    example = names["example"]
-    assert callable(example)
-    await example()
+    await program(page, "docs/testing.md")["example"]()
 
 
 @pytest.mark.parametrize("page", ["chassis", "coordinator", "matching", "notify", "witness"])

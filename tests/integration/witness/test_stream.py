@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from nats.js.api import StreamConfig
+from nats.js.api import StorageType, StreamConfig
 from nats.js.errors import APIError
 
 from infrafabric_server.bus.nats import NatsBus
@@ -54,7 +54,7 @@ async def test_w1_nothing_in_the_stream_can_be_removed(nats: Nats) -> None:
     ("config", "named"),
     [
         (StreamConfig(max_age=3600), "max_age"),
-        (StreamConfig(storage="memory"), "storage"),  # type: ignore[arg-type]  # as the API has it
+        (StreamConfig(storage=StorageType.MEMORY), "storage"),
         (StreamConfig(max_msgs_per_subject=10), "max_msgs_per_subject"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from infrafabric import Client, FabricError
 from infrafabric.v1.notify_service_pb2 import NotifyRequest
+from infrafabric.v1.status_pb2 import Status
 from tests.robustness.traffic.actor import Stepper, World
 from tests.robustness.traffic.callers import shown
 
@@ -134,7 +135,7 @@ class Reporter(Stepper):
         self._spent += self.chance.choice((0, 0, 10))
         report = NotifyRequest(
             swarm_id=self.name,
-            status=status,  # type: ignore[arg-type]  # one of its values
+            status=Status.ValueType(status),
             message=text,
             cost_spent_micros=self._spent,
         )

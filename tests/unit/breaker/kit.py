@@ -52,8 +52,11 @@ async def fails(
     await fabric.settled()
 
 
-def frames(link: SessionLink, kind: type) -> list[object]:
-    return [each for each in link._waiting if isinstance(each, kind)]  # noqa: SLF001
+async def frames(link: SessionLink, kind: type) -> list[object]:
+    """Return the frames of a kind that wait to be sent, and leave them there."""
+    waiting, _ = await link.take(link.waiting)
+    link.give_back(waiting)
+    return [each for each in waiting if isinstance(each, kind)]
 
 
 async def recorded(fabric: Fabric, operation: str) -> int:

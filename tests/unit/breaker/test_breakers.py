@@ -143,7 +143,7 @@ async def test_g6_open_halts_the_session_then_fences_what_is_left() -> None:
         await fabric.settled()
         assert fabric.task("a").claim is not None
         await fabric.breakers.trip("s", BreakerCause.MANUAL, "it burns")
-        (halt,) = frames(link, Halt)
+        (halt,) = await frames(link, Halt)
         assert isinstance(halt, Halt)
         assert halt.grace == 30
         await fabric.create(new_task("b"))
@@ -157,7 +157,7 @@ async def test_g6_open_halts_the_session_then_fences_what_is_left() -> None:
         assert fabric.task("a").claim is None
         assert fabric.task("a").last_loss is LossKind.HALTED
         assert fabric.task("b").claim is None
-        (revoked,) = frames(link, Revoked)
+        (revoked,) = await frames(link, Revoked)
         assert isinstance(revoked, Revoked)
         assert revoked.reason is RevokeReason.HALTED
         # Who is told to stop is not given the same work again, until a person says so.
@@ -361,7 +361,7 @@ async def test_g6_an_open_breaker_admits_nothing_on_either_replica(cluster: Clus
     outcome = await bert.behind(bert.fabric.coordinator.claims.claim("s", free, link.epoch))
     assert outcome.refusal is Refusal.BREAKER_OPEN
     await cluster.settled()
-    assert frames(link, Halt)
+    assert await frames(link, Halt)
     # The leader dies; the next one takes what is left.
     anna.lead(leading=False)
     bert.lead()

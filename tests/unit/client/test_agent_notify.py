@@ -169,7 +169,7 @@ def test_n9_cost_that_is_none_is_a_failure_and_spoils_no_later_report(
     assert notifier.completed("x", cost=cost) is None
     assert capture.requests == []
     assert capsys.readouterr().out.startswith("✗ Failed to notify coordinator: ")
-    assert notifier.completed("y", cost=Decimal("0.5")) is not None  # type: ignore[arg-type]  # agents count with it too
+    assert notifier.completed("y", cost=Decimal("0.5")) is not None
     assert capture.requests[0][1]["cost_spent"] == 0.5
 
 

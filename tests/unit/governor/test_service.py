@@ -113,7 +113,7 @@ async def test_g1_a_request_names_its_metric_and_what_the_task_may_cost() -> Non
         (Request(required_capabilities=["two words"]), "required_capabilities", "INVALID_FIELD"),
         (Request(max_cost_per_hour_micros=-1), "max_cost_per_hour_micros", "INVALID_FIELD"),
         (Request(max_task_cost_micros=-1), "max_task_cost_micros", "INVALID_FIELD"),
-        (Request(metric=3), "metric", "INVALID_FIELD"),  # type: ignore[arg-type]  # unknown
+        (Request(metric=match_pb2.MatchMetric.ValueType(3)), "metric", "INVALID_FIELD"),
         (Request(page_size=1_001), "page_size", "INVALID_FIELD"),
         (Request(page_token="made-up"), "page_token", "INVALID_PAGE_TOKEN"),
     ],

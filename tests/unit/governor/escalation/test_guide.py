@@ -14,7 +14,7 @@ from infrafabric_server.governor.escalation.models import (
 from infrafabric_server.governor.escalation.rules import acknowledge, decide
 from infrafabric_server.governor.escalation.webhook import Webhook
 from infrafabric_server.governor.policy.models import Policy
-from tests.harness.documents import ROOT, blocks, dead_links
+from tests.harness.documents import ROOT, blocks, dead_links, program
 
 GUIDE = (ROOT / "docs" / "escalations.md").read_text()
 RAISE_AFTER = Policy().escalation.raise_after
@@ -68,10 +68,7 @@ def test_g7_a_delivery_is_what_the_guide_shows_and_its_check_takes_it() -> None:
     body = hook.body(delivery)
     assert json.loads(body) == shown
     header = hook.headers(delivery, body, 1000)["InfraFabric-Signature"]
-    program: dict[str, object] = {}
-    exec(blocks(GUIDE, "python")[0], program)  # noqa: S102  # the guide's own program
-    is_genuine = program["is_genuine"]
-    assert callable(is_genuine)
+    is_genuine = program(GUIDE, "docs/escalations.md")["is_genuine"]
     assert is_genuine("k", header, body, 1299)
     assert not is_genuine("k", header, body, 1300)
     assert not is_genuine("other", header, body, 1000)
