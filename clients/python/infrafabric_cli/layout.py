@@ -19,7 +19,7 @@ from itertools import chain, repeat, zip_longest
 from rich.cells import cell_len
 
 # A narrower text is a column of single words; then another form can be read better.
-_READABLE = 20
+_READABLE = 16
 _GAP = "  "
 
 
