@@ -38,8 +38,9 @@ def say(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Print one line to standard error."""
-    sys.stderr.write(plain(text) + "\n")
+    """Print a message to standard error; further lines stand in, so that none looks like ours."""
+    for number, line in enumerate(text.splitlines() or [""]):
+        sys.stderr.write(("    " if number else "") + plain(line) + "\n")
 
 
 def abandon(stream: TextIO) -> None:

@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Callable
 import typer
 
 from infrafabric import Client
+from infrafabric.calls import Calls
 from infrafabric.errors import FabricError, InvalidRequest, Unreachable
 from infrafabric_cli.exit_codes import ExitCode
+from infrafabric_cli.outages import Outages
 from infrafabric_cli.output import abandon, complain
 
 
@@ -56,7 +58,13 @@ def describe(error: FabricError) -> str:
 
 
 async def _with_client(server: str, command: Callable[[Client], Awaitable[None]]) -> None:
-    async with Client(server) as client:
+    outages = Outages(server)
+
+    async def wait(seconds: float) -> None:
+        # Only what goes on over cuts waits.
+        await outages.wait(seconds, lambda: first_answer(client))
+
+    async with Client(server, calls=Calls(sleep=wait)) as client:
         await command(client)
 
 
