@@ -52,8 +52,9 @@ def check(
 ) -> None:
     """Check a policy and run the cases in it; no server is needed.
 
-    Exit code 1: it has problems, which are on standard error, one a line; 2:
-    the file cannot be read.
+    Prints its problems, one a line, in the order of the file; the cases are
+    run when there are no others. Exit code 1: there are some; 2: the file
+    cannot be read.
     """
     # No other command but `serve` loads the server.
     from infrafabric_server.governor.policy.checking import check as checked
@@ -70,10 +71,11 @@ def check(
             for each in found.problems
         ]
         print_json({"policy_hash": found.hash, "cases": found.cases, "problems": problems})
-    elif not found.problems:
-        say(f"{file}: good; cases that hold: {found.cases}; hash {found.hash}")
-    for each in found.problems:
-        complain(_told(str(file), each.line, each.path, each.problem))
+    else:
+        for each in found.problems:
+            say(_told(str(file), each.line, each.path, each.problem))
+        if not found.problems:
+            say(f"{file}: good; cases that hold: {found.cases}; hash {found.hash}")
     if found.problems:
         raise typer.Exit(ExitCode.REFUSED)
 

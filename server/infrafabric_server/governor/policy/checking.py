@@ -23,6 +23,7 @@ from infrafabric_server.governor.policy.expressions import (
 )
 from infrafabric_server.governor.policy.models import Policy
 from infrafabric_server.governor.policy.verdicts import Effective, outcome
+from infrafabric_server.governor.policy.wording import told
 
 # A file with more is shown its first ones.
 _MAX_PROBLEMS = 100
@@ -49,16 +50,19 @@ def check(text: bytes) -> Checked:
     try:
         policy = Policy.model_validate(document.values)
     except ValidationError as error:
-        return Checked(digest, None, tuple(_invalid(document, error))[:_MAX_PROBLEMS])
+        found = sorted(_invalid(document, error), key=lambda each: each.line)
+        return Checked(digest, None, tuple(found[:_MAX_PROBLEMS]))
     problems: list[Problem] = []
     conditions = _conditions(document, policy, problems)
     problems += _names(document, policy)
-    found = Effective(policy, digest, conditions)
+    effective = Effective(policy, digest, conditions)
     cases = 0
     if not problems:
-        problems += _cases(document, found)
+        problems += _cases(document, effective)
         cases = len(policy.cases)
-    return Checked(digest, None if problems else found, tuple(problems[:_MAX_PROBLEMS]), cases)
+    problems.sort(key=lambda each: each.line)
+    shown = tuple(problems[:_MAX_PROBLEMS])
+    return Checked(digest, None if problems else effective, shown, cases)
 
 
 def _conditions(document: Document, policy: Policy, problems: list[Problem]) -> list[Condition]:
@@ -104,14 +108,13 @@ def _cases(document: Document, policy: Effective) -> Iterator[Problem]:
 
 
 def _invalid(document: Document, error: ValidationError) -> Iterator[Problem]:
-    for each in error.errors(include_url=False, include_context=False):
+    for each in error.errors(include_url=False):
         path: Path = each["loc"]
-        told = each["msg"].removeprefix("Value error, ")
         if each["type"] == "extra_forbidden":
-            told = f"is not known here; known are {', '.join(_known(path[:-1]))}"
-        elif each["type"] == "missing":
-            told = "must be given"
-        yield document.problem(path, told)
+            rule = f"is not known here; known are {', '.join(_known(path[:-1]))}"
+        else:
+            rule = told(each)
+        yield document.problem(path, rule)
 
 
 def _known(path: Path) -> Mapping[str, object]:

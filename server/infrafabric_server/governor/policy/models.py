@@ -8,7 +8,15 @@ from fractions import Fraction
 from functools import cached_property, lru_cache
 from typing import Annotated, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
 
 from infrafabric_server.governor.matching import Comparison, Metric
 from infrafabric_server.governor.policy.cases import Case, RuleName
@@ -44,6 +52,18 @@ def written(span: timedelta) -> str:
     return text or "0s"
 
 
+def _between(least: timedelta, most: timedelta) -> AfterValidator:
+    def check(span: timedelta) -> timedelta:
+        if not least <= span <= most:
+            raise ValueError(f"must be {written(least)} to {written(most)}")
+        return span
+
+    return AfterValidator(check)
+
+
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+_SECOND, _MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+
 _Duration = Annotated[timedelta, BeforeValidator(_span), PlainSerializer(written)]
 _Number = Annotated[int, Field(strict=True)]
 
@@ -53,7 +73,7 @@ Share = Annotated[float, Field(strict=True, gt=0, le=1)]
 Target = Annotated[float, Field(strict=True, gt=0, lt=1)]
 Count = Annotated[_Number, Field(ge=1, le=1000)]
 Glob = Annotated[str, Field(min_length=1, max_length=128)]
-_Span = Annotated[_Duration, Field(ge=timedelta(seconds=1), le=timedelta(days=30))]
+_Span = Annotated[_Duration, _between(_SECOND, 30 * _DAY)]
 
 
 class Matching(BaseModel):
@@ -110,9 +130,7 @@ class Breaking(BaseModel):
     window: _Span = timedelta(hours=1)
     min_calls: Count = 10
     max_cost_per_minute_micros: Money | None = None
-    halt_grace: Annotated[_Duration, Field(ge=timedelta(0), le=timedelta(hours=1))] = timedelta(
-        seconds=30
-    )
+    halt_grace: Annotated[_Duration, _between(timedelta(0), _HOUR)] = 30 * _SECOND
 
 
 class Escalating(BaseModel):
@@ -152,7 +170,7 @@ class Containing(BaseModel):
     max_memory_mb: Annotated[_Number, Field(ge=1, le=4096)] = 512
     max_cpu_percent: Annotated[_Number, Field(ge=1, le=100)] = 100
     max_api_calls_per_second: Annotated[_Number, Field(ge=1, le=10_000)] = 1000
-    max_execution_time: Annotated[_Span, Field(le=timedelta(hours=1))] = timedelta(minutes=5)
+    max_execution_time: Annotated[_Duration, _between(_SECOND, _HOUR)] = 5 * _MINUTE
     max_output_bytes: Annotated[_Number, Field(ge=1, le=MAX_PAYLOAD_BYTES)] = MAX_PAYLOAD_BYTES
     max_module_mb: Annotated[_Number, Field(ge=1, le=64)] = 16
     max_modules_mb: Annotated[_Number, Field(ge=1, le=4096)] = 256
@@ -201,9 +219,7 @@ class Reputing(BaseModel):
 
     prior: Share = 0.5
     prior_weight: Annotated[float, Field(strict=True, ge=1, le=1000)] = 10.0
-    half_life: Annotated[_Duration, Field(ge=timedelta(minutes=1), le=timedelta(days=365))] = (
-        timedelta(days=7)
-    )
+    half_life: Annotated[_Duration, _between(_MINUTE, 365 * _DAY)] = 7 * _DAY
 
 
 class Rule(BaseModel):

@@ -8,6 +8,10 @@ from infrafabric_server.governor.policy.document import MAX_BYTES
 from tests.unit.governor.policy.kit import loaded, problems, with_rule
 
 ANY_MATCH = "overrides[0].matching.min_match"
+OF_TASKS = "overrides[0].tasks"
+LAYERS = "chassis.required_layers"
+FILLER = "cases[0].task.filler"
+TASK_ID = "cases[0].task.id"
 DEEP = "matching: " + "[" * 50_000
 WIDE = "overrides: [" + "1," * 30_000 + "1]"
 DEAR = "cases:\n- name: dear\n  task: {max_cost_micros: 6}\n  expect: allow"
@@ -17,18 +21,48 @@ BOMB = "a: &a [1]\n" + "".join(f"b{n}: &b{n} [*a, *a]\n" for n in range(20))
 @pytest.mark.parametrize(
     ("text", "path", "line", "told"),
     [
-        ("budgets:\n  max_task_cost_micros: 1.5", "budgets.max_task_cost_micros", 2, "integer"),
-        ("budgets:\n  max_task_cost_micros: $1.50", "budgets.max_task_cost_micros", 2, "integer"),
-        ("budgets:\n  max_task_cost_micros: true", "budgets.max_task_cost_micros", 2, "integer"),
-        ("matching:\n\n  min_match: '0.7'", "matching.min_match", 3, "number"),
-        ("matching:\n  min_match: .nan", "matching.min_match", 2, ""),
-        ("matching:\n  min_match: 0", "matching.min_match", 2, "greater than 0"),
-        ("matching: {metric: cosine}", "matching.metric", 1, "'jaccard' or 'coverage'"),
-        ("breaker:\n  slow_after: 30", "breaker.slow_after", 2, "such as 30s, 5m or 1h30m"),
+        (
+            "budgets:\n  max_task_cost_micros: 1.5",
+            "budgets.max_task_cost_micros",
+            2,
+            "must be a whole number",
+        ),
+        (
+            "budgets:\n  max_task_cost_micros: $1.50",
+            "budgets.max_task_cost_micros",
+            2,
+            "must be a whole number",
+        ),
+        (
+            "budgets:\n  max_task_cost_micros: true",
+            "budgets.max_task_cost_micros",
+            2,
+            "must be a whole number",
+        ),
+        (
+            "matching:\n\n  min_match: '0.7'",
+            "matching.min_match",
+            3,
+            "must be a number, and is '0.7'",
+        ),
+        ("matching:\n  min_match: .nan", "matching.min_match", 2, "must be at most 1, and is nan"),
+        ("matching:\n  min_match: 0", "matching.min_match", 2, "must be above 0, and is 0"),
+        (
+            "matching: {metric: cosine}",
+            "matching.metric",
+            1,
+            "must be jaccard or coverage, and is 'cosine'",
+        ),
+        (
+            "breaker:\n  slow_after: 30",
+            "breaker.slow_after",
+            2,
+            "such as 30s, 5m or 1h30m, and is 30",
+        ),
         ("breaker:\n  slow_after: 5m 30s", "breaker.slow_after", 2, "such as 30s"),
         ("breaker:\n  slow_after: ''", "breaker.slow_after", 2, "such as 30s"),
-        ("breaker:\n  window: 31d", "breaker.window", 2, "less than or equal"),
-        ("breaker:", "breaker", 1, "dictionary"),
+        ("breaker:\n  window: 31d", "breaker.window", 2, "must be 1s to 30d, and is '31d'"),
+        ("breaker:", "breaker", 1, "must be a mapping of names to values, and is null"),
         ("budget: {}", "budget", 1, "known are matching, budgets, breaker"),
         ("budgets:\n  max: 1", "budgets.max", 2, "known are default_task_cost_micros"),
         ("<<: {b: 1}", "<<", 1, "not known here"),
@@ -46,17 +80,43 @@ BOMB = "a: &a [1]\n" + "".join(f"b{n}: &b{n} [*a, *a]\n" for n in range(20))
         (WIDE, "", 1, "at most 20000 values"),
         (b"#" * (MAX_BYTES + 1), "", 0, f"at most {MAX_BYTES} bytes"),
         ("overrides:\n- tasks: a\n  breaker: {}", "overrides[0]", 2, "must have matching or"),
-        ("overrides:\n- tasks: a\n  matching: {min_match: 2}", ANY_MATCH, 3, "less than or equal"),
+        ("overrides:\n- tasks: a\n  matching: {min_match: 2}", ANY_MATCH, 3, "at most 1, and is 2"),
         ("overrides:\n- swarms: a\n  breaker: {}\n  matching: {}", "overrides[0]", 2, "neither"),
         ("overrides:\n- swarms: a\n  budgets: {}", "overrides[0]", 2, "must have breaker"),
         ("overrides:\n- tasks: a\n  budgets: {}\n  slo: {}", "overrides[0]", 2, "or slo"),
-        ("slo:\n  success_rate: 1.0", "slo.success_rate", 2, "less than 1"),
+        ("slo:\n  success_rate: 1.0", "slo.success_rate", 2, "must be below 1, and is 1"),
         ("overrides:\n- budgets: {}", "overrides[0]", 2, "must have tasks or capability"),
         ("overrides:\n- tasks: a\n  swarms: a\n  budgets: {}", "overrides[0]", 2, "or else swarms"),
         ("overrides:\n- tasks: a\n  budgets: {soft_share: 1}", "overrides[0]", 2, "soft_share"),
+        ("rules: x", "rules", 1, "must be a list, and is 'x'"),
+        ("rules:\n- {name: a b, when: 1 > 0, deny: x}", "rules[0].name", 2, "1 to 64 characters"),
+        ("cases:\n- {name: c, task: {filler: 1}, expect: allow}", FILLER, 2, "true or false"),
+        ("cases:\n- {name: c, task: {id: a b}, expect: allow}", TASK_ID, 2, "1 to 128 char"),
+        (
+            f"chassis:\n  required_layers: [{'a, ' * 33}]",
+            LAYERS,
+            2,
+            "at most 32 entries, and has 33",
+        ),
+        (
+            f"overrides:\n- {{tasks: {'t' * 129}, matching: {{}}}}",
+            OF_TASKS,
+            2,
+            "128 characters, and has",
+        ),
         ("rules:\n- name: r\n  deny: denied", "rules[0].when", 2, "must be given"),
-        ("rules:\n- {name: r, when: 1 > 0, deny: ''}", "rules[0].deny", 2, "at least 1"),
-        ("rules:\n- {name: r, when: 1 > 0, deny: no}", "rules[0].deny", 2, "valid string"),
+        (
+            "rules:\n- {name: r, when: 1 > 0, deny: ''}",
+            "rules[0].deny",
+            2,
+            "must not be empty",
+        ),
+        (
+            "rules:\n- {name: r, when: 1 > 0, deny: no}",
+            "rules[0].deny",
+            2,
+            "needs quotes, and is false",
+        ),
         (
             "rules:\n- {name: allow, when: 1 > 0, deny: denied}",
             "rules[0].name",
@@ -100,9 +160,9 @@ def test_g8_all_problems_are_told_at_once() -> None:
     )
     assert [path for path, _, _ in problems(text)] == [
         "budgets.soft_share",
-        "breaker.min_calls",
         "rules[0].deny",
-    ]
+        "breaker.min_calls",
+    ], "in the order of the file"
 
 
 def test_g8_a_case_holds_or_is_a_problem() -> None:
