@@ -16,7 +16,7 @@ from infrafabric.v1.governor_budget_pb2 import CostDimension, CostRow, GetCostRe
 from infrafabric_cli.files import replace
 from infrafabric_cli.layout import Column, number, text
 from infrafabric_cli.names import moment, value_of
-from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, Swarm, instant, usd
+from infrafabric_cli.options import DEFAULT_SERVER, TIMES, Json, Server, Swarm, instant, usd
 from infrafabric_cli.output import as_json, json_text, print_json, print_rows, say
 from infrafabric_cli.running import run
 
@@ -60,7 +60,7 @@ By = Annotated[
 ]
 After = Annotated[
     datetime | None,
-    typer.Option(parser=instant, metavar="TIME", help="Only from that hour on."),
+    typer.Option(parser=instant, metavar="TIME", help=f"Only from that hour on; {TIMES}."),
 ]
 Before = Annotated[
     datetime | None,
@@ -89,6 +89,7 @@ def report(
     on the cheapest qualified swarm. To stay bounded, an hour keeps 500 rows and adds the others up
     under `(other)`.
     """
+    _one_form(as_document=json_output, as_csv=csv_output)
     question = _question(by, after, before, swarm, task)
 
     async def command(client: Client) -> None:
@@ -110,6 +111,7 @@ def history(
     csv_output: Csv = False,
 ) -> None:
     """Show what was spent in each hour, the latest last; after 30 days, in each day."""
+    _one_form(as_document=json_output, as_csv=csv_output)
     question = _question("hour", after, before, swarm, task)
 
     async def command(client: Client) -> None:
@@ -193,6 +195,11 @@ def track(
             say(f"{swarm}: its circuit breaker is open, stop")
 
     run(server, command)
+
+
+def _one_form(*, as_document: bool, as_csv: bool) -> None:
+    if as_document and as_csv:
+        raise typer.BadParameter("give either --json or --csv: a report has one form")
 
 
 def _question(

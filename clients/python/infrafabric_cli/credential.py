@@ -33,7 +33,10 @@ def issue(
         ),
     ],
     seconds: Annotated[
-        float | None, typer.Option(min=1, max=86_400, help="Longest life; else 15 minutes.")
+        float | None,
+        typer.Option(
+            min=1, max=86_400, metavar="SECONDS", help="Longest life; 15 minutes unless given."
+        ),
     ] = None,
     server: Server = DEFAULT_SERVER,
     json_output: Json = False,

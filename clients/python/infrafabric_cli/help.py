@@ -1,8 +1,9 @@
 """`infrafabric help`: idle swarms are asked to gang up on a blocker, and accept to help."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from infrafabric import Client
 from infrafabric.money import format_usd
@@ -14,7 +15,20 @@ from infrafabric_cli.options import DEFAULT_SERVER, Attempt, Json, Server, Swarm
 from infrafabric_cli.output import as_json, print_json, print_rows, say
 from infrafabric_cli.running import run
 
-app = typer.Typer(no_args_is_help=True)
+
+class _Help(TyperGroup):
+    """Tells who looks for the help of a command where that is."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        found = super().get_command(ctx, cmd_name)
+        if found is None and cmd_name in ctx.find_root().command.commands:
+            # None of ours is meant.
+            self.suggest_commands = False
+            ctx.fail(f"swarms help each other here; for {cmd_name}: infrafabric {cmd_name} --help")
+        return found
+
+
+app = typer.Typer(cls=_Help, no_args_is_help=True)
 
 # Few and wide: who is blocked in what, and who helps, is to be read in a narrow terminal too.
 _COLUMNS = (Column("request"), Column("state"), text("helpers"), text("wanted"))

@@ -17,6 +17,9 @@ from infrafabric_cli.names import value_of
 
 DEFAULT_SERVER = "127.0.0.1:50051"
 
+# How the help of options explains a time.
+TIMES = "in ISO 8601, UTC unless it has a zone: 2026-01-31T12:00:00Z"
+
 # How options that take a JSON object are shown: the text itself, a file, or standard input.
 JSON_METAVAR = "JSON|@FILE|-"
 

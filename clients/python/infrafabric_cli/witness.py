@@ -14,8 +14,8 @@ from infrafabric.values import from_struct
 from infrafabric_cli.exit_codes import ExitCode
 from infrafabric_cli.layout import Column, number, text
 from infrafabric_cli.names import moment
-from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, instant
-from infrafabric_cli.output import as_json, json_text, print_json, print_rows, say
+from infrafabric_cli.options import DEFAULT_SERVER, TIMES, Json, Server, instant
+from infrafabric_cli.output import as_json, complain, json_text, print_json, print_rows, say
 from infrafabric_cli.running import first_answer, run
 
 app = typer.Typer(no_args_is_help=True)
@@ -30,7 +30,9 @@ OfSwarm = Annotated[str, typer.Option("--swarm", metavar="ID", help="Only this s
 OfTask = Annotated[str, typer.Option("--task", metavar="ID", help="Only this task.")]
 After = Annotated[
     datetime | None,
-    typer.Option(parser=instant, metavar="TIME", help="Only what was decided from then on."),
+    typer.Option(
+        parser=instant, metavar="TIME", help=f"Only what was decided from then on; {TIMES}."
+    ),
 ]
 Before = Annotated[
     datetime | None,
@@ -56,7 +58,10 @@ def query(
     server: Server = DEFAULT_SERVER,
     json_output: Json = False,
 ) -> None:
-    """List decisions, oldest first; with --task, one task's whole story."""
+    """List decisions, oldest first; with --task, one task's whole story.
+
+    Exit code 1: the log has nothing at all about what is named.
+    """
     filters = QueryEntriesRequest(
         component=component, operation=operation, swarm_id=swarm, task_id=task
     )
@@ -72,6 +77,8 @@ def query(
             entries.append(entry)
             if len(entries) == limit:
                 break
+        if not entries:
+            await _explain(client, filters)
         if json_output:
             print_json({"entries": [as_json(entry) for entry in entries]})
         elif sys.stdout.isatty():
@@ -153,6 +160,22 @@ def verify(
             say(line)
     if result.broken is not None:
         raise typer.Exit(ExitCode.TAMPERED)
+
+
+async def _explain(client: Client, filters: QueryEntriesRequest) -> None:
+    """Say why nothing fits; an operation that nobody recorded is likely misspelt."""
+    for name in ("component", "operation", "swarm_id", "task_id"):
+        wanted = getattr(filters, name)
+        if not wanted:
+            continue
+        alone = QueryEntriesRequest(page_size=1, **{name: wanted})
+        async for _ in client.witness.query(alone):
+            break
+        else:
+            known = "" if name.endswith("_id") else "; docs/witness.md lists what is recorded"
+            complain(f"no entry has the {name.removesuffix('_id')} {wanted}{known}")
+            raise typer.Exit(ExitCode.REFUSED)
+    complain("no entry fits")
 
 
 def _line(entry: Entry) -> str:

@@ -1,5 +1,6 @@
 """Commands without a server: what they refuse, and with which exit code."""
 
+import json
 import re
 import subprocess
 import sys
@@ -76,6 +77,8 @@ def test_u3_unreachable_says_what_to_do(arguments: tuple[str, ...]) -> None:
             ("tasks", "complete", "t", "--swarm", "s", "--attempt", "1", "--cost", "1e3"),
             "US dollars",
         ),
+        (("tasks", "create", " "), "must not be empty"),
+        (("tasks", "create", "x", "--id", ""), "must not be empty"),
         (("tasks", "create", "x", "--input", "[1]"), "JSON object"),
         (("tasks", "create", "x", "--input", "{"), "JSON object"),
         (("tasks", "create", "x", "--input", "@/no/such/file"), "/no/such/file cannot be read"),
@@ -98,6 +101,12 @@ def test_u3_unreachable_says_what_to_do(arguments: tuple[str, ...]) -> None:
         ((*ASK, "--needs", "vault", "--urgency", "now"), "low, high, critical"),
         ((*ASK, "--needs", "vault", "--budget", "all"), "US dollars"),
         (("help", "accept", "h1"), "--swarm"),
+        (("help", "tasks"), "for tasks: infrafabric tasks --help "),
+        (("help", "nonsense"), "No such command 'nonsense'"),
+        (("cost", "report", "--json", "--csv"), "either --json or --csv"),
+        (("cost", "history", "--csv", "--json"), "either --json or --csv"),
+        (("board", "export", "--json", "--output", "b.yaml"), "either --json"),
+        (("board", "export", "--json", "--form", "markdown"), "either --json"),
         (("help", "list", "--state", "over"), "open, staffed, unqualified, ended"),
         (("board", "import", "/no/such/board.yaml"), "cannot be read"),
         (("chassis", "load", "s1", "/no/such/module.wasm"), "cannot be read"),
@@ -137,6 +146,8 @@ def test_u3_a_dry_run_asks_no_server(tmp_path: Path) -> None:
     board.write_text("tasks:\n  - {id: a, title: x, depends: [b, zz]}\n  - {id: b, title: x}\n")
     said = infrafabric("board", "import", str(board), "--dry-run").stdout.splitlines()
     assert said[1:] == ["not in this file, so they must exist already: zz"]
+    told = json.loads(infrafabric("board", "import", str(board), "--dry-run", "--json").stdout)
+    assert ([task["task_id"] for task in told["tasks"]], told["needed"]) == (["a", "b"], ["zz"])
     board.write_text(
         "tasks:\n  - {id: a, title: x, depends: [b]}\n  - {id: b, title: x, depends: a}\n"
     )

@@ -62,7 +62,7 @@ def import_board(
         _tell(file, error)
         raise typer.Exit(ExitCode.USAGE) from None
     if dry_run:
-        _say_checked(file, board)
+        _say_checked(file, board, json_output=json_output)
         return
 
     async def command(client: Client) -> None:
@@ -95,6 +95,8 @@ def export_board(
     json_output: Json = False,
 ) -> None:
     """Write the tasks as a board, which `board import` reads; poll it where no stream can go."""
+    if json_output and (output is not None or form is not None):
+        raise typer.BadParameter("give either --json, which goes to standard output, or a board")
     if form is None:
         markdown = output is not None and output.suffix.lower() in (".md", ".markdown")
         form = Form.MARKDOWN if markdown else Form.YAML
@@ -125,10 +127,13 @@ def _content(file: Path) -> bytes:
         raise typer.Exit(ExitCode.USAGE) from None
 
 
-def _say_checked(file: Path, board: list[BoardTask]) -> None:
-    say(f"{file}: {len(board)} tasks, nothing wrong with them")
+def _say_checked(file: Path, board: list[BoardTask], *, json_output: bool) -> None:
     here = {each.task.task_id for each in board}
     needed = {name for each in board for name in each.task.dependencies} - here
+    if json_output:
+        print_json({"tasks": [as_json(each.task) for each in board], "needed": sorted(needed)})
+        return
+    say(f"{file}: {len(board)} tasks, nothing wrong with them")
     if needed:
         say(f"not in this file, so they must exist already: {', '.join(sorted(needed))}")
 

@@ -14,6 +14,7 @@ from infrafabric_cli.names import short
 from infrafabric_cli.options import (
     DEFAULT_SERVER,
     JSON_METAVAR,
+    TIMES,
     Attempt,
     Json,
     Server,
@@ -137,7 +138,7 @@ def fail(
     ] = None,
     retry_time: Annotated[
         datetime | None,
-        typer.Option(parser=instant, metavar="TIME", help="Not to be offered before."),
+        typer.Option(parser=instant, metavar="TIME", help=f"Not to be offered before; {TIMES}."),
     ] = None,
     server: Server = DEFAULT_SERVER,
     json_output: Json = False,

@@ -12,6 +12,7 @@ from infrafabric_cli.board.fields import parse_hours
 from infrafabric_cli.options import (
     DEFAULT_SERVER,
     JSON_METAVAR,
+    TIMES,
     Json,
     Server,
     instant,
@@ -34,8 +35,9 @@ def create(  # noqa: PLR0913  # each option is a parameter
     title: Annotated[str, typer.Argument(metavar="TITLE", help="One line for people.")],
     *,
     task_id: Annotated[
-        str, typer.Option("--id", metavar="ID", help="The server chooses one if it is not given.")
-    ] = "",
+        str | None,
+        typer.Option("--id", metavar="ID", help="The server chooses one if it is not given."),
+    ] = None,
     capability: Annotated[
         list[str] | None,
         typer.Option("--capability", metavar="NAME", help="What a swarm needs; repeat it."),
@@ -49,7 +51,13 @@ def create(  # noqa: PLR0913  # each option is a parameter
         typer.Option("--input", parser=json_object, metavar=JSON_METAVAR, help="For the worker."),
     ] = None,
     max_cost: Annotated[
-        int | None, typer.Option("--max-cost", parser=usd, metavar="USD", help="Limit in total.")
+        int | None,
+        typer.Option(
+            "--max-cost",
+            parser=usd,
+            metavar="USD",
+            help="The most that all attempts may cost, in US dollars.",
+        ),
     ] = None,
     priority: Annotated[
         int, typer.Option(min=-1000, max=1000, metavar="N", help="Higher goes first.")
@@ -58,10 +66,14 @@ def create(  # noqa: PLR0913  # each option is a parameter
         bool, typer.Option("--filler", help="For those who wait or have nothing else to do.")
     ] = False,
     hours: Annotated[
-        int | None, typer.Option(parser=_microseconds, metavar="HOURS", help="Expected work.")
+        int | None,
+        typer.Option(
+            parser=_microseconds, metavar="HOURS", help="Expected work, in hours: 0 to 720."
+        ),
     ] = None,
     deadline: Annotated[
-        datetime | None, typer.Option(parser=instant, metavar="TIME", help="Fails if not ended.")
+        datetime | None,
+        typer.Option(parser=instant, metavar="TIME", help=f"Fails if not ended then; {TIMES}."),
     ] = None,
     dispatch: Annotated[
         int | None,
@@ -80,8 +92,12 @@ def create(  # noqa: PLR0913  # each option is a parameter
     json_output: Json = False,
 ) -> None:
     """Create a task; it is assigned at once if a swarm that fits is free."""
+    if not title.strip():
+        raise typer.BadParameter("must not be empty: people read it", param_hint="TITLE")
+    if task_id == "":
+        raise typer.BadParameter("must not be empty; without it, one is chosen", param_hint="--id")
     task = Task(
-        task_id=task_id,
+        task_id=task_id or "",
         title=title,
         required_capabilities=capability or (),
         dependencies=depends or (),
