@@ -11,6 +11,7 @@ from infrafabric_server.limits import (
     ID_PATTERN,
     ID_RULE,
     MAX_CAPABILITIES,
+    MAX_MODEL,
     MAX_MONEY_MICROS,
     MAX_PAGE,
     MAX_TEXT,
@@ -38,6 +39,15 @@ def require_text(field: str, value: str, *, least: int = 0, most: int = MAX_TEXT
     """Return `value` if it has `least` to `most` characters, else raise InvalidField."""
     if not least <= len(value) <= most:
         raise InvalidField(FieldViolation(field, f"must be {least} to {most} characters"))
+    return value
+
+
+def request_id(field: str, value: str) -> str:
+    """Return `value` if it is empty or may be the id of a call, else raise InvalidField."""
+    require_text(field, value, most=MAX_MODEL)
+    # It is part of a key, which no store takes with such characters.
+    if not value.isprintable():
+        raise InvalidField(FieldViolation(field, "must have printable characters alone"))
     return value
 
 

@@ -248,6 +248,9 @@ async def test_g7_only_a_person_resets() -> None:
             ("ann", "safe", "approver"),
             (" ann ", "safe", "approver"),
             ("s", "safe", "approver"),
+            ("\uff53", "safe", "approver"),
+            ("a\u200dnn", "safe", "approver"),
+            ("bob\0", "safe", "approver"),
             (" ", "safe", "approver"),
             ("bob", " ", "reason"),
         ):

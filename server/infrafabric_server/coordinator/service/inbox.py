@@ -25,7 +25,6 @@ from infrafabric_server.edge.struct_json import struct_to_json
 from infrafabric_server.edge.times import from_timestamp
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.governor.service.budgets import spent_of
-from infrafabric_server.limits import MAX_MODEL
 from infrafabric_server.store.second_look import second_look
 
 # Frames of one session that are worked on at the same time; more wait unread.
@@ -131,7 +130,7 @@ class Inbox:
         try:
             if kind != "heartbeat":
                 self._coordinator.sessions.heard(self._link)
-            validate.require_text("request_id", frame.request_id, most=MAX_MODEL)
+            validate.request_id("request_id", frame.request_id)
             handler = self._handlers[kind]
             catch_up = self._coordinator.records.mirror.catch_up
             return await second_look(lambda: handler(frame), catch_up)

@@ -13,6 +13,7 @@ from infrafabric_server.governor.breaker.counting import Counting
 from infrafabric_server.governor.breaker.models import Breaker, BreakerCause, BreakerState, Pool
 from infrafabric_server.governor.breaker.records import BreakerGate, BreakerRecords
 from infrafabric_server.governor.listing import Part, filtered
+from infrafabric_server.governor.persons import require_person, seen_as
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.optimise.ledger import Ledger
 from infrafabric_server.optimise.models import Budget, swarm_account
@@ -125,7 +126,8 @@ class Breakers:
 
         Args:
             scope: whose.
-            approver: who takes responsibility; not a swarm, nor one that is remembered.
+            approver: who takes responsibility; not a swarm, nor one that is remembered, nor what
+                reads as the id of one.
             reason: why it is safe now.
             new_budget_micros: the swarm's new limit, in micro-US-dollars; None leaves it.
 
@@ -133,15 +135,16 @@ class Breakers:
             FabricError: SWARM_NOT_FOUND, CONTENTION, OUTBOX_FULL.
             InvalidField: the approver is a swarm, a text is empty, or the budget is spent.
         """
-        approver, reason = approver.strip(), reason.strip()
+        approver, reason = require_person("approver", approver), reason.strip()
+        name = seen_as(approver)
 
         async def attempt() -> Breaker | None:
             breaker = self.records.of(scope)
             known = not scope or scope in self._fleet.swarms
             if not known and scope not in self.records.breakers:
                 raise _unknown(scope)
-            self._check_approval(scope, approver, reason)
-            traces = (absent(view.key(id_)) for view, id_ in self._traces(approver))
+            self._check_approval(scope, name, reason)
+            traces = (absent(view.key(id_)) for view, id_ in self._traces(name))
             compares = [self.records.same(scope), *traces]
             budget = self._budget(scope, new_budget_micros)
             said = (breaker.approver, breaker.reset_reason)
@@ -221,8 +224,7 @@ class Breakers:
         )
 
     def _check_approval(self, scope: str, approver: str, reason: str) -> None:
-        if not approver:
-            raise InvalidField(FieldViolation("approver", "must name a person"))
+        """Refuse a name that reads as the id of a swarm, and an empty reason."""
         if approver in self._fleet.swarms:
             rule = f"must be a person; {approver} is a registered swarm"
             raise InvalidField(FieldViolation("approver", rule))

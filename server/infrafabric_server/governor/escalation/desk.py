@@ -15,6 +15,7 @@ from infrafabric_server.governor.escalation.models import Cause, Escalation, Ope
 from infrafabric_server.governor.escalation.records import EscalationRecords
 from infrafabric_server.governor.escalation.sources import Source
 from infrafabric_server.governor.listing import Part, filtered
+from infrafabric_server.governor.persons import require_person
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.store.protocol import StoreError
 
@@ -82,8 +83,9 @@ class Desk:
         """Note that somebody takes care; a closed escalation is returned as it is.
 
         Safe to repeat; another name or note replaces the one before.
-        Raises ESCALATION_NOT_FOUND, CONTENTION.
+        Raises ESCALATION_NOT_FOUND, CONTENTION, InvalidField for what is no name.
         """
+        by = require_person("acknowledged_by", by)
         for _ in range(_MAX_TRIES):
             entry = self.records.escalations.entry(escalation_id)
             if entry is None:

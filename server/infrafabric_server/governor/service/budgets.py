@@ -43,7 +43,7 @@ class BudgetCalls(GovernorServiceServicer):
         """Charge a cost."""
         swarm_id = validate.require_id("swarm_id", request.swarm_id)
         spent = spent_of("", swarm_id, request)
-        request_id = validate.require_text("request_id", request.request_id, most=MAX_MODEL)
+        request_id = validate.request_id("request_id", request.request_id)
         tracked = await self.finish(self.budgets.track_cost(spent, request_id))
         return pb.TrackCostResponse(
             budget=_report(tracked.budget),

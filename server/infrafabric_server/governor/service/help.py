@@ -9,7 +9,7 @@ from infrafabric_server.errors import FieldViolation, InvalidField
 from infrafabric_server.governor.help.models import Urgency, Wanted
 from infrafabric_server.governor.help.ports import IFHelp
 from infrafabric_server.governor.service.help_wire import STATES, URGENCIES, help_to_wire
-from infrafabric_server.limits import MAX_BOARD_BYTES, MAX_MODEL
+from infrafabric_server.limits import MAX_BOARD_BYTES
 
 _URGENCIES = {
     help_pb2.HELP_URGENCY_UNSPECIFIED: Urgency.LOW,
@@ -87,5 +87,5 @@ def _wanted(request: pb.RequestHelpRequest) -> Wanted:
         needs,
         _URGENCIES[request.urgency],
         budget,
-        validate.require_text("request_id", request.request_id, most=MAX_MODEL),
+        validate.request_id("request_id", request.request_id),
     )

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from infrafabric_server.errors import FabricError, Reason
+from infrafabric_server.errors import FabricError, InvalidField, Reason
 from infrafabric_server.governor.escalation.models import State
 from infrafabric_server.governor.escalation.rules import KEPT
 from infrafabric_server.store.memory import MemoryData, MemoryStore
@@ -23,7 +23,10 @@ async def test_g7_an_escalation_from_its_opening_until_it_is_forgotten() -> None
         assert (opened.state, opened.level, opened.updates) == (State.OPEN, 1, 1)
         it.pass_time(RAISE_AFTER)
         await it.until(lambda: (e := it.get("one")) is not None and e.level == 2)
-        taken = await it.desk.acknowledge("policy:one", "mary", "I look")
+        for nobody in (" ", "\u200b", "mary\0"):
+            with pytest.raises(InvalidField, match="acknowledged_by: must name a person"):
+                await it.desk.acknowledge("policy:one", nobody, "I look")
+        taken = await it.desk.acknowledge("policy:one", " mary ", "I look")
         assert taken == await it.desk.acknowledge("policy:one", "mary", "I look")
         it.pass_time(5 * RAISE_AFTER)
         await it.end("one")
