@@ -13,7 +13,7 @@ COLUMNS = (
     *map(Column, ("swarm", "status", "since")),
     *(text("task"), number("queue"), number("done"), number("reported USD"), text("message")),
 )
-NO_SWARMS = "no swarms; register one: infrafabric swarm register ID --capability NAME"
+NO_SWARMS = "no swarms; register one: infrafabric swarm register ID"
 
 
 def row(agent: AgentStatus, now: datetime) -> tuple[str, ...]:

@@ -32,8 +32,8 @@ _COLUMNS = (
     *map(Column, ("breaker", "state", "cause", "opened", "fenced")),
     *(number("failures"), text("reset by"), text("detail")),
 )
-_NONE = "no breaker is open or counts failures, and no pool is paused: all swarms may work"
-_NONE_OPEN = "no breaker is open; without --open, those that count failures are listed as well"
+_NONE = "no breaker is open or counts failures, and no pool is paused"
+_NONE_OPEN = "no breaker is open; without --open, all are listed"
 
 
 @app.command("list")

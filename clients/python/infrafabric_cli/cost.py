@@ -17,7 +17,7 @@ from infrafabric_cli.files import replace
 from infrafabric_cli.layout import Column, number, text
 from infrafabric_cli.names import moment, value_of
 from infrafabric_cli.options import DEFAULT_SERVER, TIMES, Json, Server, Swarm, instant, usd
-from infrafabric_cli.output import as_json, json_text, print_json, print_rows, say
+from infrafabric_cli.output import as_json, json_text, print_json, print_rows, print_text, say
 from infrafabric_cli.running import run
 
 app = typer.Typer(no_args_is_help=True)
@@ -36,7 +36,7 @@ _COLUMNS = (
     *(text("model"), Column("task")),
     *map(number, ("USD", "costs", "failed", "repeated", "fenced", "cheapest")),
 )
-_NONE = "no costs; charge one: infrafabric cost track OPERATION USD --swarm ID"
+_NONE = "no costs; charge one: infrafabric cost track OPERATION USD"
 # With these a cell of a table is a formula to programs that open CSV.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -237,7 +237,7 @@ def _print(rows: Sequence[CostRow], total: CostRow, *, as_document: bool, as_csv
         sys.stdout.write(_csv(rows))
     else:
         print_rows(_COLUMNS, map(_cells, rows), _NONE)
-        say(f"total: {_sum(total)}")
+        print_text(f"total: {_sum(total)}")
 
 
 def _document(rows: Sequence[CostRow], total: CostRow) -> dict[str, Any]:

@@ -146,8 +146,8 @@ async def _list(client: Client, state: str, *, json_output: bool) -> None:
 
 def _none(state: str) -> str:
     if state == "all":
-        return "no escalations: nothing wants a person, and nothing did in the last day"
-    return f"no escalation is {state}; without --state, all of the last day are listed"
+        return "no escalations: nothing has wanted a person for a day"
+    return f"no escalation is {state}; without --state, all are listed"
 
 
 async def _watch(client: Client, *, as_lines: bool) -> None:

@@ -32,7 +32,8 @@ app = typer.Typer(cls=_Help, no_args_is_help=True)
 
 # Few and wide: who is blocked in what, and who helps, is to be read in a narrow terminal too.
 _COLUMNS = (Column("request"), Column("state"), text("helpers"), text("wanted"))
-_NONE = "no requests for help; a blocked swarm asks: infrafabric help ask TASK REASON"
+_NONE = "no requests for help; make one: infrafabric help ask TASK REASON"
+_NONE_SUCH = "no such requests for help; without --state, all are listed"
 
 
 @app.command()
@@ -137,7 +138,7 @@ def list_requests(
         if json_output:
             print_json({"help": [as_json(each) for each in found]})
             return
-        print_rows(_COLUMNS, map(row, found), _NONE)
+        print_rows(_COLUMNS, map(row, found), _NONE_SUCH if wanted else _NONE)
 
     run(server, command)
 

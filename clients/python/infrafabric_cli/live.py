@@ -13,7 +13,7 @@ from infrafabric import Client
 from infrafabric.v1.notify_service_pb2 import StatusEvent
 from infrafabric.v1.status_pb2 import AgentStatus, Status
 from infrafabric_cli.agents import COLUMNS, NO_SWARMS, row
-from infrafabric_cli.layout import arrange, fits
+from infrafabric_cli.layout import arrange, fits, wrap
 from infrafabric_cli.output import plain, print_lines
 
 # What the table keeps where there is no room for all columns beside each other.
@@ -64,7 +64,7 @@ class StatusBoard:
         # An idle swarm without a place in the queue is given no work, such as one that is gone.
         waiting = sum(agent.queue_position > 0 for agent in agents)
         title = f"{len(agents)} swarms, {idle} idle, {waiting} of them waiting for work"
-        said = [f"to everyone: {plain(self.said)}"] if self.said else []
+        said = wrap(f"to everyone: {plain(self.said)}", width) if self.said else []
         if not agents:
             return [NO_SWARMS, *said]
         columns = COLUMNS

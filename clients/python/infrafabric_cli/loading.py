@@ -46,7 +46,7 @@ _VIOLATIONS = (
     *map(number, ("limit", "observed")),
     *(Column("task"), text("detail")),
 )
-_NONE_LOADED = "no swarm has a module; give it one: infrafabric chassis load SWARM MODULE"
+_NONE_LOADED = "no modules; load one: infrafabric chassis load SWARM MODULE"
 
 Swarm = Annotated[str, typer.Argument(metavar="SWARM", help="Id of the swarm.")]
 MEMORY_MB = typer.Option(min=1, max=4096, metavar="MIB", help="Memory that a run may have, in MiB.")
