@@ -12,6 +12,10 @@ MAX_BYTES = 256 * 1024
 MAX_DEPTH = 16
 MAX_VALUES = 20_000
 
+# Characters of a number, a truth or nothing. Longer ones, such as 1:59:59:…, take a second to read,
+# and could not be said again.
+_MAX_PLAIN = 64
+
 Path = tuple[str | int, ...]
 Value = None | bool | int | float | str | list["Value"] | dict[str, "Value"]
 
@@ -136,10 +140,12 @@ def _value(node: yaml.Node, path: Path, lines: dict[Path, int]) -> Value:
     if node.tag not in _PLAIN:
         raise _refused(path, node, "tags are not taken: write the value alone")
     try:
-        value: Value = SafeConstructor().construct_object(node)
-    except ValueError:
-        raise _refused(path, node, f"{text[:40]!r} is no value") from None
-    return value
+        if len(text) <= _MAX_PLAIN:
+            value: Value = SafeConstructor().construct_object(node)
+            return value
+    except (ValueError, OverflowError):
+        pass
+    raise _refused(path, node, f"{text[:40]!r} is no value")
 
 
 def _line(place: yaml.Node | yaml.Event) -> int:
