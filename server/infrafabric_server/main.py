@@ -4,6 +4,7 @@ import asyncio
 import gc
 import signal
 import sys
+from collections.abc import Callable
 
 import structlog
 import uvloop
@@ -40,14 +41,21 @@ _BAD_SETTINGS = 2
 _OTHER_FORMAT = 5
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, refused: Callable[[str], None] | None = None) -> int:
     """Run a server until SIGTERM or SIGINT, then drain it; a second signal cuts the drain short.
 
     Prints one line when both ports answer: `ready grpc=HOST:PORT http=HOST:PORT`.
-    Returns 0 after a drain; 1 when the data, a port or a secret cannot be had, or the data cannot
-    be used any more while it runs; 2 when the policy is wrong; 5 when the data are in a format
-    that only another release knows. The log says why and what to do.
+
+    Args:
+        settings: what it goes by.
+        refused: is told why the server cannot start and what to do; the log, unless given.
+
+    Returns:
+        0 after a drain; 1 when the data, a port or a secret cannot be had, or the data cannot be
+        used any more while it runs; 2 when the policy is wrong; 5 when the data are in a format
+        that only another release knows.
     """
+    refuse = refused or _log_refusal
     configure_logs(settings.log_level)
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.set_threshold(*_GC_THRESHOLDS)
@@ -55,20 +63,24 @@ def serve(settings: Settings) -> int:
         try:
             return runner.run(_serve(settings))
         except OtherFormat as error:
-            _log.error("refused_to_start", reason=str(error))
+            refuse(str(error))
             return _OTHER_FORMAT
         except PolicyFileError as error:
-            _log.error("refused_to_start", reason=str(error))
+            refuse(str(error))
             return _BAD_SETTINGS
         except _REFUSALS as error:
-            _log.error("refused_to_start", reason=str(error))
+            refuse(str(error))
             return _REFUSED
         except ExceptionGroup as group:
             # The gRPC port is bound when the parts that serve it run already.
             if not (taken := group.subgroup(ListenError)):
                 raise
-            _log.error("refused_to_start", reason=str(taken.exceptions[0]))
+            refuse(str(taken.exceptions[0]))
             return _REFUSED
+
+
+def _log_refusal(reason: str) -> None:
+    _log.error("refused_to_start", reason=reason)
 
 
 async def _serve(settings: Settings) -> int:

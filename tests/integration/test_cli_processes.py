@@ -190,6 +190,27 @@ def refused_to_start(*arguments: str | Path) -> str:
 
 
 @pytest.mark.embedded
+def test_u3_a_person_at_a_terminal_reads_why_a_server_does_not_start(
+    shared_server: ServerProcess,
+) -> None:
+    terminal, inside = pty.openpty()
+    anywhere = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
+    done = subprocess.run(
+        [COMMAND, "serve", *anywhere, "--data", shared_server.data],
+        stdout=subprocess.PIPE,
+        stderr=inside,
+        check=False,
+        timeout=30,
+    )
+    os.close(inside)
+    told = _read_until(terminal, "\n")
+    os.close(terminal)
+    assert (done.returncode, done.stdout) == (ExitCode.REFUSED, b"")
+    assert told.startswith("not started: ")
+    assert "in use" in told
+
+
+@pytest.mark.embedded
 def test_a_data_folder_in_use_is_refused(shared_server: ServerProcess) -> None:
     anywhere = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
     assert "in use" in refused_to_start(*anywhere, "--data", shared_server.data)

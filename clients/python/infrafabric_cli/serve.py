@@ -1,11 +1,13 @@
 """`infrafabric serve`: starts the server in this process."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from infrafabric_cli import settings
+from infrafabric_cli.output import complain
 from infrafabric_cli.settings import ALL, Flags, with_settings
 
 Config = Annotated[Path | None, typer.Option(metavar="FILE", help="TOML file with settings.")]
@@ -33,4 +35,9 @@ def serve(flags: Flags, config: Config = None) -> None:
     chosen = settings.load(flags, config)
     from infrafabric_server.main import serve as start
 
-    raise typer.Exit(start(chosen))
+    # A journal gets a line of the log; a person at a terminal a line to read.
+    raise typer.Exit(start(chosen, _say_why if sys.stderr.isatty() else None))
+
+
+def _say_why(reason: str) -> None:
+    complain(f"not started: {reason}")
