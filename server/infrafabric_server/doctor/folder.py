@@ -1,5 +1,6 @@
 """Checks the data directory."""
 
+import errno
 import os
 import shutil
 import stat
@@ -18,6 +19,12 @@ _PLENTY = 2 * _GIB
 _LITTLE = _GIB // 4
 _ROUNDS = 20
 _BYTES = 4096
+_ADVICE = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room, or raise the quota of the user",
+    errno.EIO: "replace the disk",
+    errno.EROFS: "mount it for writing, or choose a directory on another disk",
+}
 # Embedded, each group of decisions waits for one sync, and C2 leaves 50 ms for a claim.
 _SYNC = latency.Limits(0.010, 0.040)
 
@@ -28,6 +35,10 @@ def examine(directory: Path) -> list[Finding]:
     existing = directory
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
+    if not os.statvfs(existing).f_blocks:
+        # Such as /proc and /sys: nothing of it is on a disk.
+        text = f"{existing} is on a file system that keeps no files"
+        return [subject.problem("writable", text, "choose a directory on a local disk")]
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         advice = "make it a directory of the user that runs the server"
         return [subject.problem("writable", f"{existing} cannot be written to", advice)]
@@ -40,7 +51,8 @@ def examine(directory: Path) -> list[Finding]:
         times = _syncs(existing)
     except OSError as error:
         text = f"nothing can be written ({error.strerror})"
-        return [*found, subject.problem("sync", text, "make room, or replace the disk")]
+        advice = _ADVICE.get(error.errno or 0, "choose a directory on a local disk")
+        return [*found, subject.problem("sync", text, advice)]
     advice = "keep it on a local disk with fast syncs (NVMe)"
     return [*found, latency.judged(subject, "sync", times, _SYNC, advice)]
 

@@ -195,6 +195,10 @@ def test_a_data_directory(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     assert _by_check(folder.examine(tmp_path))["permissions"].level is Level.PROBLEM
     assert list(tmp_path.iterdir()) == []
+    [nowhere] = folder.examine(Path("/proc/infrafabric/data"))
+    assert (nowhere.level, nowhere.check) == (Level.PROBLEM, "writable")
+    assert nowhere.text == "/proc is on a file system that keeps no files"
+    assert nowhere.advice == "choose a directory on a local disk"
     missing = _by_check(folder.examine(tmp_path / "a" / "b"))
     assert "will be made" in missing["permissions"].text
     assert not (tmp_path / "a").exists()
