@@ -1,7 +1,6 @@
 """`infrafabric witness`: reads and verifies the record of decisions."""
 
 import sys
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -82,8 +81,12 @@ def query(
             await _explain(client, filters)
         if json_output:
             print_json({"entries": [as_json(entry) for entry in entries]})
+        elif sys.stdout.isatty():
+            # Too wide for a table on a terminal.
+            for entry in entries:
+                say(_line(entry))
         else:
-            _print(entries)
+            print_rows(_COLUMNS, (_row(entry) for entry in entries))
 
     run(server, command)
 
@@ -173,17 +176,6 @@ async def _explain(client: Client, filters: QueryEntriesRequest) -> None:
             complain(f"no entry has the {name.removesuffix('_id')} {wanted}{known}")
             raise typer.Exit(ExitCode.REFUSED)
     complain("no entry fits")
-
-
-def _print(entries: Sequence[Entry]) -> None:
-    if not sys.stdout.isatty():
-        print_rows(_COLUMNS, map(_row, entries))
-        return
-    # Too wide for a table on a terminal.
-    for entry in entries:
-        say(_line(entry))
-    if not entries:
-        say("no such entries")
 
 
 def _line(entry: Entry) -> str:
