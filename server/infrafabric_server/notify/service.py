@@ -1,6 +1,6 @@
 """NotifyService and the status frames of sessions: protobuf in, one call, protobuf out."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, TypeVar
 
 from grpc import aio
@@ -11,6 +11,7 @@ from infrafabric.v1.notify_service_pb2_grpc import NotifyServiceServicer
 from infrafabric_server.coordinator.service.frames import broadcast_to_wire
 from infrafabric_server.coordinator.service.wire import blocker_to_wire
 from infrafabric_server.edge import paging, validate
+from infrafabric_server.edge.batches import ANSWER_BYTES, batches
 from infrafabric_server.edge.times import to_timestamp
 from infrafabric_server.errors import FieldViolation, InvalidField
 from infrafabric_server.fleet.models import Status
@@ -28,8 +29,8 @@ STATUSES = {
 }
 _BY_NUMBER = {number: status for status, number in STATUSES.items()}
 
-# An answer has at most 4 MiB, for statuses and blockers together.
-_HALF_BYTES = 3 * 1024 * 1024 // 2
+# Statuses and blockers are in one answer.
+_HALF_BYTES = ANSWER_BYTES // 2
 
 _Context = aio.ServicerContext[Any, Any]
 MessageT = TypeVar("MessageT", status_pb2.AgentStatus, blocker_pb2.Blocker)
@@ -71,7 +72,7 @@ class NotifyService(NotifyServiceServicer):
         size = validate.page_size(request.page_size)
         position = paging.page_position(request)
         found = self._notify.page(position, size + 1)
-        agents = list(_fitting(map(_agent, found[:size])))
+        agents = _fitting(map(_agent, found[:size]))
         last = agents[-1].swarm_id if len(found) > len(agents) else ""
         blockers = [] if position else self._notify.open_blockers()
         total, idle = self._notify.count()
@@ -128,14 +129,9 @@ def _said(message: pb.NotifyRequest | session_client_pb2.StatusFrame) -> dict[st
     }
 
 
-def _fitting(messages: Iterable[MessageT]) -> Iterator[MessageT]:
-    """Yield messages as long as they fit into half of an answer; the first one always does."""
-    room = _HALF_BYTES
-    for message in messages:
-        room -= message.ByteSize()
-        if room < 0:
-            return
-        yield message
+def _fitting(messages: Iterable[MessageT]) -> list[MessageT]:
+    """Return as many messages, from the first on, as fit into half of an answer."""
+    return next(batches(messages, most_bytes=_HALF_BYTES), [])
 
 
 def _agent(agent: Agent) -> status_pb2.AgentStatus:

@@ -1,7 +1,7 @@
 """WitnessService: the log of decisions, for reading."""
 
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator
 
 from infrafabric.v1.entry_pb2 import Entry as WireEntry
 from infrafabric.v1.witness_service_pb2 import (
@@ -11,6 +11,7 @@ from infrafabric.v1.witness_service_pb2 import (
     TailEntriesResponse,
 )
 from infrafabric.v1.witness_service_pb2_grpc import WitnessServiceServicer
+from infrafabric_server.edge.batches import batches
 from infrafabric_server.edge.calls import Context
 from infrafabric_server.edge.paging import invalid_page_token, next_page_token, page_position
 from infrafabric_server.edge.struct_json import object_to_struct
@@ -19,8 +20,6 @@ from infrafabric_server.edge.validate import optional_id, page_size, require_int
 from infrafabric_server.witness.models import Entry, EntryFilter
 from infrafabric_server.witness.witness import IFWitness, Place
 
-# Within the 4 MiB that a client takes; a single entry is always well below that.
-_MAX_BYTES = 3 * 1024 * 1024
 _MAX_SEQUENCE = 2**63 - 2
 _POSITION = re.compile(r"([0-9]{1,18})-([0-9]{1,18})")
 
@@ -45,7 +44,7 @@ class WitnessService(WitnessServiceServicer):
         )
         size = page_size(request.page_size)
         page = await self._witness.query(wanted, _place(page_position(request)), size)
-        entries = next(_messages(page.entries), [])
+        entries = next(batches(map(_message, page.entries)), [])
         more = page.more or len(entries) < len(page.entries)
         position = f"{entries[-1].sequence}-{page.upto}" if more else ""
         return QueryEntriesResponse(
@@ -66,7 +65,7 @@ class WitnessService(WitnessServiceServicer):
         if request.HasField("after_sequence"):
             after = require_int("after_sequence", request.after_sequence, 0, _MAX_SEQUENCE)
         async for entries in self._witness.tail(wanted, after):
-            for messages in _messages(entries):
+            for messages in batches(map(_message, entries)):
                 yield TailEntriesResponse(entries=messages)
 
 
@@ -77,22 +76,6 @@ def _place(position: str) -> Place | None:
     if found is None:
         raise invalid_page_token()
     return Place(int(found[1]), int(found[2]))
-
-
-def _messages(entries: Iterable[Entry]) -> Iterator[list[WireEntry]]:
-    """Yield the entries as messages, in lists that fit into one response each."""
-    fitting: list[WireEntry] = []
-    room = _MAX_BYTES
-    for entry in entries:
-        message = _message(entry)
-        room -= message.ByteSize()
-        if fitting and room < 0:
-            yield fitting
-            fitting = []
-            room = _MAX_BYTES - message.ByteSize()
-        fitting.append(message)
-    if fitting:
-        yield fitting
 
 
 def _message(entry: Entry) -> WireEntry:

@@ -10,6 +10,7 @@ from infrafabric_server.coordinator.models import Task
 from infrafabric_server.coordinator.service import parse
 from infrafabric_server.coordinator.service.wire import STATES, task_to_wire
 from infrafabric_server.edge import validate
+from infrafabric_server.edge.batches import batches
 from infrafabric_server.edge.calls import Context
 from infrafabric_server.edge.paging import next_page_token, page_position
 from infrafabric_server.errors import FabricError, FieldViolation, InvalidField, Reason
@@ -108,13 +109,13 @@ class TaskCalls(CoordinatorServiceServicer):
         """Send a snapshot and then each change."""
         after = validate.cursor("after_cursor", request.after_cursor)
         async for item in self.task_feed.follow(after):
-            batches = _batches(_events(item))
-            for events in batches[:-1]:
+            parts = list(batches(_events(item), most=_EVENTS))
+            for events in parts[:-1]:
                 # Whoever is cut here has not seen all that happened together: no cursor yet.
                 for event in events:
                     event.ClearField("cursor")
                 yield pb.WatchTasksResponse(events=events)
-            for events in batches[-1:]:
+            for events in parts[-1:]:
                 yield pb.WatchTasksResponse(events=events)
 
     async def CancelTask(
@@ -197,16 +198,3 @@ def _events(item: Snapshot | Changes | Gap) -> list[pb.TaskEvent]:
             ]
         case Gap():
             return [pb.TaskEvent(gap=watch_pb2.Gap(oldest_cursor=str(item.oldest)))]
-
-
-def _batches(events: list[pb.TaskEvent]) -> list[list[pb.TaskEvent]]:
-    batches: list[list[pb.TaskEvent]] = []
-    room = 0
-    for event in events:
-        size = event.ByteSize()
-        if not batches or len(batches[-1]) >= _EVENTS or size > room:
-            batches.append([])
-            room = MAX_BOARD_BYTES
-        batches[-1].append(event)
-        room -= size
-    return batches

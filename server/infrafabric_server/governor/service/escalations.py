@@ -6,13 +6,13 @@ from infrafabric.v1 import escalation_pb2
 from infrafabric.v1 import governor_escalation_pb2 as pb
 from infrafabric.v1.governor_service_pb2_grpc import GovernorServiceServicer
 from infrafabric_server.edge import validate
+from infrafabric_server.edge.batches import batches
 from infrafabric_server.edge.calls import Context, Finish
 from infrafabric_server.edge.paging import next_page_token, page_position
 from infrafabric_server.edge.times import to_timestamp
 from infrafabric_server.errors import FieldViolation, InvalidField
 from infrafabric_server.governor.escalation.desk import Desk
 from infrafabric_server.governor.escalation.models import Escalation, Kind, State
-from infrafabric_server.limits import MAX_BOARD_BYTES
 from infrafabric_server.store.feed import Changes, Feed, Gap, Snapshot
 
 # A name of a person or program; the proto says so.
@@ -55,19 +55,15 @@ class EscalationCalls(GovernorServiceServicer):
             if state is None:
                 raise InvalidField(FieldViolation("state", "must be a known EscalationState"))
         size = validate.page_size(request.page_size)
-        response = pb.ListEscalationsResponse()
-        room = MAX_BOARD_BYTES
         part = await self.desk.page(page_position(request), size, state)
-        position = part.position
-        for escalation in part.found:
-            message = _to_wire(escalation)
-            room -= message.ByteSize()
-            if response.escalations and room < 0:
-                position = response.escalations[-1].escalation_id
-                break
-            response.escalations.append(message)
-        response.next_page_token = next_page_token(request, position)
-        return response
+        shown = next(batches(map(_to_wire, part.found)), [])
+        all_fit = len(shown) == len(part.found)
+        return pb.ListEscalationsResponse(
+            escalations=shown,
+            next_page_token=next_page_token(
+                request, part.position if all_fit else shown[-1].escalation_id
+            ),
+        )
 
     async def WatchEscalations(
         self, request: pb.WatchEscalationsRequest, context: Context

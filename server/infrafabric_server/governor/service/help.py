@@ -4,12 +4,12 @@ from infrafabric.v1 import governor_help_pb2 as pb
 from infrafabric.v1 import help_pb2
 from infrafabric.v1.governor_service_pb2_grpc import GovernorServiceServicer
 from infrafabric_server.edge import paging, validate
+from infrafabric_server.edge.batches import batches
 from infrafabric_server.edge.calls import Context, Finish
 from infrafabric_server.errors import FieldViolation, InvalidField
 from infrafabric_server.governor.help.models import Urgency, Wanted
 from infrafabric_server.governor.help.ports import IFHelp
 from infrafabric_server.governor.service.help_wire import STATES, URGENCIES, help_to_wire
-from infrafabric_server.limits import MAX_BOARD_BYTES
 
 _URGENCIES = {
     help_pb2.HELP_URGENCY_UNSPECIFIED: Urgency.LOW,
@@ -54,20 +54,16 @@ class HelpCalls(GovernorServiceServicer):
         if request.state not in _STATES:
             raise InvalidField(FieldViolation("state", "must be a known HelpState"))
         size = validate.page_size(request.page_size)
-        response = pb.ListHelpRequestsResponse()
-        room = MAX_BOARD_BYTES
         after = paging.page_position(request)
         part = await self.help.page(after, size, _STATES[request.state])
-        position = part.position
-        for each in part.found:
-            message = help_to_wire(each)
-            room -= message.ByteSize()
-            if response.help and room < 0:
-                position = response.help[-1].help_id
-                break
-            response.help.append(message)
-        response.next_page_token = paging.next_page_token(request, position)
-        return response
+        shown = next(batches(map(help_to_wire, part.found)), [])
+        all_fit = len(shown) == len(part.found)
+        return pb.ListHelpRequestsResponse(
+            help=shown,
+            next_page_token=paging.next_page_token(
+                request, part.position if all_fit else shown[-1].help_id
+            ),
+        )
 
 
 def _wanted(request: pb.RequestHelpRequest) -> Wanted:
