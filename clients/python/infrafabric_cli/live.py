@@ -62,8 +62,12 @@ class StatusBoard:
         agents = [self.agents[swarm_id] for swarm_id in sorted(self.agents)]
         idle = sum(agent.status == Status.STATUS_IDLE for agent in agents)
         # An idle swarm without a place in the queue is given no work, such as one that is gone.
-        waiting = sum(agent.queue_position > 0 for agent in agents)
-        title = f"{len(agents)} swarms, {idle} idle, {waiting} of them waiting for work"
+        waiting = [agent for agent in agents if agent.queue_position]
+        # Who moves up because another left is not told of as a change.
+        waiting.sort(key=lambda agent: agent.waiting_since_time.ToNanoseconds())
+        for place, agent in enumerate(waiting, 1):
+            agent.queue_position = place
+        title = f"{len(agents)} swarms, {idle} idle, {len(waiting)} of them waiting for work"
         said = wrap(f"to everyone: {plain(self.said)}", width) if self.said else []
         if not agents:
             return [NO_SWARMS, *said]

@@ -81,6 +81,23 @@ def test_u3_the_head_counts_apart_who_is_idle_and_waits_for_no_work() -> None:
     assert board.lines(NOW, 80)[0] == "3 swarms, 2 idle, 1 of them waiting for work"
 
 
+def test_u3_places_in_the_queue_move_up_when_another_swarm_leaves_it() -> None:
+    board = board_of(
+        *(
+            AgentStatus(
+                swarm_id=name,
+                status=STATUS_IDLE,
+                queue_position=place,
+                waiting_since_time=at(timedelta(minutes=-place)),
+            )
+            for name, place in (("a", 3), ("b", 1), ("c", 2))
+        )
+    )
+    board.apply(StatusEvent(changed=AgentStatus(swarm_id="b", status=STATUS_BUSY)))
+    shown = [each.split() for each in board.lines(NOW, 80)[4:]]
+    assert [(cells[0], cells[2]) for cells in shown] == [("a", "2"), ("b", "0"), ("c", "1")]
+
+
 def test_u3_a_live_table_without_swarms_says_what_to_do() -> None:
     board = board_of()
     board.apply(StatusEvent(broadcast=BroadcastMessage(message="all\x1b hands")))
