@@ -1,11 +1,8 @@
 """Whether a NATS server has what it acknowledged on its disk: asked of its monitoring pages."""
 
-import asyncio
-import json
-from http.client import HTTPException
 from typing import Any
-from urllib.request import Request, urlopen
 
+import httpx
 from pydantic import BaseModel
 
 from infrafabric_server.store.protocol import StoreUnavailable
@@ -35,7 +32,9 @@ async def durability(monitor: str) -> Durability:
     """
     page = f"{monitor.rstrip('/')}/varz"
     try:
-        facts: dict[str, Any] = await asyncio.to_thread(_read, page)
+        async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS) as client:
+            answer = await client.get(page)
+        facts: dict[str, Any] = answer.raise_for_status().json()
         config = facts.get("jetstream", {}).get("config", {})
         return Durability(
             version=facts["version"],
@@ -44,15 +43,7 @@ async def durability(monitor: str) -> Durability:
             interval=config.get("sync_interval", 0) / 1e9,
             max_payload=facts["max_payload"],
         )
-    except (HTTPException, OSError, ValueError, KeyError, AttributeError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, AttributeError) as error:
         raise StoreUnavailable(
             f"{page} does not tell of a NATS server ({error}); start it with `http: HOST:PORT`"
         ) from error
-
-
-def _read(page: str) -> Any:
-    if not page.startswith(("http://", "https://")):
-        raise ValueError("not an address of http")
-    request = Request(page)  # noqa: S310  # its scheme is checked above
-    with urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310  # likewise
-        return json.load(answer)
