@@ -47,6 +47,7 @@ def test_x3_x6_the_guide_names_the_bounds() -> None:
     assert f"at most {models.MAX_CREDENTIALS} credentials" in GUIDE
     assert f"at most {models.MAX_ENDPOINTS} endpoints" in GUIDE
     assert f"{models.DEFAULT_TTL.total_seconds() / 60:g} minutes unless" in GUIDE
+    assert f"{models.DEFAULT_TTL.total_seconds():g} unless given" in GUIDE
 
 
 @pytest.mark.embedded

@@ -1,8 +1,9 @@
 """What docs/help.md shows is run, in its order, and must print what it says."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -11,28 +12,43 @@ from infrafabric import Client, Session
 from infrafabric.v1.task_pb2 import DISPATCH_MANUAL, Task
 from infrafabric_server.governor.help.rules import KEPT
 from infrafabric_server.governor.policy.models import Helping
-from tests.harness.documents import ROOT, dead_links, follow, program
+from tests.harness.documents import ROOT, blocks, dead_links, follow, program
 from tests.harness.server import ServerProcess
 
 GUIDE = (ROOT / "docs" / "help.md").read_text()
 
-# Who is idle in the example, in this order.
-_IDLE = {"ben": ("vault", "rotation"), "cy": ("vault", "rotation"), "dan": ("vault",)}
+# The commands that start who is idle in the example, in this order.
+_IDLE = [line.split() for line in blocks(GUIDE, "sh")[0].splitlines()]
 
 # What the guide's helper spends.
 _GIVEN = 600_000
 
 
+@asynccontextmanager
+async def _running(command: list[str], server: ServerProcess) -> AsyncIterator[None]:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=ROOT,
+        env={**os.environ, "INFRAFABRIC_SERVER": server.grpc},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        process.kill()
+        await process.wait()
+
+
 @pytest.fixture
 async def fleet(tmp_path: Path) -> AsyncIterator[ServerProcess]:
-    """A server with the sessions that the guide speaks of, which only listen."""
+    """A server with the sessions of the guide, started as it says."""
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(ServerProcess(tmp_path))
         client = await stack.enter_async_context(Client(server.grpc))
-        for swarm_id, capabilities in _IDLE.items():
-            session = Session(server.grpc, swarm_id=swarm_id, capabilities=capabilities)
-            await stack.enter_async_context(session)
-            await session.opened()
+        for command in _IDLE:
+            swarm_id = command[command.index("--swarm") + 1]
+            await stack.enter_async_context(_running(command, server))
             async for event in client.statuses.watch():
                 agent = event.changed if event.HasField("changed") else event.snapshot
                 if agent.swarm_id == swarm_id and agent.HasField("waiting_since_time"):
