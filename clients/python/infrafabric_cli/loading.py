@@ -49,6 +49,9 @@ _VIOLATIONS = (
 _NONE_LOADED = "no modules; load one: infrafabric chassis load SWARM MODULE"
 
 Swarm = Annotated[str, typer.Argument(metavar="SWARM", help="Id of the swarm.")]
+_MODULE = typer.Argument(
+    metavar="MODULE", help="A .wasm or .wat file, or the SHA-256 of a stored one."
+)
 MEMORY_MB = typer.Option(min=1, max=4096, metavar="MIB", help="Memory that a run may have, in MiB.")
 CPU_PERCENT = typer.Option(min=1, max=100, metavar="PERCENT", help="Share of one core, in percent.")
 SECONDS = typer.Option(min=0.01, max=3600, metavar="SECONDS", help="Time that a run may take.")
@@ -67,60 +70,47 @@ def _target(text: str) -> float:
     return share
 
 
+_OUTPUT_BYTES = typer.Option(
+    min=1, max=262_144, metavar="BYTES", help="The most that it may write."
+)
+_ALLOW = typer.Option(
+    "--allow", metavar="CALL", help="Host call that is granted, such as kv; repeat it."
+)
+_HTTP = typer.Option(
+    "--http",
+    parser=endpoint,
+    metavar='"METHOD,... URL"',
+    help="Where the call http may go, which it allows; repeat it.",
+)
+_P99_SECONDS = typer.Option(
+    min=0.000001, metavar="SECONDS", help="Promised: 99 of 100 tasks end within it."
+)
+_SUCCESS_RATE = typer.Option(
+    parser=_target,
+    metavar="SHARE",
+    help="Promised share of tasks that succeed, above 0 and below 1, such as 0.99.",
+)
+_AVAILABILITY = typer.Option(
+    parser=_target,
+    metavar="SHARE",
+    help="Promised share of time with a session, above 0 and below 1, such as 0.95.",
+)
+
+
 def load(  # noqa: PLR0913  # each option is a parameter
     swarm: Swarm,
-    module: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODULE", help="A .wasm or .wat file, or the SHA-256 of a stored one."
-        ),
-    ],
+    module: Annotated[str, _MODULE],
     *,
     memory_mb: Annotated[int | None, MEMORY_MB] = None,
     cpu_percent: Annotated[int | None, CPU_PERCENT] = None,
     seconds: Annotated[float | None, SECONDS] = None,
-    output_bytes: Annotated[
-        int | None,
-        typer.Option(min=1, max=262_144, metavar="BYTES", help="The most that it may write."),
-    ] = None,
+    output_bytes: Annotated[int | None, _OUTPUT_BYTES] = None,
     calls_per_second: Annotated[int | None, CALLS_PER_SECOND] = None,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--allow", metavar="CALL", help="Host call that is granted, such as kv; repeat it."
-        ),
-    ] = None,
-    http: Annotated[
-        list[CredentialEndpoint] | None,
-        typer.Option(
-            "--http",
-            parser=endpoint,
-            metavar='"METHOD,... URL"',
-            help="Where the call http may go, which it allows; repeat it.",
-        ),
-    ] = None,
-    p99_seconds: Annotated[
-        float | None,
-        typer.Option(
-            min=0.000001, metavar="SECONDS", help="Promised: 99 of 100 tasks end within it."
-        ),
-    ] = None,
-    success_rate: Annotated[
-        float | None,
-        typer.Option(
-            parser=_target,
-            metavar="SHARE",
-            help="Promised share of tasks that succeed, above 0 and below 1, such as 0.99.",
-        ),
-    ] = None,
-    availability: Annotated[
-        float | None,
-        typer.Option(
-            parser=_target,
-            metavar="SHARE",
-            help="Promised share of time with a session, above 0 and below 1, such as 0.95.",
-        ),
-    ] = None,
+    allow: Annotated[list[str] | None, _ALLOW] = None,
+    http: Annotated[list[CredentialEndpoint] | None, _HTTP] = None,
+    p99_seconds: Annotated[float | None, _P99_SECONDS] = None,
+    success_rate: Annotated[float | None, _SUCCESS_RATE] = None,
+    availability: Annotated[float | None, _AVAILABILITY] = None,
     version: Annotated[
         str, typer.Option(metavar="TEXT", help="Version of the contract, for people.")
     ] = "",

@@ -31,60 +31,46 @@ def _microseconds(text: str) -> int:
         raise typer.BadParameter(str(error)) from error
 
 
+_TASK_ID = typer.Option("--id", metavar="ID", help="The server chooses one if it is not given.")
+_CAPABILITY = typer.Option("--capability", metavar="NAME", help="What a swarm needs; repeat it.")
+_DEPENDS = typer.Option("--depends", metavar="TASK", help="Task that comes first; repeat it.")
+_MAX_COST = typer.Option(
+    "--max-cost",
+    parser=usd,
+    metavar="USD",
+    help="The most that all attempts may cost, in US dollars.",
+)
+_HOURS = typer.Option(
+    parser=_microseconds, metavar="HOURS", help="Expected work, in hours: 0 to 720."
+)
+_DEADLINE = typer.Option(parser=instant, metavar="TIME", help=f"Fails if not ended then; {TIMES}.")
+_DISPATCH = typer.Option(
+    parser=one_of(Dispatch.DESCRIPTOR), metavar="HOW", help="auto, broadcast or manual."
+)
+_CHASSIS = typer.Option("--chassis", metavar="SWARM", help="Loaded swarm whose module does it.")
+
+
 def create(  # noqa: PLR0913  # each option is a parameter
     title: Annotated[str, typer.Argument(metavar="TITLE", help="One line for people.")],
     *,
-    task_id: Annotated[
-        str | None,
-        typer.Option("--id", metavar="ID", help="The server chooses one if it is not given."),
-    ] = None,
-    capability: Annotated[
-        list[str] | None,
-        typer.Option("--capability", metavar="NAME", help="What a swarm needs; repeat it."),
-    ] = None,
-    depends: Annotated[
-        list[str] | None,
-        typer.Option("--depends", metavar="TASK", help="Task that comes first; repeat it."),
-    ] = None,
+    task_id: Annotated[str | None, _TASK_ID] = None,
+    capability: Annotated[list[str] | None, _CAPABILITY] = None,
+    depends: Annotated[list[str] | None, _DEPENDS] = None,
     task_input: Annotated[
         Any,
         typer.Option("--input", parser=json_object, metavar=JSON_METAVAR, help="For the worker."),
     ] = None,
-    max_cost: Annotated[
-        int | None,
-        typer.Option(
-            "--max-cost",
-            parser=usd,
-            metavar="USD",
-            help="The most that all attempts may cost, in US dollars.",
-        ),
-    ] = None,
+    max_cost: Annotated[int | None, _MAX_COST] = None,
     priority: Annotated[
         int, typer.Option(min=-1000, max=1000, metavar="N", help="Higher goes first.")
     ] = 0,
     filler: Annotated[
         bool, typer.Option("--filler", help="For those who wait or have nothing else to do.")
     ] = False,
-    hours: Annotated[
-        int | None,
-        typer.Option(
-            parser=_microseconds, metavar="HOURS", help="Expected work, in hours: 0 to 720."
-        ),
-    ] = None,
-    deadline: Annotated[
-        datetime | None,
-        typer.Option(parser=instant, metavar="TIME", help=f"Fails if not ended then; {TIMES}."),
-    ] = None,
-    dispatch: Annotated[
-        int | None,
-        typer.Option(
-            parser=one_of(Dispatch.DESCRIPTOR), metavar="HOW", help="auto, broadcast or manual."
-        ),
-    ] = None,
-    chassis: Annotated[
-        str,
-        typer.Option("--chassis", metavar="SWARM", help="Loaded swarm whose module does it."),
-    ] = "",
+    hours: Annotated[int | None, _HOURS] = None,
+    deadline: Annotated[datetime | None, _DEADLINE] = None,
+    dispatch: Annotated[int | None, _DISPATCH] = None,
+    chassis: Annotated[str, _CHASSIS] = "",
     request_id: Annotated[
         str, typer.Option(metavar="ID", help="Makes a repeat harmless for 24 hours.")
     ] = "",
