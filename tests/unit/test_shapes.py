@@ -1,5 +1,6 @@
 """The shapes that the project promises: classes, models, pages, and habits of its code."""
 
+import ast
 import inspect
 import re
 from pathlib import Path
@@ -22,7 +23,14 @@ from tests.harness.documents import program
 ROOT = Path(__file__).parents[2]
 OURS = [
     path
-    for folder in ("server", "clients/python", "demo", "tests", "clients/typescript/src")
+    for folder in (
+        "server",
+        "clients/python",
+        "demo",
+        "tests",
+        "clients/typescript/src",
+        "clients/typescript/test",
+    )
     for path in (ROOT / folder).rglob("*")
     if path.suffix in (".py", ".ts") and "v1" not in path.parts and "gen" not in path.parts
 ]
@@ -83,9 +91,21 @@ def test_d4_each_component_has_a_page_with_a_diagram(page: str) -> None:
     assert re.search(r"[│┌└├─▼►]", text), "no diagram"
 
 
-def test_no_file_of_the_product_is_longer_than_400_lines() -> None:
-    product = [path for path in OURS if "tests" not in path.parts]
-    assert [str(path) for path in product if len(path.read_text().splitlines()) > 400] == []
+def test_no_file_is_longer_than_400_lines() -> None:
+    assert [str(path) for path in OURS if len(path.read_text().splitlines()) > 400] == []
+
+
+def test_no_function_is_longer_than_70_lines() -> None:
+    """Those of TypeScript are measured by its linter."""
+    functions = [
+        (each.end_lineno - each.lineno + 1, f"{path}: {each.name}")
+        for path in OURS
+        if path.suffix == ".py"
+        for each in ast.walk(ast.parse(path.read_text()))
+        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef) and each.end_lineno
+    ]
+    assert len(functions) > 1_000
+    assert [name for length, name in functions if length > 70] == []
 
 
 def test_nothing_is_left_open_in_the_code() -> None:
