@@ -86,8 +86,8 @@ class StatusBoard:
         ]
         if len(lines) <= height:
             return lines
-        more = f"... and {len(lines) - height + 1} more lines: infrafabric status --once"
-        return [*lines[: height - 1], more[:width]]
+        hidden = len(lines) - height + 1
+        return [*lines[: height - 1], f"... and {hidden} more lines: status --once"[:width]]
 
 
 async def show_live(client: Client) -> None:

@@ -74,6 +74,8 @@ async def _once(client: Client) -> None:
         blockers.extend(page.blockers)
     now = datetime.now(UTC)
     print_rows(COLUMNS, (row(agent, now) for agent in agents), NO_SWARMS)
+    if blockers and sys.stdout.isatty():
+        say("")
     for blocker in blockers:
         print_text(blocked(blocker, now))
 

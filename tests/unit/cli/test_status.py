@@ -124,7 +124,7 @@ def test_u3_what_is_live_never_goes_beyond_the_terminal(
     else:
         assert shown[:-1] == everything[: height - 1]
         hidden = len(everything) - height + 1
-        assert shown[-1].startswith(f"... and {hidden} more lines: infrafabric ")
+        assert shown[-1].startswith(f"... and {hidden} more lines: ")
 
 
 def test_status_rows_and_lines() -> None:
