@@ -20,6 +20,9 @@ from infrafabric.v1.chassis_credential_pb2 import (
     CREDENTIAL_DENIAL_METHOD,
     CREDENTIAL_DENIAL_REVOKED,
     CREDENTIAL_DENIAL_UNKNOWN,
+    CREDENTIAL_STATE_CLAIM_ENDED,
+    CREDENTIAL_STATE_LIVE,
+    CREDENTIAL_STATE_REVOKED,
     CredentialDenial,
     CredentialEndpoint,
 )
@@ -28,7 +31,7 @@ from infrafabric.v1.task_pb2 import TASK_STATE_COMPLETED, Task
 from infrafabric.v1.witness_service_pb2 import QueryEntriesRequest
 from infrafabric.values import from_struct, to_struct
 from infrafabric_cli.exit_codes import ExitCode
-from infrafabric_server.chassis.credentials.tokens import checksum
+from infrafabric_server.chassis.credentials.tokens import checksum, digest
 from tests.harness.server import ServerProcess
 from tests.harness.webhook import raw, receiving
 from tests.integration.commands import Cli, document
@@ -120,6 +123,30 @@ async def test_x6_who_has_no_secret_learns_nothing(calls: Client) -> None:
     stranger = f"ifcred_{'0' * 16}_{other[24:67]}"
     assert await denial(calls, stranger + checksum(stranger)) == CREDENTIAL_DENIAL_UNKNOWN
     assert await denial(calls, token) == ALLOWED
+
+
+async def test_x6_who_asks_is_shown_what_is_live_and_no_secret(calls: Client, cli: Cli) -> None:
+    first = await issued(calls, "list")
+    second = await calls.credentials.issue("list", "list", 1, [MODELS])
+    assert await calls.credentials.revoke(second.credential.credential_id)
+    found = [each async for each in calls.credentials.list("list")]
+    assert [each.credential for each in found] == [first.credential, second.credential]
+    assert [each.state for each in found] == [CREDENTIAL_STATE_LIVE, CREDENTIAL_STATE_REVOKED]
+    live = [each async for each in calls.credentials.list("list", CREDENTIAL_STATE_LIVE)]
+    assert live == found[:1]
+    told = await asyncio.to_thread(cli, "credential", "list", "list", "--live")
+    shown = told.stdout.splitlines()
+    assert shown[1].startswith(f"{first.credential.credential_id}\tlist\tlist\t1\tlive\t")
+    assert shown[1].endswith("\tGET,POST https://api.example.org/v1/")
+    listed = (await asyncio.to_thread(cli, "credential", "list", "--json")).stdout
+    for each in (first, second):
+        assert each.credential.credential_id in listed
+        assert each.token not in listed
+        assert digest(each.token) not in listed
+    await calls.claims.release("list", "list", 1)
+    ended = [each async for each in calls.credentials.list("list", CREDENTIAL_STATE_CLAIM_ENDED)]
+    # Unless it was swept meanwhile.
+    assert [each.credential for each in ended] in ([], [first.credential])
 
 
 @pytest.mark.parametrize("end", ["complete", "release", "fail", "cancel"])
@@ -309,8 +336,8 @@ def test_x6_the_commands_issue_validate_and_revoke(cli: Cli) -> None:
     assert allowed.stdout == "valid: attempt 1 of cmd by cmd\n"
     assert document(cli("credential", "validate", "--json", stdin=token))["valid"]
     denied = cli("credential", "validate", "PUT", URL, stdin=token, code=ExitCode.REFUSED)
-    assert denied.stderr == "not valid: method\n"
+    assert denied.stdout == "not valid: method\n"
     assert cli("credential", "revoke", token[7:23]).stdout == f"{token[7:23]}: revoked\n"
     assert cli("credential", "revoke", token[7:23]).stdout.endswith("nothing to revoke\n")
     gone = cli("credential", "validate", stdin=token, code=ExitCode.REFUSED)
-    assert gone.stderr == "not valid: revoked\n"
+    assert gone.stdout == "not valid: revoked\n"

@@ -1,6 +1,6 @@
 """Scoped credentials: what the holder of a claim may reach, for as long as the claim lives."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -22,7 +22,7 @@ class Issued:
 
 
 class Credentials:
-    """Issuing, validating and revoking; made by `Client`."""
+    """Issuing, validating, revoking and listing; made by `Client`."""
 
     def __init__(self, calls: Caller) -> None:
         self._calls = calls
@@ -77,3 +77,19 @@ class Credentials:
         request = pb2.RevokeCredentialRequest(credential_id=credential_id)
         answer = await self._calls.unary(lambda at: at.chassis.RevokeCredential, request)
         return answer.revoked
+
+    async def list(
+        self,
+        swarm_id: str = "",
+        state: pb2.CredentialState.ValueType = pb2.CREDENTIAL_STATE_UNSPECIFIED,
+    ) -> AsyncIterator[pb2.ListedCredential]:
+        """Iterate over credentials by task, those of a task by age; nobody sees their secrets.
+
+        Args:
+            swarm_id: only those of this swarm; empty for all.
+            state: only those in this state; UNSPECIFIED is all that are not forgotten.
+        """
+        request = pb2.ListCredentialsRequest(swarm_id=swarm_id, state=state)
+        async for page in self._calls.pages(lambda at: at.chassis.ListCredentials, request):
+            for credential in page.credentials:
+                yield credential

@@ -7,14 +7,28 @@ from typing import Annotated
 import typer
 
 from infrafabric import Client
-from infrafabric.v1.chassis_credential_pb2 import CredentialDenial, CredentialEndpoint
+from infrafabric.v1.chassis_credential_pb2 import (
+    CREDENTIAL_STATE_LIVE,
+    CREDENTIAL_STATE_UNSPECIFIED,
+    CredentialDenial,
+    CredentialEndpoint,
+    CredentialState,
+    ListedCredential,
+)
 from infrafabric_cli.exit_codes import ExitCode
+from infrafabric_cli.layout import Column, number, text
 from infrafabric_cli.names import moment, short
 from infrafabric_cli.options import DEFAULT_SERVER, Attempt, Json, Server, Swarm, endpoint
-from infrafabric_cli.output import as_json, complain, print_json, say
+from infrafabric_cli.output import as_json, complain, print_json, print_rows, say
 from infrafabric_cli.running import run
 
 app = typer.Typer(no_args_is_help=True)
+
+_COLUMNS = (
+    *map(Column, ("credential", "swarm", "task")),
+    *(number("attempt"), Column("state"), Column("ends"), text("allows")),
+)
+_NONE = "no credential is live; without --live, those that have ended are listed too"
 
 
 @app.command()
@@ -107,3 +121,34 @@ def revoke(
             say(f"{credential}: revoked" if revoked else f"{credential}: nothing to revoke")
 
     run(server, command)
+
+
+@app.command("list")
+def list_credentials(
+    swarm: Annotated[str, typer.Argument(metavar="[SWARM]", help="Only those of a swarm.")] = "",
+    *,
+    live_only: Annotated[bool, typer.Option("--live", help="Only those that are live.")] = False,
+    server: Server = DEFAULT_SERVER,
+    json_output: Json = False,
+) -> None:
+    """List credentials, what they are for and whether they are live; nobody sees their secrets."""
+    state = CREDENTIAL_STATE_LIVE if live_only else CREDENTIAL_STATE_UNSPECIFIED
+
+    async def command(client: Client) -> None:
+        found = [each async for each in client.credentials.list(swarm, state)]
+        if json_output:
+            print_json([as_json(each) for each in found])
+            return
+        print_rows(_COLUMNS, map(_row, found), _NONE if live_only else "there is no credential")
+
+    run(server, command)
+
+
+def _row(listed: ListedCredential) -> tuple[str, ...]:
+    known = listed.credential
+    allows = [f"{','.join(each.methods)} {each.url}" for each in known.endpoints]
+    return (
+        *(known.credential_id, known.swarm_id, known.task_id, str(known.attempt)),
+        *(short(CredentialState.DESCRIPTOR, listed.state), moment(known.expire_time)),
+        " ".join(allows),
+    )

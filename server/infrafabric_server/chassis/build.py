@@ -95,7 +95,7 @@ def build_chassis(
     policies, breakers = controls.policies, controls.breakers
     modules, contracts = swarms.modules, swarms.contracts
     background, tasks = coordinator.background, coordinator.tasks
-    credentials = Credentials(base.mirror, tasks, base.outbox, base.flood, clock)
+    credentials = Credentials(base.mirror, tasks, base.outbox, base.flood, clock, policies)
     scratch = Scratch(base.store, base.mirror, tasks)
     recorder = Recorder(base.mirror, base.outbox, breakers.counting, swarms.outcomes)
     runs, turns = Runs(modules, workers, policies, clock), Turns(policies)

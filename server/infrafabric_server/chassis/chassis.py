@@ -6,6 +6,7 @@ from functools import partial
 from infrafabric_server.chassis.box import Box
 from infrafabric_server.chassis.contract import HTTP, KNOWN_CALLS, ResourceLimits, ServiceContract
 from infrafabric_server.chassis.contracts import Contracts
+from infrafabric_server.chassis.credentials.rules import beyond
 from infrafabric_server.chassis.halts import Halts
 from infrafabric_server.chassis.hosts import GuestHost
 from infrafabric_server.chassis.models import Execution, LoadedSwarm, StoredModule, ViolationRing
@@ -116,8 +117,12 @@ class Chassis:
             rule = f"must be empty unless {HTTP} is among the allowed calls"
             raise InvalidField(FieldViolation("contract.endpoints", rule))
         current = self._policies.current
+        most = current.policy.chassis
+        refused = beyond(wanted.endpoints, most, current.hash, "contract.endpoints")
+        if refused:
+            raise InvalidField(*refused)
         return ServiceContract(
-            limits=ResourceLimits.within(wanted.limits, current.policy.chassis, current.hash),
+            limits=ResourceLimits.within(wanted.limits, most, current.hash),
             slo=wanted.slo,
             allowed_calls=wanted.allowed_calls,
             endpoints=wanted.endpoints,

@@ -7,6 +7,7 @@ READ_ONLY = frozenset(
     for method in (
         "ChassisService/GetReputation",
         "ChassisService/GetSloReport",
+        "ChassisService/ListCredentials",
         "ChassisService/ListLoadedSwarms",
         "ChassisService/ListViolations",
         "ChassisService/ValidateCredential",

@@ -100,6 +100,7 @@ class Boxed:
     modules: Modules
     runner: Runner
     credentials: Credentials
+    policies: PolicyBook
     running: asyncio.Task[None]
 
     async def load(self, swarm_id: str, module: bytes, **granted: Any) -> None:
@@ -171,7 +172,7 @@ async def running_chassis(
         contracts = Contracts(mirror, fabric.fleet, modules, outbox, clock)
         noted = OutcomeLog(fabric.reputations.outcomes, clock, Levels(policies))
         recorder = Recorder(mirror, outbox, fabric.breakers.counting, noted)
-        credentials = Credentials(mirror, tasks, outbox, fabric.flood, clock)
+        credentials = Credentials(mirror, tasks, outbox, fabric.flood, clock, policies)
         scratch = Scratch(store, mirror, tasks)
         runs, turns = Runs(modules, box, policies, clock), Turns(policies)
         halts = Halts(fabric.breakers.gate, fabric.breakers.records)
@@ -186,7 +187,7 @@ async def running_chassis(
         )
         async with asyncio.TaskGroup() as group:
             running = group.create_task(runner.run())
-            yield Boxed(fabric, chassis, contracts, modules, runner, credentials, running)
+            yield Boxed(fabric, chassis, contracts, modules, runner, credentials, policies, running)
             running.cancel()
 
 

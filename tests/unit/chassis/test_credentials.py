@@ -11,6 +11,7 @@ from infrafabric_server.chassis.credentials.credentials import Credentials
 from infrafabric_server.chassis.credentials.models import MAX_CREDENTIALS, Endpoint
 from infrafabric_server.coordinator.models import Dispatch, TaskSpec, TaskState
 from infrafabric_server.errors import FabricError, Reason
+from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.store.memory import MemoryStore
 from infrafabric_server.witness.outbox import Outbox
 from tests.contract.clock import SteppedClock
@@ -132,7 +133,8 @@ async def _try(steps: list[tuple[str, str | int | None]]) -> None:
         await fabric.create((TaskSpec(task_id="t", create_time=clock.now()), Dispatch.MANUAL))
         outbox = Outbox(clock, "test", ())
         tasks = fabric.coordinator.tasks
-        trial = Trial(fabric, Credentials(fabric.mirror, tasks, outbox, fabric.flood, clock), clock)
+        made = Credentials(fabric.mirror, tasks, outbox, fabric.flood, clock, PolicyBook())
+        trial = Trial(fabric, made, clock)
         for what, which in steps:
             await trial.step(what, which)
             await trial.check()

@@ -21,6 +21,9 @@ from infrafabric_server.chassis.egress.resolving import Resolver
 from infrafabric_server.chassis.egress.sending import Sender
 from infrafabric_server.chassis.sandbox.host import CallFailed
 from infrafabric_server.coordinator.models import Dispatch, TaskSpec
+from infrafabric_server.governor.policy.book import PolicyBook
+from infrafabric_server.governor.policy.models import Containing, Policy
+from infrafabric_server.governor.policy.verdicts import effective
 from infrafabric_server.store.memory import MemoryStore
 from infrafabric_server.witness.outbox import Outbox
 from tests.harness.certificates import make_certificates
@@ -45,10 +48,15 @@ async def fabric() -> AsyncIterator[Fabric]:
 
 
 @pytest.fixture
-def credentials(fabric: Fabric) -> Credentials:
+def policies() -> PolicyBook:
+    return PolicyBook()
+
+
+@pytest.fixture
+def credentials(fabric: Fabric, policies: PolicyBook) -> Credentials:
     """Return the credentials of a fabric that has none yet."""
-    outbox = Outbox(fabric.clock, "test", ())
-    return Credentials(fabric.mirror, fabric.coordinator.tasks, outbox, fabric.flood, fabric.clock)
+    outbox, tasks = Outbox(fabric.clock, "test", ()), fabric.coordinator.tasks
+    return Credentials(fabric.mirror, tasks, outbox, fabric.flood, fabric.clock, policies)
 
 
 async def grant(credentials: Credentials, url: str, *methods: str) -> None:
@@ -133,6 +141,41 @@ async def test_x6_what_was_revoked_reaches_nothing(credentials: Credentials) -> 
         with pytest.raises(CallFailed, match="no credential that is valid"):
             await answered(egress_of(credentials), asks(there.url))
         assert not there.requests
+
+
+def allow(policies: PolicyBook, *hosts: str) -> None:
+    """Have a policy come into force that allows some hosts."""
+    policy = Policy(chassis=Containing(allowed_hosts=hosts))
+    policies.install(effective(policy, "cafe"))
+
+
+async def test_x6_a_policy_that_changes_meanwhile_holds_for_the_next_request(
+    credentials: Credentials, policies: PolicyBook
+) -> None:
+    async with receiving(OK) as there:
+        egress = egress_of(credentials)
+        await grant(credentials, there.url)
+        for hosts in ((), ("api.example.org",)):
+            allow(policies, *hosts)
+            with pytest.raises(CallFailed, match="the policy does not allow this host"):
+                await answered(egress, asks(there.url))
+        assert not there.requests
+        allow(policies, "127.0.0.1")
+        assert (await answered(egress, asks(there.url)))["status"] == 200
+
+
+async def test_x6_a_run_is_granted_what_the_policy_still_allows(
+    credentials: Credentials, policies: PolicyBook
+) -> None:
+    allow(policies, "*.example.org")
+    endpoints = [
+        Endpoint(scheme="https", host=host, port=443, path="/", methods=("GET",))
+        for host in ("a.example.org", "example.com")
+    ]
+    await egress_of(credentials).grant("s", "t", 1, tuple(endpoints))
+    held = credentials.view.get("t")
+    assert held is not None
+    assert [each.endpoints for each in held.credentials] == [(endpoints[0],)]
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ async def test_x1_what_no_swarm_is_loaded_with_goes_after_an_hour(store: MemoryS
     recorder = Recorder(mirror, outbox, breakers.counting, outcomes)
     tasks = mirror.view("tasks/", Task)
     flood = Flood(outbox, store, clock, component="chassis")
-    credentials = Credentials(mirror, tasks, outbox, flood, clock)
+    credentials = Credentials(mirror, tasks, outbox, flood, clock, policies)
     scratch = Scratch(store, mirror, tasks)
     upkeep = Upkeep(modules, contracts, recorder, credentials, scratch, fleet, clock)
     async with running(mirror):

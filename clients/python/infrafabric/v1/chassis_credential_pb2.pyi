@@ -43,6 +43,8 @@ class _CredentialDenialEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Crede
     """It is not for this scheme, host, port or path."""
     CREDENTIAL_DENIAL_METHOD: _CredentialDenial.ValueType  # 7
     """It is for this address, with other methods."""
+    CREDENTIAL_DENIAL_HOST: _CredentialDenial.ValueType  # 8
+    """The policy that is in force now does not allow the host: chassis.allowed_hosts."""
 
 class CredentialDenial(_CredentialDenial, metaclass=_CredentialDenialEnumTypeWrapper):
     """CredentialDenial says why a credential does not allow a request.
@@ -66,6 +68,39 @@ CREDENTIAL_DENIAL_ENDPOINT: CredentialDenial.ValueType  # 6
 """It is not for this scheme, host, port or path."""
 CREDENTIAL_DENIAL_METHOD: CredentialDenial.ValueType  # 7
 """It is for this address, with other methods."""
+CREDENTIAL_DENIAL_HOST: CredentialDenial.ValueType  # 8
+"""The policy that is in force now does not allow the host: chassis.allowed_hosts."""
+
+class _CredentialState:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CredentialStateEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_CredentialState.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    CREDENTIAL_STATE_UNSPECIFIED: _CredentialState.ValueType  # 0
+    """Not said."""
+    CREDENTIAL_STATE_LIVE: _CredentialState.ValueType  # 1
+    """It does."""
+    CREDENTIAL_STATE_REVOKED: _CredentialState.ValueType  # 2
+    """It was revoked."""
+    CREDENTIAL_STATE_EXPIRED: _CredentialState.ValueType  # 3
+    """Its time is over."""
+    CREDENTIAL_STATE_CLAIM_ENDED: _CredentialState.ValueType  # 4
+    """The claim that it was for has ended; it is forgotten within a minute."""
+
+class CredentialState(_CredentialState, metaclass=_CredentialStateEnumTypeWrapper):
+    """CredentialState says whether a credential allows anything at this moment."""
+
+CREDENTIAL_STATE_UNSPECIFIED: CredentialState.ValueType  # 0
+"""Not said."""
+CREDENTIAL_STATE_LIVE: CredentialState.ValueType  # 1
+"""It does."""
+CREDENTIAL_STATE_REVOKED: CredentialState.ValueType  # 2
+"""It was revoked."""
+CREDENTIAL_STATE_EXPIRED: CredentialState.ValueType  # 3
+"""Its time is over."""
+CREDENTIAL_STATE_CLAIM_ENDED: CredentialState.ValueType  # 4
+"""The claim that it was for has ended; it is forgotten within a minute."""
 
 @typing.final
 class CredentialEndpoint(message.Message):
@@ -312,5 +347,89 @@ class RevokeCredentialResponse(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["revoked", b"revoked"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListedCredential(message.Message):
+    """ListedCredential is a credential, and whether it still is one."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CREDENTIAL_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    state: CredentialState.ValueType
+    """Whether it allows anything."""
+    @builtins.property
+    def credential(self) -> Credential:
+        """The credential, without its secret."""
+
+    def __init__(
+        self,
+        *,
+        credential: Credential | None = ...,
+        state: CredentialState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["credential", b"credential"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["credential", b"credential", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListCredentialsRequest(message.Message):
+    """ListCredentialsRequest asks for a page of credentials, by task, those of a task by age."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SWARM_ID_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    swarm_id: builtins.str
+    """Only those of this swarm; empty for all."""
+    state: CredentialState.ValueType
+    """Only those with this state; unspecified for all that are not forgotten."""
+    page_size: builtins.int
+    """Most tasks in the answer, 1 to 1000, each with at most 8 credentials; 0 means 100."""
+    page_token: builtins.str
+    """Token of the next page; empty for the first."""
+    def __init__(
+        self,
+        *,
+        swarm_id: builtins.str = ...,
+        state: CredentialState.ValueType = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["page_size", b"page_size", "page_token", b"page_token", "state", b"state", "swarm_id", b"swarm_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListCredentialsResponse(message.Message):
+    """ListCredentialsResponse is a page of credentials."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CREDENTIALS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Token of the next page; empty at the end."""
+    @builtins.property
+    def credentials(self) -> containers.RepeatedCompositeFieldContainer[ListedCredential]:
+        """The credentials. A page may have fewer than it could, or none, and not be the last."""
+
+    def __init__(
+        self,
+        *,
+        credentials: abc.Iterable[ListedCredential] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["credentials", b"credentials", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

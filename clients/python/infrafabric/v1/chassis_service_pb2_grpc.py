@@ -93,6 +93,11 @@ class ChassisServiceStub:
                 request_serializer=infrafabric_dot_v1_dot_chassis__credential__pb2.RevokeCredentialRequest.SerializeToString,
                 response_deserializer=infrafabric_dot_v1_dot_chassis__credential__pb2.RevokeCredentialResponse.FromString,
                 _registered_method=True)
+        self.ListCredentials = channel.unary_unary(
+                '/infrafabric.v1.ChassisService/ListCredentials',
+                request_serializer=infrafabric_dot_v1_dot_chassis__credential__pb2.ListCredentialsRequest.SerializeToString,
+                response_deserializer=infrafabric_dot_v1_dot_chassis__credential__pb2.ListCredentialsResponse.FromString,
+                _registered_method=True)
 
 
 class ChassisServiceServicer:
@@ -183,7 +188,8 @@ class ChassisServiceServicer:
 
         A credential ends with its time, with the claim, or when it is revoked. An attempt has at most 8 at a time.
         A repeat issues another one. Errors: INVALID_FIELD, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER,
-        TASK_NOT_CLAIMED, TASK_ENDED, LIMIT_REACHED.
+        TASK_NOT_CLAIMED, TASK_ENDED, LIMIT_REACHED. An endpoint on a host beyond chassis.allowed_hosts of the policy
+        is an INVALID_FIELD.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -202,6 +208,15 @@ class ChassisServiceServicer:
         """RevokeCredential ends a credential at once, on every replica.
 
         Safe to repeat. Errors: INVALID_FIELD.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCredentials(self, request, context):
+        """ListCredentials shows which credentials there are, what they are for, and whether they are live.
+
+        Nobody sees a secret, nor its hash. Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -264,6 +279,11 @@ def add_ChassisServiceServicer_to_server(servicer, server):
                     servicer.RevokeCredential,
                     request_deserializer=infrafabric_dot_v1_dot_chassis__credential__pb2.RevokeCredentialRequest.FromString,
                     response_serializer=infrafabric_dot_v1_dot_chassis__credential__pb2.RevokeCredentialResponse.SerializeToString,
+            ),
+            'ListCredentials': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCredentials,
+                    request_deserializer=infrafabric_dot_v1_dot_chassis__credential__pb2.ListCredentialsRequest.FromString,
+                    response_serializer=infrafabric_dot_v1_dot_chassis__credential__pb2.ListCredentialsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -564,6 +584,33 @@ class ChassisService:
             '/infrafabric.v1.ChassisService/RevokeCredential',
             infrafabric_dot_v1_dot_chassis__credential__pb2.RevokeCredentialRequest.SerializeToString,
             infrafabric_dot_v1_dot_chassis__credential__pb2.RevokeCredentialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCredentials(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/infrafabric.v1.ChassisService/ListCredentials',
+            infrafabric_dot_v1_dot_chassis__credential__pb2.ListCredentialsRequest.SerializeToString,
+            infrafabric_dot_v1_dot_chassis__credential__pb2.ListCredentialsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -71,7 +71,8 @@ class ChassisServiceStub:
 
     A credential ends with its time, with the claim, or when it is revoked. An attempt has at most 8 at a time.
     A repeat issues another one. Errors: INVALID_FIELD, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER,
-    TASK_NOT_CLAIMED, TASK_ENDED, LIMIT_REACHED.
+    TASK_NOT_CLAIMED, TASK_ENDED, LIMIT_REACHED. An endpoint on a host beyond chassis.allowed_hosts of the policy
+    is an INVALID_FIELD.
     """
     ValidateCredential: aio.UnaryUnaryMultiCallable[chassis_credential_pb2.ValidateCredentialRequest, chassis_credential_pb2.ValidateCredentialResponse]
     """ValidateCredential tells whether a token allows a request, as all replicas know it at this moment.
@@ -82,6 +83,11 @@ class ChassisServiceStub:
     """RevokeCredential ends a credential at once, on every replica.
 
     Safe to repeat. Errors: INVALID_FIELD.
+    """
+    ListCredentials: aio.UnaryUnaryMultiCallable[chassis_credential_pb2.ListCredentialsRequest, chassis_credential_pb2.ListCredentialsResponse]
+    """ListCredentials shows which credentials there are, what they are for, and whether they are live.
+
+    Nobody sees a secret, nor its hash. Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
     """
 
 class ChassisServiceServicer(metaclass=abc_1.ABCMeta):
@@ -192,7 +198,8 @@ class ChassisServiceServicer(metaclass=abc_1.ABCMeta):
 
         A credential ends with its time, with the claim, or when it is revoked. An attempt has at most 8 at a time.
         A repeat issues another one. Errors: INVALID_FIELD, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER,
-        TASK_NOT_CLAIMED, TASK_ENDED, LIMIT_REACHED.
+        TASK_NOT_CLAIMED, TASK_ENDED, LIMIT_REACHED. An endpoint on a host beyond chassis.allowed_hosts of the policy
+        is an INVALID_FIELD.
         """
 
     @abc_1.abstractmethod
@@ -215,6 +222,17 @@ class ChassisServiceServicer(metaclass=abc_1.ABCMeta):
         """RevokeCredential ends a credential at once, on every replica.
 
         Safe to repeat. Errors: INVALID_FIELD.
+        """
+
+    @abc_1.abstractmethod
+    def ListCredentials(
+        self,
+        request: chassis_credential_pb2.ListCredentialsRequest,
+        context: aio.ServicerContext[chassis_credential_pb2.ListCredentialsRequest, abc.Awaitable[chassis_credential_pb2.ListCredentialsResponse]],
+    ) -> abc.Awaitable[chassis_credential_pb2.ListCredentialsResponse]:
+        """ListCredentials shows which credentials there are, what they are for, and whether they are live.
+
+        Nobody sees a secret, nor its hash. Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
         """
 
 def add_ChassisServiceServicer_to_server(servicer: ChassisServiceServicer, server: aio.Server) -> None: ...

@@ -22,7 +22,9 @@ from infrafabric_server.chassis.credentials.urls import Target
 from infrafabric_server.clock import Clock
 from infrafabric_server.coordinator.models import Task
 from infrafabric_server.coordinator.rules import holder_claim
-from infrafabric_server.errors import FabricError, Reason
+from infrafabric_server.errors import FabricError, InvalidField, Reason
+from infrafabric_server.governor.listing import Part, filtered
+from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.store.mirror import Change, Entry, Mirror, View
 from infrafabric_server.store.protocol import Compare, unchanged
 from infrafabric_server.witness.flood import Flood
@@ -64,6 +66,7 @@ class Credentials:
         outbox: Outbox,
         flood: Flood,
         clock: Clock,
+        policies: PolicyBook,
         *,
         make: Callable[[], Token] = new_token,
     ) -> None:
@@ -73,6 +76,7 @@ class Credentials:
         self._outbox = outbox
         self._flood = flood
         self._clock = clock
+        self._policies = policies
         self._make = make
         self._task_of: dict[str, str] = {}
         self.view = mirror.view("credentials/", TaskCredentials)
@@ -88,9 +92,14 @@ class Credentials:
     ) -> Issued:
         """Issue a credential to the holder of a claim.
 
-        Raises TASK_NOT_FOUND, STALE_ATTEMPT, TASK_ENDED, TASK_NOT_CLAIMED, NOT_OWNER,
-        LIMIT_REACHED, OUTBOX_FULL, CONTENTION, and the store's errors.
+        Raises InvalidField for a host that the policy does not allow, TASK_NOT_FOUND,
+        STALE_ATTEMPT, TASK_ENDED, TASK_NOT_CLAIMED, NOT_OWNER, LIMIT_REACHED, OUTBOX_FULL,
+        CONTENTION, and the store's errors.
         """
+        current = self._policies.current
+        refused = rules.beyond(endpoints, current.policy.chassis, current.hash, "endpoints")
+        if refused:
+            raise InvalidField(*refused)
         try:
             return await self._issue(swarm_id, task_id, attempt, ttl, endpoints)
         except FabricError as refusal:
@@ -120,6 +129,8 @@ class Credentials:
             denial = Denial.NOT_ISSUED
         elif not rules.claimed(held, self._tasks.get(task_id), now):
             denial = Denial.CLAIM_ENDED
+        elif not self.allows_host(target.host):
+            denial = Denial.HOST
         else:
             found = rules.granted(held.credentials, method, target, now)
             if isinstance(found, Credential):
@@ -129,6 +140,10 @@ class Credentials:
             "credential_refused", swarm_id, task_id, denial.value, component=COMPONENT
         )
         return denial
+
+    def allows_host(self, host: str) -> bool:
+        """Tell whether the policy lets credentials name a host at this moment."""
+        return self._policies.current.policy.chassis.allows_host(host)
 
     async def revoke(self, credential_id: str) -> bool:
         """End a credential on every replica; tell whether it was there and not yet revoked.
@@ -149,6 +164,18 @@ class Credentials:
             if await self._write(known.mod_revision, after, "credential_revoked", details):
                 return True
         raise _contention(credential_id)
+
+    async def page(self, after: str, limit: int, swarm_id: str) -> Part[TaskCredentials]:
+        """Return the credentials of at most `limit` tasks by id, from the first after `after` on.
+
+        They are those of a swarm, "" for any.
+        """
+        return await filtered(self.view, after, limit, lambda each: swarm_id in ("", each.swarm_id))
+
+    def listed(self, held: TaskCredentials) -> list[tuple[Credential, Denial | None]]:
+        """Return the credentials of an attempt, each with why it is not live any more."""
+        task, now = self._tasks.get(held.task_id), self._clock.now()
+        return [(each, rules.over(held, each, task, now)) for each in held.credentials]
 
     async def sweep(self) -> None:
         """Remove what nobody can use any more: for the replica that leads."""
@@ -248,11 +275,10 @@ class Credentials:
         if not proven or known is None or credential is None:
             return Verdict(Denial.UNKNOWN)
         held, now = known.value, self._clock.now()
-        denial = rules.ended(credential, now)
-        if denial is None and not rules.claimed(held, self._tasks.get(held.task_id), now):
-            denial = Denial.CLAIM_ENDED
+        denial = rules.over(held, credential, self._tasks.get(held.task_id), now)
         if denial is None and request is not None:
-            denial = rules.denied(credential, *request)
+            held_back = not self.allows_host(request[1].host)
+            denial = Denial.HOST if held_back else rules.denied(credential, *request)
         return Verdict(denial, held, credential)
 
     def _find(self, credential_id: str) -> tuple[Entry[TaskCredentials] | None, Credential | None]:

@@ -39,6 +39,7 @@ class Denial(StrEnum):
     CLAIM_ENDED = "claim_ended"
     ENDPOINT = "endpoint"
     METHOD = "method"
+    HOST = "host"
     NOT_ISSUED = "not_issued"
 
 

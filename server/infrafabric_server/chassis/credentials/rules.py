@@ -3,10 +3,17 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from infrafabric_server.chassis.credentials.models import Credential, Denial, TaskCredentials
+from infrafabric_server.chassis.credentials.models import (
+    Credential,
+    Denial,
+    Endpoint,
+    TaskCredentials,
+)
 from infrafabric_server.chassis.credentials.urls import Target
 from infrafabric_server.coordinator.models import Task
 from infrafabric_server.coordinator.rules import holds
+from infrafabric_server.errors import FieldViolation
+from infrafabric_server.governor.policy.models import Containing
 
 
 def claimed(held: TaskCredentials, task: Task | None, now: datetime) -> bool:
@@ -24,6 +31,16 @@ def ended(credential: Credential, now: datetime) -> Denial | None:
     if credential.revoke_time is not None:
         return Denial.REVOKED
     return Denial.EXPIRED if credential.expire_time <= now else None
+
+
+def over(
+    held: TaskCredentials, credential: Credential, task: Task | None, now: datetime
+) -> Denial | None:
+    """Return why a credential is not live, by itself or by its claim; None while it is."""
+    denial = ended(credential, now)
+    if denial is None and not claimed(held, task, now):
+        denial = Denial.CLAIM_ENDED
+    return denial
 
 
 def denied(credential: Credential, method: str, target: Target) -> Denial | None:
@@ -50,6 +67,26 @@ def granted(
             return credential
         why = denial if why is not Denial.METHOD else why
     return why
+
+
+def beyond(
+    endpoints: Iterable[Endpoint], most: Containing, policy_hash: str, field: str
+) -> list[FieldViolation]:
+    """Return which endpoints are on hosts that a policy does not allow.
+
+    Args:
+        endpoints: what a contract or a credential is for.
+        most: what the policy allows.
+        policy_hash: names the policy to the caller.
+        field: names the endpoints to the caller.
+    """
+    allowed = ", ".join(most.allowed_hosts or ()) or "none"
+    rule = f"must be on a host of chassis.allowed_hosts of policy {policy_hash}: {allowed}"
+    return [
+        FieldViolation(f"{field}[{n}].url", rule)
+        for n, each in enumerate(endpoints)
+        if not most.allows_host(each.host)
+    ]
 
 
 def with_room(held: TaskCredentials, now: datetime) -> TaskCredentials:

@@ -30,6 +30,7 @@ _WHY = {
     Denial.NOT_ISSUED: "no credential that is valid was issued for this attempt of the task",
     Denial.CLAIM_ENDED: "the claim of the task has ended",
     Denial.ENDPOINT: "no credential of this attempt is for this endpoint",
+    Denial.HOST: "the policy does not allow this host (chassis.allowed_hosts)",
     Denial.METHOD: "the credential for this endpoint does not allow this method",
 }
 
@@ -63,10 +64,11 @@ class Egress:
     ) -> None:
         """Issue what a contract grants each attempt; nobody sees the token.
 
-        Raises what Credentials.issue raises.
+        What the policy does not allow any more is left out. Raises what Credentials.issue raises.
         """
-        if endpoints:
-            await self._credentials.issue(swarm_id, task_id, attempt, _GRANTED, endpoints)
+        allowed = tuple(each for each in endpoints if self._credentials.allows_host(each.host))
+        if allowed:
+            await self._credentials.issue(swarm_id, task_id, attempt, _GRANTED, allowed)
 
     async def request(self, swarm_id: str, task_id: str, attempt: int, body: bytes) -> bytes:
         """Make a request for an attempt of a task, and return the answer.

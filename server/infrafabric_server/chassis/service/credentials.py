@@ -20,10 +20,11 @@ from infrafabric_server.chassis.service.endpoints import (
     read_method,
     read_target,
 )
-from infrafabric_server.edge import validate
+from infrafabric_server.edge import paging, validate
 from infrafabric_server.edge.calls import Context
 from infrafabric_server.edge.times import from_duration, to_timestamp
 from infrafabric_server.errors import FieldViolation, InvalidField
+from infrafabric_server.limits import MAX_BOARD_BYTES
 
 _ID = re.compile(r"[0-9a-f]{16}")
 
@@ -35,11 +36,21 @@ DENIALS = {
     Denial.CLAIM_ENDED: pb.CREDENTIAL_DENIAL_CLAIM_ENDED,
     Denial.ENDPOINT: pb.CREDENTIAL_DENIAL_ENDPOINT,
     Denial.METHOD: pb.CREDENTIAL_DENIAL_METHOD,
+    Denial.HOST: pb.CREDENTIAL_DENIAL_HOST,
+}
+
+
+# Why a credential has ended, as its state.
+STATES = {
+    None: pb.CREDENTIAL_STATE_LIVE,
+    Denial.REVOKED: pb.CREDENTIAL_STATE_REVOKED,
+    Denial.EXPIRED: pb.CREDENTIAL_STATE_EXPIRED,
+    Denial.CLAIM_ENDED: pb.CREDENTIAL_STATE_CLAIM_ENDED,
 }
 
 
 class CredentialCalls(ChassisServiceServicer):
-    """IssueCredential, ValidateCredential, RevokeCredential."""
+    """IssueCredential, ValidateCredential, RevokeCredential, ListCredentials."""
 
     credentials: Credentials
 
@@ -91,6 +102,32 @@ class CredentialCalls(ChassisServiceServicer):
         return pb.RevokeCredentialResponse(
             revoked=await self.credentials.revoke(request.credential_id)
         )
+
+    async def ListCredentials(
+        self, request: pb.ListCredentialsRequest, context: Context
+    ) -> pb.ListCredentialsResponse:
+        """Return the credentials of a page of tasks."""
+        swarm_id = validate.optional_id("swarm_id", request.swarm_id)
+        if request.state not in (pb.CREDENTIAL_STATE_UNSPECIFIED, *STATES.values()):
+            raise InvalidField(FieldViolation("state", "must be a state that there is"))
+        size, after = validate.page_size(request.page_size), paging.page_position(request)
+        part = await self.credentials.page(after, size, swarm_id)
+        answer, position, taken = pb.ListCredentialsResponse(), part.position, 0
+        for held in part.found:
+            rows = [
+                pb.ListedCredential(credential=_to_wire(held, each), state=STATES[over])
+                for each, over in self.credentials.listed(held)
+                if request.state in (pb.CREDENTIAL_STATE_UNSPECIFIED, STATES[over])
+            ]
+            taken += sum(row.ByteSize() for row in rows)
+            if taken > MAX_BOARD_BYTES:
+                # Each is below 64 KiB, so that there is one before it.
+                position = after
+                break
+            answer.credentials.extend(rows)
+            after = held.task_id
+        answer.next_page_token = paging.next_page_token(request, position)
+        return answer
 
 
 def _to_wire(held: TaskCredentials, credential: Credential) -> pb.Credential:

@@ -20,6 +20,7 @@ from pydantic import (
 
 from infrafabric_server.governor.matching import Comparison, Metric
 from infrafabric_server.governor.policy.cases import Case, RuleName
+from infrafabric_server.governor.policy.hosts import HostPattern, matches
 from infrafabric_server.limits import MAX_MONEY_MICROS, MAX_PAYLOAD_BYTES, MAX_TEXT
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
@@ -162,7 +163,8 @@ class Containing(BaseModel):
     Memory, processor, calls, time and output bound what contracts may say, `max_module_mb` and
     `max_modules_mb` the size of a module and of all. On each server, `max_running` runs go on at a
     time, `max_waiting_per_swarm` wait for a swarm and `max_waiting` in all. `required_layers` are
-    layers of the sandbox, as `infrafabric chassis doctor` names them.
+    layers of the sandbox, as `infrafabric chassis doctor` names them. Contracts and credentials
+    name no hosts but `allowed_hosts`; None is any.
     """
 
     model_config = _FROZEN
@@ -178,6 +180,11 @@ class Containing(BaseModel):
     max_waiting_per_swarm: Annotated[_Number, Field(ge=0, le=1000)] = 16
     max_waiting: Annotated[_Number, Field(ge=0, le=10_000)] = 128
     required_layers: Annotated[tuple[RuleName, ...], Field(max_length=32)] = ()
+    allowed_hosts: Annotated[tuple[HostPattern, ...], Field(max_length=64)] | None = None
+
+    def allows_host(self, host: str) -> bool:
+        """Tell whether contracts and credentials may name a host, in lower case."""
+        return self.allowed_hosts is None or matches(host, self.allowed_hosts)
 
     @property
     def bounds(self) -> dict[str, int | timedelta]:

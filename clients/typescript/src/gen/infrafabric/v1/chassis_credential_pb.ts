@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file infrafabric/v1/chassis_credential.proto.
  */
 export const file_infrafabric_v1_chassis_credential: GenFile = /*@__PURE__*/
-  fileDesc("CidpbmZyYWZhYnJpYy92MS9jaGFzc2lzX2NyZWRlbnRpYWwucHJvdG8SDmluZnJhZmFicmljLnYxIjIKEkNyZWRlbnRpYWxFbmRwb2ludBILCgN1cmwYASABKAkSDwoHbWV0aG9kcxgCIAMoCSLwAQoKQ3JlZGVudGlhbBIVCg1jcmVkZW50aWFsX2lkGAEgASgJEhAKCHN3YXJtX2lkGAIgASgJEg8KB3Rhc2tfaWQYAyABKAkSDwoHYXR0ZW1wdBgEIAEoBRI1CgllbmRwb2ludHMYBSADKAsyIi5pbmZyYWZhYnJpYy52MS5DcmVkZW50aWFsRW5kcG9pbnQSLwoLY3JlYXRlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKrAQoWSXNzdWVDcmVkZW50aWFsUmVxdWVzdBIQCghzd2FybV9pZBgBIAEoCRIPCgd0YXNrX2lkGAIgASgJEg8KB2F0dGVtcHQYAyABKAUSJgoDdHRsGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjUKCWVuZHBvaW50cxgFIAMoCzIiLmluZnJhZmFicmljLnYxLkNyZWRlbnRpYWxFbmRwb2ludCJdChdJc3N1ZUNyZWRlbnRpYWxSZXNwb25zZRIuCgpjcmVkZW50aWFsGAEgASgLMhouaW5mcmFmYWJyaWMudjEuQ3JlZGVudGlhbBISCgV0b2tlbhgCIAEoCUIDgAEBIkwKGVZhbGlkYXRlQ3JlZGVudGlhbFJlcXVlc3QSEgoFdG9rZW4YASABKAlCA4ABARIOCgZtZXRob2QYAiABKAkSCwoDdXJsGAMgASgJIo0BChpWYWxpZGF0ZUNyZWRlbnRpYWxSZXNwb25zZRINCgV2YWxpZBgBIAEoCBIwCgZkZW5pYWwYAiABKA4yIC5pbmZyYWZhYnJpYy52MS5DcmVkZW50aWFsRGVuaWFsEi4KCmNyZWRlbnRpYWwYAyABKAsyGi5pbmZyYWZhYnJpYy52MS5DcmVkZW50aWFsIjAKF1Jldm9rZUNyZWRlbnRpYWxSZXF1ZXN0EhUKDWNyZWRlbnRpYWxfaWQYASABKAkiKwoYUmV2b2tlQ3JlZGVudGlhbFJlc3BvbnNlEg8KB3Jldm9rZWQYASABKAgqlAIKEENyZWRlbnRpYWxEZW5pYWwSIQodQ1JFREVOVElBTF9ERU5JQUxfVU5TUEVDSUZJRUQQABIfChtDUkVERU5USUFMX0RFTklBTF9NQUxGT1JNRUQQARIdChlDUkVERU5USUFMX0RFTklBTF9VTktOT1dOEAISHQoZQ1JFREVOVElBTF9ERU5JQUxfUkVWT0tFRBADEh0KGUNSRURFTlRJQUxfREVOSUFMX0VYUElSRUQQBBIhCh1DUkVERU5USUFMX0RFTklBTF9DTEFJTV9FTkRFRBAFEh4KGkNSRURFTlRJQUxfREVOSUFMX0VORFBPSU5UEAYSHAoYQ1JFREVOVElBTF9ERU5JQUxfTUVUSE9EEAdiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CidpbmZyYWZhYnJpYy92MS9jaGFzc2lzX2NyZWRlbnRpYWwucHJvdG8SDmluZnJhZmFicmljLnYxIjIKEkNyZWRlbnRpYWxFbmRwb2ludBILCgN1cmwYASABKAkSDwoHbWV0aG9kcxgCIAMoCSLwAQoKQ3JlZGVudGlhbBIVCg1jcmVkZW50aWFsX2lkGAEgASgJEhAKCHN3YXJtX2lkGAIgASgJEg8KB3Rhc2tfaWQYAyABKAkSDwoHYXR0ZW1wdBgEIAEoBRI1CgllbmRwb2ludHMYBSADKAsyIi5pbmZyYWZhYnJpYy52MS5DcmVkZW50aWFsRW5kcG9pbnQSLwoLY3JlYXRlX3RpbWUYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4cGlyZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKrAQoWSXNzdWVDcmVkZW50aWFsUmVxdWVzdBIQCghzd2FybV9pZBgBIAEoCRIPCgd0YXNrX2lkGAIgASgJEg8KB2F0dGVtcHQYAyABKAUSJgoDdHRsGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEjUKCWVuZHBvaW50cxgFIAMoCzIiLmluZnJhZmFicmljLnYxLkNyZWRlbnRpYWxFbmRwb2ludCJdChdJc3N1ZUNyZWRlbnRpYWxSZXNwb25zZRIuCgpjcmVkZW50aWFsGAEgASgLMhouaW5mcmFmYWJyaWMudjEuQ3JlZGVudGlhbBISCgV0b2tlbhgCIAEoCUIDgAEBIkwKGVZhbGlkYXRlQ3JlZGVudGlhbFJlcXVlc3QSEgoFdG9rZW4YASABKAlCA4ABARIOCgZtZXRob2QYAiABKAkSCwoDdXJsGAMgASgJIo0BChpWYWxpZGF0ZUNyZWRlbnRpYWxSZXNwb25zZRINCgV2YWxpZBgBIAEoCBIwCgZkZW5pYWwYAiABKA4yIC5pbmZyYWZhYnJpYy52MS5DcmVkZW50aWFsRGVuaWFsEi4KCmNyZWRlbnRpYWwYAyABKAsyGi5pbmZyYWZhYnJpYy52MS5DcmVkZW50aWFsIjAKF1Jldm9rZUNyZWRlbnRpYWxSZXF1ZXN0EhUKDWNyZWRlbnRpYWxfaWQYASABKAkiKwoYUmV2b2tlQ3JlZGVudGlhbFJlc3BvbnNlEg8KB3Jldm9rZWQYASABKAgicgoQTGlzdGVkQ3JlZGVudGlhbBIuCgpjcmVkZW50aWFsGAEgASgLMhouaW5mcmFmYWJyaWMudjEuQ3JlZGVudGlhbBIuCgVzdGF0ZRgCIAEoDjIfLmluZnJhZmFicmljLnYxLkNyZWRlbnRpYWxTdGF0ZSKBAQoWTGlzdENyZWRlbnRpYWxzUmVxdWVzdBIQCghzd2FybV9pZBgBIAEoCRIuCgVzdGF0ZRgCIAEoDjIfLmluZnJhZmFicmljLnYxLkNyZWRlbnRpYWxTdGF0ZRIRCglwYWdlX3NpemUYAyABKAUSEgoKcGFnZV90b2tlbhgEIAEoCSJpChdMaXN0Q3JlZGVudGlhbHNSZXNwb25zZRI1CgtjcmVkZW50aWFscxgBIAMoCzIgLmluZnJhZmFicmljLnYxLkxpc3RlZENyZWRlbnRpYWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJKrACChBDcmVkZW50aWFsRGVuaWFsEiEKHUNSRURFTlRJQUxfREVOSUFMX1VOU1BFQ0lGSUVEEAASHwobQ1JFREVOVElBTF9ERU5JQUxfTUFMRk9STUVEEAESHQoZQ1JFREVOVElBTF9ERU5JQUxfVU5LTk9XThACEh0KGUNSRURFTlRJQUxfREVOSUFMX1JFVk9LRUQQAxIdChlDUkVERU5USUFMX0RFTklBTF9FWFBJUkVEEAQSIQodQ1JFREVOVElBTF9ERU5JQUxfQ0xBSU1fRU5ERUQQBRIeChpDUkVERU5USUFMX0RFTklBTF9FTkRQT0lOVBAGEhwKGENSRURFTlRJQUxfREVOSUFMX01FVEhPRBAHEhoKFkNSRURFTlRJQUxfREVOSUFMX0hPU1QQCCqsAQoPQ3JlZGVudGlhbFN0YXRlEiAKHENSRURFTlRJQUxfU1RBVEVfVU5TUEVDSUZJRUQQABIZChVDUkVERU5USUFMX1NUQVRFX0xJVkUQARIcChhDUkVERU5USUFMX1NUQVRFX1JFVk9LRUQQAhIcChhDUkVERU5USUFMX1NUQVRFX0VYUElSRUQQAxIgChxDUkVERU5USUFMX1NUQVRFX0NMQUlNX0VOREVEEARiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * CredentialEndpoint says where requests may go, and with which methods.
@@ -299,6 +299,104 @@ export const RevokeCredentialResponseSchema: GenMessage<RevokeCredentialResponse
   messageDesc(file_infrafabric_v1_chassis_credential, 7);
 
 /**
+ * ListedCredential is a credential, and whether it still is one.
+ *
+ * @generated from message infrafabric.v1.ListedCredential
+ */
+export type ListedCredential = Message<"infrafabric.v1.ListedCredential"> & {
+  /**
+   * The credential, without its secret.
+   *
+   * @generated from field: infrafabric.v1.Credential credential = 1;
+   */
+  credential?: Credential | undefined;
+
+  /**
+   * Whether it allows anything.
+   *
+   * @generated from field: infrafabric.v1.CredentialState state = 2;
+   */
+  state: CredentialState;
+};
+
+/**
+ * Describes the message infrafabric.v1.ListedCredential.
+ * Use `create(ListedCredentialSchema)` to create a new message.
+ */
+export const ListedCredentialSchema: GenMessage<ListedCredential> = /*@__PURE__*/
+  messageDesc(file_infrafabric_v1_chassis_credential, 8);
+
+/**
+ * ListCredentialsRequest asks for a page of credentials, by task, those of a task by age.
+ *
+ * @generated from message infrafabric.v1.ListCredentialsRequest
+ */
+export type ListCredentialsRequest = Message<"infrafabric.v1.ListCredentialsRequest"> & {
+  /**
+   * Only those of this swarm; empty for all.
+   *
+   * @generated from field: string swarm_id = 1;
+   */
+  swarmId: string;
+
+  /**
+   * Only those with this state; unspecified for all that are not forgotten.
+   *
+   * @generated from field: infrafabric.v1.CredentialState state = 2;
+   */
+  state: CredentialState;
+
+  /**
+   * Most tasks in the answer, 1 to 1000, each with at most 8 credentials; 0 means 100.
+   *
+   * @generated from field: int32 page_size = 3;
+   */
+  pageSize: number;
+
+  /**
+   * Token of the next page; empty for the first.
+   *
+   * @generated from field: string page_token = 4;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message infrafabric.v1.ListCredentialsRequest.
+ * Use `create(ListCredentialsRequestSchema)` to create a new message.
+ */
+export const ListCredentialsRequestSchema: GenMessage<ListCredentialsRequest> = /*@__PURE__*/
+  messageDesc(file_infrafabric_v1_chassis_credential, 9);
+
+/**
+ * ListCredentialsResponse is a page of credentials.
+ *
+ * @generated from message infrafabric.v1.ListCredentialsResponse
+ */
+export type ListCredentialsResponse = Message<"infrafabric.v1.ListCredentialsResponse"> & {
+  /**
+   * The credentials. A page may have fewer than it could, or none, and not be the last.
+   *
+   * @generated from field: repeated infrafabric.v1.ListedCredential credentials = 1;
+   */
+  credentials: ListedCredential[];
+
+  /**
+   * Token of the next page; empty at the end.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message infrafabric.v1.ListCredentialsResponse.
+ * Use `create(ListCredentialsResponseSchema)` to create a new message.
+ */
+export const ListCredentialsResponseSchema: GenMessage<ListCredentialsResponse> = /*@__PURE__*/
+  messageDesc(file_infrafabric_v1_chassis_credential, 10);
+
+/**
  * CredentialDenial says why a credential does not allow a request.
  *
  * Who does not have the secret is told MALFORMED or UNKNOWN, and nothing else.
@@ -361,6 +459,13 @@ export enum CredentialDenial {
    * @generated from enum value: CREDENTIAL_DENIAL_METHOD = 7;
    */
   METHOD = 7,
+
+  /**
+   * The policy that is in force now does not allow the host: chassis.allowed_hosts.
+   *
+   * @generated from enum value: CREDENTIAL_DENIAL_HOST = 8;
+   */
+  HOST = 8,
 }
 
 /**
@@ -368,4 +473,52 @@ export enum CredentialDenial {
  */
 export const CredentialDenialSchema: GenEnum<CredentialDenial> = /*@__PURE__*/
   enumDesc(file_infrafabric_v1_chassis_credential, 0);
+
+/**
+ * CredentialState says whether a credential allows anything at this moment.
+ *
+ * @generated from enum infrafabric.v1.CredentialState
+ */
+export enum CredentialState {
+  /**
+   * Not said.
+   *
+   * @generated from enum value: CREDENTIAL_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * It does.
+   *
+   * @generated from enum value: CREDENTIAL_STATE_LIVE = 1;
+   */
+  LIVE = 1,
+
+  /**
+   * It was revoked.
+   *
+   * @generated from enum value: CREDENTIAL_STATE_REVOKED = 2;
+   */
+  REVOKED = 2,
+
+  /**
+   * Its time is over.
+   *
+   * @generated from enum value: CREDENTIAL_STATE_EXPIRED = 3;
+   */
+  EXPIRED = 3,
+
+  /**
+   * The claim that it was for has ended; it is forgotten within a minute.
+   *
+   * @generated from enum value: CREDENTIAL_STATE_CLAIM_ENDED = 4;
+   */
+  CLAIM_ENDED = 4,
+}
+
+/**
+ * Describes the enum infrafabric.v1.CredentialState.
+ */
+export const CredentialStateSchema: GenEnum<CredentialState> = /*@__PURE__*/
+  enumDesc(file_infrafabric_v1_chassis_credential, 1);
 

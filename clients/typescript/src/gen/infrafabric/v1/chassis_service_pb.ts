@@ -4,7 +4,7 @@
 
 import type { GenFile, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { IssueCredentialRequestSchema, IssueCredentialResponseSchema, RevokeCredentialRequestSchema, RevokeCredentialResponseSchema, ValidateCredentialRequestSchema, ValidateCredentialResponseSchema } from "./chassis_credential_pb.js";
+import type { IssueCredentialRequestSchema, IssueCredentialResponseSchema, ListCredentialsRequestSchema, ListCredentialsResponseSchema, RevokeCredentialRequestSchema, RevokeCredentialResponseSchema, ValidateCredentialRequestSchema, ValidateCredentialResponseSchema } from "./chassis_credential_pb.js";
 import { file_infrafabric_v1_chassis_credential } from "./chassis_credential_pb.js";
 import type { ExecuteTaskRequestSchema, ExecuteTaskResponseSchema, ListViolationsRequestSchema, ListViolationsResponseSchema } from "./chassis_execution_pb.js";
 import { file_infrafabric_v1_chassis_execution } from "./chassis_execution_pb.js";
@@ -17,7 +17,7 @@ import { file_infrafabric_v1_chassis_slo } from "./chassis_slo_pb.js";
  * Describes the file infrafabric/v1/chassis_service.proto.
  */
 export const file_infrafabric_v1_chassis_service: GenFile = /*@__PURE__*/
-  fileDesc("CiRpbmZyYWZhYnJpYy92MS9jaGFzc2lzX3NlcnZpY2UucHJvdG8SDmluZnJhZmFicmljLnYxMqgICg5DaGFzc2lzU2VydmljZRJbCgxVcGxvYWRNb2R1bGUSIy5pbmZyYWZhYnJpYy52MS5VcGxvYWRNb2R1bGVSZXF1ZXN0GiQuaW5mcmFmYWJyaWMudjEuVXBsb2FkTW9kdWxlUmVzcG9uc2UoARJQCglMb2FkU3dhcm0SIC5pbmZyYWZhYnJpYy52MS5Mb2FkU3dhcm1SZXF1ZXN0GiEuaW5mcmFmYWJyaWMudjEuTG9hZFN3YXJtUmVzcG9uc2USVgoLVW5sb2FkU3dhcm0SIi5pbmZyYWZhYnJpYy52MS5VbmxvYWRTd2FybVJlcXVlc3QaIy5pbmZyYWZhYnJpYy52MS5VbmxvYWRTd2FybVJlc3BvbnNlEmUKEExpc3RMb2FkZWRTd2FybXMSJy5pbmZyYWZhYnJpYy52MS5MaXN0TG9hZGVkU3dhcm1zUmVxdWVzdBooLmluZnJhZmFicmljLnYxLkxpc3RMb2FkZWRTd2FybXNSZXNwb25zZRJWCgtFeGVjdXRlVGFzaxIiLmluZnJhZmFicmljLnYxLkV4ZWN1dGVUYXNrUmVxdWVzdBojLmluZnJhZmFicmljLnYxLkV4ZWN1dGVUYXNrUmVzcG9uc2USXwoOTGlzdFZpb2xhdGlvbnMSJS5pbmZyYWZhYnJpYy52MS5MaXN0VmlvbGF0aW9uc1JlcXVlc3QaJi5pbmZyYWZhYnJpYy52MS5MaXN0VmlvbGF0aW9uc1Jlc3BvbnNlElkKDEdldFNsb1JlcG9ydBIjLmluZnJhZmFicmljLnYxLkdldFNsb1JlcG9ydFJlcXVlc3QaJC5pbmZyYWZhYnJpYy52MS5HZXRTbG9SZXBvcnRSZXNwb25zZRJcCg1HZXRSZXB1dGF0aW9uEiQuaW5mcmFmYWJyaWMudjEuR2V0UmVwdXRhdGlvblJlcXVlc3QaJS5pbmZyYWZhYnJpYy52MS5HZXRSZXB1dGF0aW9uUmVzcG9uc2USYgoPSXNzdWVDcmVkZW50aWFsEiYuaW5mcmFmYWJyaWMudjEuSXNzdWVDcmVkZW50aWFsUmVxdWVzdBonLmluZnJhZmFicmljLnYxLklzc3VlQ3JlZGVudGlhbFJlc3BvbnNlEmsKElZhbGlkYXRlQ3JlZGVudGlhbBIpLmluZnJhZmFicmljLnYxLlZhbGlkYXRlQ3JlZGVudGlhbFJlcXVlc3QaKi5pbmZyYWZhYnJpYy52MS5WYWxpZGF0ZUNyZWRlbnRpYWxSZXNwb25zZRJlChBSZXZva2VDcmVkZW50aWFsEicuaW5mcmFmYWJyaWMudjEuUmV2b2tlQ3JlZGVudGlhbFJlcXVlc3QaKC5pbmZyYWZhYnJpYy52MS5SZXZva2VDcmVkZW50aWFsUmVzcG9uc2ViBnByb3RvMw", [file_infrafabric_v1_chassis_credential, file_infrafabric_v1_chassis_execution, file_infrafabric_v1_chassis_module, file_infrafabric_v1_chassis_slo]);
+  fileDesc("CiRpbmZyYWZhYnJpYy92MS9jaGFzc2lzX3NlcnZpY2UucHJvdG8SDmluZnJhZmFicmljLnYxMowJCg5DaGFzc2lzU2VydmljZRJbCgxVcGxvYWRNb2R1bGUSIy5pbmZyYWZhYnJpYy52MS5VcGxvYWRNb2R1bGVSZXF1ZXN0GiQuaW5mcmFmYWJyaWMudjEuVXBsb2FkTW9kdWxlUmVzcG9uc2UoARJQCglMb2FkU3dhcm0SIC5pbmZyYWZhYnJpYy52MS5Mb2FkU3dhcm1SZXF1ZXN0GiEuaW5mcmFmYWJyaWMudjEuTG9hZFN3YXJtUmVzcG9uc2USVgoLVW5sb2FkU3dhcm0SIi5pbmZyYWZhYnJpYy52MS5VbmxvYWRTd2FybVJlcXVlc3QaIy5pbmZyYWZhYnJpYy52MS5VbmxvYWRTd2FybVJlc3BvbnNlEmUKEExpc3RMb2FkZWRTd2FybXMSJy5pbmZyYWZhYnJpYy52MS5MaXN0TG9hZGVkU3dhcm1zUmVxdWVzdBooLmluZnJhZmFicmljLnYxLkxpc3RMb2FkZWRTd2FybXNSZXNwb25zZRJWCgtFeGVjdXRlVGFzaxIiLmluZnJhZmFicmljLnYxLkV4ZWN1dGVUYXNrUmVxdWVzdBojLmluZnJhZmFicmljLnYxLkV4ZWN1dGVUYXNrUmVzcG9uc2USXwoOTGlzdFZpb2xhdGlvbnMSJS5pbmZyYWZhYnJpYy52MS5MaXN0VmlvbGF0aW9uc1JlcXVlc3QaJi5pbmZyYWZhYnJpYy52MS5MaXN0VmlvbGF0aW9uc1Jlc3BvbnNlElkKDEdldFNsb1JlcG9ydBIjLmluZnJhZmFicmljLnYxLkdldFNsb1JlcG9ydFJlcXVlc3QaJC5pbmZyYWZhYnJpYy52MS5HZXRTbG9SZXBvcnRSZXNwb25zZRJcCg1HZXRSZXB1dGF0aW9uEiQuaW5mcmFmYWJyaWMudjEuR2V0UmVwdXRhdGlvblJlcXVlc3QaJS5pbmZyYWZhYnJpYy52MS5HZXRSZXB1dGF0aW9uUmVzcG9uc2USYgoPSXNzdWVDcmVkZW50aWFsEiYuaW5mcmFmYWJyaWMudjEuSXNzdWVDcmVkZW50aWFsUmVxdWVzdBonLmluZnJhZmFicmljLnYxLklzc3VlQ3JlZGVudGlhbFJlc3BvbnNlEmsKElZhbGlkYXRlQ3JlZGVudGlhbBIpLmluZnJhZmFicmljLnYxLlZhbGlkYXRlQ3JlZGVudGlhbFJlcXVlc3QaKi5pbmZyYWZhYnJpYy52MS5WYWxpZGF0ZUNyZWRlbnRpYWxSZXNwb25zZRJlChBSZXZva2VDcmVkZW50aWFsEicuaW5mcmFmYWJyaWMudjEuUmV2b2tlQ3JlZGVudGlhbFJlcXVlc3QaKC5pbmZyYWZhYnJpYy52MS5SZXZva2VDcmVkZW50aWFsUmVzcG9uc2USYgoPTGlzdENyZWRlbnRpYWxzEiYuaW5mcmFmYWJyaWMudjEuTGlzdENyZWRlbnRpYWxzUmVxdWVzdBonLmluZnJhZmFicmljLnYxLkxpc3RDcmVkZW50aWFsc1Jlc3BvbnNlYgZwcm90bzM", [file_infrafabric_v1_chassis_credential, file_infrafabric_v1_chassis_execution, file_infrafabric_v1_chassis_module, file_infrafabric_v1_chassis_slo]);
 
 /**
  * ChassisService runs foreign code in a box.
@@ -133,7 +133,8 @@ export const ChassisService: GenService<{
    *
    * A credential ends with its time, with the claim, or when it is revoked. An attempt has at most 8 at a time.
    * A repeat issues another one. Errors: INVALID_FIELD, TASK_NOT_FOUND, STALE_ATTEMPT, NOT_OWNER,
-   * TASK_NOT_CLAIMED, TASK_ENDED, LIMIT_REACHED.
+   * TASK_NOT_CLAIMED, TASK_ENDED, LIMIT_REACHED. An endpoint on a host beyond chassis.allowed_hosts of the policy
+   * is an INVALID_FIELD.
    *
    * @generated from rpc infrafabric.v1.ChassisService.IssueCredential
    */
@@ -165,6 +166,18 @@ export const ChassisService: GenService<{
     methodKind: "unary";
     input: typeof RevokeCredentialRequestSchema;
     output: typeof RevokeCredentialResponseSchema;
+  },
+  /**
+   * ListCredentials shows which credentials there are, what they are for, and whether they are live.
+   *
+   * Nobody sees a secret, nor its hash. Safe to repeat. Errors: INVALID_FIELD, INVALID_PAGE_TOKEN.
+   *
+   * @generated from rpc infrafabric.v1.ChassisService.ListCredentials
+   */
+  listCredentials: {
+    methodKind: "unary";
+    input: typeof ListCredentialsRequestSchema;
+    output: typeof ListCredentialsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_infrafabric_v1_chassis_service, 0);
