@@ -18,6 +18,8 @@ from itertools import chain, repeat, zip_longest
 
 from rich.cells import cell_len
 
+Row = Sequence[str]
+
 # A narrower text is a column of single words; then another form can be read better.
 _READABLE = 16
 _GAP = "  "
@@ -55,9 +57,6 @@ def number(name: str) -> Column:
 def text(name: str) -> Column:
     """Return a column of texts."""
     return Column(name, Kind.TEXT)
-
-
-Row = Sequence[str]
 
 
 def arrange(columns: Sequence[Column], rows: Sequence[Row], width: int) -> list[str]:
