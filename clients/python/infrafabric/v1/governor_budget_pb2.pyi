@@ -82,7 +82,7 @@ class TrackCostRequest(message.Message):
     request_id: builtins.str
     """Id of this call, so that a repeat charges nothing; empty for none.
 
-    1 to 128 characters, kept for 24 hours.
+    1 to 128 printable characters, kept for 24 hours.
     """
     help_id: builtins.str
     """Request for help that it was for, which the swarm accepted; empty for none. Without task_id and attempt."""

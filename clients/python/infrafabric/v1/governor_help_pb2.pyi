@@ -45,12 +45,13 @@ class RequestHelpRequest(message.Message):
     """How urgent."""
     budget_micros: builtins.int
     """The most that all helpers together may spend, in micro-US-dollars; at most what is left of the task's
-    reservation, and absent means all of it. In a later call it includes what they have drawn on it already.
+    reservation, and absent means all of it. In a later call it includes what they have drawn on it already, and
+    is not less than before while somebody helps.
     """
     request_id: builtins.str
     """Id of this call; a repeat changes nothing. Empty for none.
 
-    1 to 128 characters.
+    1 to 128 printable characters.
     """
     @builtins.property
     def needs(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
@@ -132,8 +133,8 @@ class AcceptHelpResponse(message.Message):
     REFUSAL_DETAIL_FIELD_NUMBER: builtins.int
     HELP_FIELD_NUMBER: builtins.int
     accepted: builtins.bool
-    """Whether it does; false when others were first, the request is over, or the swarm may have no work: its
-    breaker is open, its credential pool paused, or the fabric held.
+    """Whether it does; false when others were first, the request is over, the swarm helps with as many as it has
+    slots, or may have no work: its breaker is open, its credential pool paused, or the fabric held.
     """
     refusal_detail: builtins.str
     """Why not, for people; empty when accepted."""

@@ -210,12 +210,12 @@ class Keeper:
         for _ in range(MAX_TRIES):
             entry = self._records.help.entry(help_id)
             if entry is None:
-                self._rest(help_id, None)
+                self._rest(help_id, None, None)
                 return
             request, now = entry.value, self._records.clock.now()
             after = await self._next(request, now, among)
             if after == request:
-                self._rest(help_id, request)
+                self._rest(help_id, request, rules.next_unqualified(request, now))
                 return
             if await self._write(entry, after):
                 # The change itself has it looked at again, for what is to come.
@@ -243,9 +243,11 @@ class Keeper:
         # While the fabric is held nobody may work, which needs no word of its own.
         if not after.places or not self._order.on_offer(request) or self._breakers.of("").open:
             return after
-        found = await self._candidates.of(after, among)
+        # Before people are told that nobody fits, everybody is looked at.
+        everybody = among is None or rules.unqualified(after, now) != after
+        found = await self._candidates.of(after, None if everybody else among)
         after = rules.sought(after, found, settings.comparison.threshold, now)
-        return rules.unqualified(after, now) if among is None else after
+        return rules.unqualified(after, now) if everybody else after
 
     def _gone(self, request: HelpRequest, now: datetime) -> Collection[str]:
         """Return the helpers that help no more."""
@@ -285,22 +287,26 @@ class Keeper:
             self._breakers.same(""),
         ]
 
-    def _rest(self, help_id: str, request: HelpRequest | None) -> None:
-        """Note when a request that is as it should be is to be looked at again."""
+    def _rest(self, help_id: str, request: HelpRequest | None, settled: datetime | None) -> None:
+        """Note when a request that is as it should be is to be looked at again.
+
+        A new one is when it has `settled`, by the time at which it was looked at: by now that may
+        have passed.
+        """
         wants = request is not None and not request.ended and request.places > 0
         if wants and request is not None and self._order.on_offer(request):
             self._wanting.add(help_id)
         else:
             self._wanting.discard(help_id)
-        self._agenda.set(help_id, None if request is None else self._next_time(request))
+        self._agenda.set(help_id, None if request is None else self._next_time(request, settled))
 
-    def _next_time(self, request: HelpRequest) -> datetime | None:
+    def _next_time(self, request: HelpRequest, settled: datetime | None) -> datetime | None:
         if request.end_time is not None:
             return request.end_time + rules.KEPT
         breakers = (self._breakers.in_force(each) for each in request.helper_ids)
         moments = [
             rules.next_lapse(request, self._policies.current.policy.help.offer_for),
-            rules.next_unqualified(request, self._records.clock.now()),
+            settled,
             *(each.fence_time for each in breakers if each is not None),
         ]
         return min((each for each in moments if each is not None), default=None)

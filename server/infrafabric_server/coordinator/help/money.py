@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from weakref import WeakValueDictionary
 
 from infrafabric_server.coordinator import rules as tasks
 from infrafabric_server.coordinator.help.liveness import Liveness
@@ -16,6 +15,7 @@ from infrafabric_server.governor.breaker.records import Effect
 from infrafabric_server.governor.budget.ports import Spent
 from infrafabric_server.governor.help import rules
 from infrafabric_server.governor.help.models import HelpRequest
+from infrafabric_server.governor.turns import Turns
 from infrafabric_server.store.mirror import Write
 from infrafabric_server.store.protocol import Compare, unchanged
 
@@ -45,14 +45,11 @@ class HelpMoney:
         self._settlement = settlement
         self._counting = counting
         self._liveness = liveness
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns = Turns()
 
     def turn(self, help_id: str) -> asyncio.Lock:
         """Return what has the costs of a request charged one after the other."""
-        lock = self._turns.get(help_id)
-        if lock is None:
-            lock = self._turns[help_id] = asyncio.Lock()
-        return lock
+        return self._turns.of(help_id)
 
     def charge(self, spent: Spent) -> Charge:
         """Return what a helper's cost changes.

@@ -9,13 +9,14 @@ from infrafabric_server.coordinator.help.room import Room
 from infrafabric_server.coordinator.models import BlockerReport, Task
 from infrafabric_server.coordinator.records import MAX_TRIES, Fact, Records
 from infrafabric_server.errors import FabricError, FieldViolation, InvalidField, Reason
-from infrafabric_server.fleet.models import SessionRole
+from infrafabric_server.fleet.models import SessionRole, SwarmProfile
 from infrafabric_server.governor.gate import Gate
 from infrafabric_server.governor.help import rules
 from infrafabric_server.governor.help.models import Acceptance, HelpRequest, HelpState, Wanted
 from infrafabric_server.governor.listing import Part, filtered
 from infrafabric_server.governor.money import usd
 from infrafabric_server.governor.policy.book import PolicyBook
+from infrafabric_server.governor.turns import Turns
 from infrafabric_server.store.mirror import Entry
 from infrafabric_server.store.protocol import present, unchanged
 
@@ -43,6 +44,7 @@ class HelpRequests:
         self._policies = policies
         self._replica = replica
         self._issued = 0
+        self._accepting = Turns()
 
     async def request(self, wanted: Wanted) -> HelpRequest:
         """See IFHelp."""
@@ -92,7 +94,13 @@ class HelpRequests:
         # What helpers have drawn already is part of what they may spend together.
         drawn = 0 if known is None else known.drawn_micros
         most = drawn + held.left_micros
+        # Whoever helps counts on the budget: what is beyond it opens the breaker of a helper.
+        least = known.budget_micros if known is not None and known.helpers else 0
+        most = max(most, least)
         budget = most if wanted.budget_micros is None else wanted.budget_micros
+        if budget < least:
+            rule = f"must be at least {usd(least)} while somebody helps; it is {usd(budget)}"
+            raise InvalidField(FieldViolation("budget_micros", rule))
         if budget > most:
             also = " and what helpers have drawn on it" if drawn else ""
             left = f"{usd(most)}, what is left of the reservation{also}"
@@ -123,11 +131,14 @@ class HelpRequests:
 
     async def accept(self, help_id: str, swarm_id: str) -> Acceptance:
         """See IFHelp."""
-        found = await self._accept(help_id, swarm_id)
-        # What was accepted was compared with the store: a view that is behind only refuses wrongly.
-        if not found.accepted and await self._records.mirror.catch_up():
+        # One after the other, for the slots of a swarm are counted before it takes one more.
+        async with self._accepting.of(swarm_id):
             found = await self._accept(help_id, swarm_id)
-        return found
+            # What was accepted was compared with the store: a view that is behind only refuses
+            # wrongly.
+            if not found.accepted and await self._records.mirror.catch_up():
+                found = await self._accept(help_id, swarm_id)
+            return found
 
     async def _accept(self, help_id: str, swarm_id: str) -> Acceptance:
         for _ in range(MAX_TRIES):
@@ -135,12 +146,13 @@ class HelpRequests:
             if entry is None:
                 raise not_found(help_id)
             request = entry.value
-            if swarm_id not in self._records.fleet.swarms:
+            profile = self._records.fleet.swarms.get(swarm_id)
+            if profile is None:
                 raise _unknown(swarm_id)
             if swarm_id == request.swarm_id:
                 rule = f"must be another swarm than {swarm_id}, which asks"
                 raise InvalidField(FieldViolation("swarm_id", rule))
-            refusal = self._refusal(request, swarm_id)
+            refusal = self._refusal(request, profile)
             if refusal or swarm_id in request.helper_ids:
                 return Acceptance(request, refusal)
             accepted = await self._join(entry, swarm_id)
@@ -148,13 +160,18 @@ class HelpRequests:
                 return Acceptance(accepted)
         raise _contention(help_id)
 
-    def _refusal(self, request: HelpRequest, swarm_id: str) -> str:
+    def _refusal(self, request: HelpRequest, profile: SwarmProfile) -> str:
         ended = self._liveness.over(request)
         if ended:
             return f"the request is over: {ended}"
+        swarm_id, slots = profile.swarm_id, profile.max_concurrent_tasks
+        if swarm_id in request.helper_ids:
+            return ""
         closed = self._gate.closed(swarm_id)
-        if closed is not None and swarm_id not in request.helper_ids:
+        if closed is not None:
             return closed.detail
+        if self._room.helping(swarm_id) >= slots:
+            return f"{swarm_id} helps with as many requests as it has slots, {slots}"
         return rules.refusal(request, swarm_id)
 
     async def _join(self, entry: Entry[HelpRequest], swarm_id: str) -> HelpRequest | None:

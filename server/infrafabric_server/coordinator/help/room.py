@@ -1,7 +1,7 @@
 """How many requests for help there is room for: of each swarm, and in all."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from infrafabric_server.coordinator.help.involved import Involved
@@ -43,7 +43,8 @@ class Room:
         Raises:
             FabricError: LIMIT_REACHED.
         """
-        if self._live(swarm_id) + self._written[swarm_id] >= self._most_per_swarm:
+        live = self._live(self._involved.made(swarm_id))
+        if live + self._written[swarm_id] >= self._most_per_swarm:
             rule = f"must have fewer than {self._most_per_swarm} live requests for help to make one"
             raise _full(rule, f"{swarm_id} has as many; resolve a blocker of it first")
         if self._involved.lasting + self._written.total() >= self._most:
@@ -57,8 +58,12 @@ class Room:
             # Only what is written now is remembered, not whoever asked once.
             self._written += Counter()
 
-    def _live(self, swarm_id: str) -> int:
-        found = (self._requests.get(each) for each in self._involved.made(swarm_id))
+    def helping(self, swarm_id: str) -> int:
+        """Return with how many live requests a swarm helps."""
+        return self._live(self._involved.helping(swarm_id))
+
+    def _live(self, help_ids: Iterable[str]) -> int:
+        found = (self._requests.get(each) for each in help_ids)
         return sum(each is not None and not self._liveness.over(each) for each in found)
 
 

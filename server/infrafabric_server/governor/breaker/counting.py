@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from weakref import WeakValueDictionary
 
 from infrafabric_server.clock import Clock
 from infrafabric_server.fleet.models import SwarmProfile
@@ -12,6 +11,7 @@ from infrafabric_server.governor.breaker.models import Breaker, BreakerCause, Ou
 from infrafabric_server.governor.breaker.records import BreakerRecords, Effect
 from infrafabric_server.governor.breaker.tally import Tally
 from infrafabric_server.governor.policy.book import Effective, PolicyBook
+from infrafabric_server.governor.turns import Turns
 from infrafabric_server.store.mirror import Change, Mirror, Write
 from infrafabric_server.witness.outbox import Outbox
 
@@ -42,7 +42,7 @@ class Counting:
         self._clock = clock
         self._book = book
         self._tally = Tally()
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._turns = Turns()
         records.breakers.subscribe(lambda change: self._written(change.id, change.new))
 
     def turn(self, swarm_id: str) -> asyncio.Lock:
@@ -50,10 +50,7 @@ class Counting:
 
         Each compares the count before it, so that those of one moment would refuse each other.
         """
-        lock = self._turns.get(swarm_id)
-        if lock is None:
-            lock = self._turns[swarm_id] = asyncio.Lock()
-        return lock
+        return self._turns.of(swarm_id)
 
     def profile_changed(self, change: Change[SwarmProfile]) -> None:
         """Forget what a swarm did well that is in memory only, when it is deregistered."""

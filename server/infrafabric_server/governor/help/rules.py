@@ -28,8 +28,8 @@ KEPT = timedelta(hours=1)
 MAX_LIVE_PER_SWARM = 64
 """Most live requests of one swarm: as many as the tasks that it may work on at once."""
 
-MAX_LIVE = 10_000
-"""Most live requests in all, each a few KB in the memory of every replica."""
+MAX_LIVE = 5_000
+"""Most live requests in all: each may become an escalation, of which twice as many are kept."""
 
 MAX_ENDED = 10_000
 """Most requests that have ended and can still be read; the first of them to end make room."""

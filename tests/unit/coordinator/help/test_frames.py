@@ -4,6 +4,7 @@ from infrafabric_server.fleet.models import SessionRole
 from infrafabric_server.governor.help.models import HelpRequest, HelpState, Urgency
 from tests.harness.replicas import Cluster
 from tests.unit.coordinator.help.kit import NEEDS, accept, asked, blocked, cost, helpers, told
+from tests.unit.coordinator.money import DOLLAR
 
 
 def brief(requests: list[HelpRequest]) -> list[tuple[HelpState, tuple[str, ...], tuple[str, ...]]]:
@@ -28,11 +29,11 @@ async def test_g9_each_is_told_what_concerns_it_and_no_more(cluster: Cluster) ->
     assert await told(links["b"]) == []
     # What is spent is no news, what is asked for anew is.
     await anna.coordinator.costs.track(cost(request.help_id, "a", 5))
-    await asked(anna, urgency=Urgency.HIGH, budget_micros=7)
+    await asked(anna, urgency=Urgency.HIGH)
     await cluster.settled()
     for link in (asker, *links.values()):
         (news,) = await told(link)
-        assert (news.urgency, news.left_micros) == (Urgency.HIGH, 2)
+        assert (news.urgency, news.left_micros) == (Urgency.HIGH, 2 * DOLLAR - 5)
     await cluster.pass_time(30)
     # The offer ran out, and there is nobody else to be asked.
     assert brief(await told(links["b"])) == [helping]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterable
 
 import pytest
 
@@ -12,6 +13,7 @@ from infrafabric_server.fleet.models import SessionRole, Status
 from infrafabric_server.governor.breaker.models import BreakerCause
 from infrafabric_server.governor.escalation.causes import help_cause
 from infrafabric_server.governor.help.models import HelpRequest, HelpState, Urgency
+from infrafabric_server.governor.helpers import Helper as IdleSwarm
 from infrafabric_server.governor.policy.models import Helping, Policy
 from infrafabric_server.governor.policy.verdicts import effective
 from infrafabric_server.notify.models import StatusReport
@@ -169,6 +171,30 @@ async def test_g9_a_swarm_that_is_idle_a_moment_later_is_asked_and_no_person(
     assert not await drafts(anna, "help_unqualified")
     await cluster.settled()
     assert seen(anna, request.help_id).state is HelpState.OPEN
+
+
+async def test_g9_a_request_that_settles_while_somebody_is_tried_for_it_asks_a_person(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna = cluster["anna"].fabric
+    await blocked(anna)
+    request = await asked(anna)
+    await cluster.settled()
+    of = Candidates.of
+
+    async def slow(
+        candidates: Candidates, request: HelpRequest, among: Iterable[str] | None = None
+    ) -> list[IdleSwarm]:
+        # Whoever was idle a moment ago is not any more, and the second passes meanwhile.
+        await cluster.clock.advance(1)
+        await of(candidates, request, among)
+        return []
+
+    monkeypatch.setattr(Candidates, "of", slow)
+    await cluster.clock.advance(0.5)
+    await helpers(cluster, "h", at="bert")
+    await cluster.settled()
+    assert seen(anna, request.help_id).state is HelpState.UNQUALIFIED
 
 
 async def test_g9_a_critical_request_asks_a_person_though_it_is_staffed(cluster: Cluster) -> None:

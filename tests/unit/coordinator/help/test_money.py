@@ -161,3 +161,21 @@ async def test_g9_a_cost_in_a_session_that_is_over_is_not_charged(cluster: Clust
     refusal = await refused(anna.coordinator.costs.track(cost(help_id, "a", 1), "", 1))
     assert refusal.reason is Reason.SESSION_FENCED
     assert not seen(anna, help_id).spent_micros
+
+
+async def test_g9_a_budget_that_somebody_counts_on_is_not_lowered(cluster: Cluster) -> None:
+    anna = cluster["anna"].fabric
+    help_id = await helped(cluster, "a", budget=DOLLAR)
+    refusal = await refused(asked(anna, budget_micros=DOLLAR - 1))
+    assert [each.field for each in refusal.fields] == ["budget_micros"]
+    assert refusal.fields[0].rule == (
+        "must be at least 1.00 USD while somebody helps; it is 0.999999 USD"
+    )
+    # Not even when the asker has spent it: that is its own overrun.
+    own = cost("", "asker", 1_500_000)
+    await anna.coordinator.costs.track(type(own)(own.swarm_id, own.operation, own.micros, "t", 1))
+    assert (await asked(anna)).budget_micros == DOLLAR
+    assert (await asked(anna, budget_micros=DOLLAR)).budget_micros == DOLLAR
+    assert await anna.coordinator.costs.track(cost(help_id, "a", DOLLAR)) == 0
+    await cluster.settled()
+    assert not anna.breakers.records.of("a").open

@@ -184,6 +184,24 @@ async def test_g9_who_may_have_no_work_may_not_help(cluster: Cluster) -> None:
     assert (await accept(bert, request.help_id, "h")).accepted
 
 
+async def test_g9_a_swarm_helps_with_as_many_requests_as_it_has_slots(cluster: Cluster) -> None:
+    anna, bert = cluster["anna"].fabric, cluster["bert"].fabric
+    made = []
+    for n in range(4):
+        await blocked(anna, f"a{n}", f"t{n}")
+        made.append((await asked(anna, f"a{n}", task_id=f"t{n}")).help_id)
+    await anna.join("h", {*NEEDS}, slots=2)
+    await cluster.settled()
+    answers = await asyncio.gather(*(accept(anna, each, "h") for each in made))
+    assert [each.accepted for each in answers] == [True, True, False, False]
+    assert answers[3].refusal == "h helps with as many requests as it has slots, 2"
+    assert (await accept(bert, made[0], "h")).accepted
+    # A request that is over takes no slot, whether the leader has noticed or not.
+    cluster["anna"].lead(leading=False)
+    await anna.coordinator.resolve_blocker("a0", "t0", "found one")
+    assert (await accept(bert, made[2], "h")).accepted
+
+
 async def test_g9_a_breaker_that_opens_while_one_accepts_decides(cluster: Cluster) -> None:
     anna, bert = cluster["anna"].fabric, cluster["bert"].fabric
     await blocked(anna)

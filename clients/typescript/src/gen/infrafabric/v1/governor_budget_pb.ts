@@ -60,7 +60,7 @@ export type TrackCostRequest = Message<"infrafabric.v1.TrackCostRequest"> & {
   /**
    * Id of this call, so that a repeat charges nothing; empty for none.
    *
-   * 1 to 128 characters, kept for 24 hours.
+   * 1 to 128 printable characters, kept for 24 hours.
    *
    * @generated from field: string request_id = 6;
    */

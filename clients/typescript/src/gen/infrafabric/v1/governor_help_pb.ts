@@ -64,7 +64,8 @@ export type RequestHelpRequest = Message<"infrafabric.v1.RequestHelpRequest"> & 
 
   /**
    * The most that all helpers together may spend, in micro-US-dollars; at most what is left of the task's
-   * reservation, and absent means all of it. In a later call it includes what they have drawn on it already.
+   * reservation, and absent means all of it. In a later call it includes what they have drawn on it already, and
+   * is not less than before while somebody helps.
    *
    * @generated from field: optional int64 budget_micros = 7;
    */
@@ -73,7 +74,7 @@ export type RequestHelpRequest = Message<"infrafabric.v1.RequestHelpRequest"> & 
   /**
    * Id of this call; a repeat changes nothing. Empty for none.
    *
-   * 1 to 128 characters.
+   * 1 to 128 printable characters.
    *
    * @generated from field: string request_id = 8;
    */
@@ -143,8 +144,8 @@ export const AcceptHelpRequestSchema: GenMessage<AcceptHelpRequest> = /*@__PURE_
  */
 export type AcceptHelpResponse = Message<"infrafabric.v1.AcceptHelpResponse"> & {
   /**
-   * Whether it does; false when others were first, the request is over, or the swarm may have no work: its
-   * breaker is open, its credential pool paused, or the fabric held.
+   * Whether it does; false when others were first, the request is over, the swarm helps with as many as it has
+   * slots, or may have no work: its breaker is open, its credential pool paused, or the fabric held.
    *
    * @generated from field: bool accepted = 1;
    */
