@@ -14,7 +14,7 @@ T = TypeVar("T")
 class Halts:
     """Stops what runs as soon as a breaker opens or the fabric is held.
 
-    A session is told, and has some time to halt. A module cannot be told.
+    A session is told and has some time to halt; a module cannot be told, and is stopped at once.
     """
 
     def __init__(self, gate: Gate, records: BreakerRecords) -> None:
@@ -22,7 +22,7 @@ class Halts:
         self._gate = gate
         self._records = records
         self._running: dict[asyncio.Task[Any], str] = {}
-        # Why runs were stopped that are not at their end yet.
+        # The reasons of runs that were stopped and have not ended yet.
         self._stopped: dict[asyncio.Task[Any], str] = {}
         records.breakers.subscribe(lambda _change: self._look())
         records.holds.subscribe(lambda _change: self._look())

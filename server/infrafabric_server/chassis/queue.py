@@ -1,4 +1,4 @@
-"""Who waits for a run: bounded, one at a time for each swarm, the swarms in turn."""
+"""The queue for runs: bounded, with one run at a time for each swarm, served round robin."""
 
 from collections import deque
 from dataclasses import dataclass

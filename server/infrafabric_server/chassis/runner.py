@@ -31,10 +31,10 @@ from infrafabric_server.store.protocol import StoreClosed, StoreError
 # A claim is extended after a third of its time to live.
 _EXTENSIONS = 3
 
-# Wait before a claim is tried again that was refused for what no view tells the end of.
+# Wait before a refused claim is tried again when no view will tell that the reason is gone.
 _RETRY_SECONDS = 1.0
 
-# Another replica, or nobody, has the task: the view tells when it waits again.
+# The task is another replica's, or is over: if it waits again, its view tells.
 _PASSED = (
     Refusal.TASK_NOT_FOUND,
     Refusal.ALREADY_CLAIMED,
@@ -42,7 +42,7 @@ _PASSED = (
     Refusal.LOST_RACE,
 )
 
-# Others of the same swarm may be allowed.
+# The refusal is about this task: another one of the same swarm may be claimed.
 _OF_THE_TASK = (Refusal.BUDGET, Refusal.POLICY)
 
 # There is no claim to extend.
@@ -59,7 +59,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _Job:
-    """What a swarm is about to do; `waiting` for its turn it holds nothing yet."""
+    """A task that a swarm is to run; while it is `waiting` for its turn, it has no claim yet."""
 
     work: asyncio.Task[None]
     waiting: bool = True
@@ -131,7 +131,7 @@ class Runner:
             while True:
                 self._woken.clear()
                 self._look(group)
-                # What no view tells the end of is tried again.
+                # Some reasons for a refusal end without any view telling.
                 wait = _RETRY_SECONDS if self._backlog.swarms() else None
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait):

@@ -1,4 +1,4 @@
-"""How long the fabric remembers of swarms that were deregistered what it holds against them."""
+"""How long accounts, limits and failure counts of deregistered swarms are kept."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -40,9 +40,10 @@ _log = structlog.get_logger(__name__)
 class Former:
     """Forgets the accounts and breakers of former swarms: the leader's work.
 
-    A swarm that registers again meanwhile finds its count of failures, its limit and what it has
-    spent; an open breaker stays until a person closes it. That a time is over is seen at two looks,
-    so that a time of day which is wrong for less than an hour has nothing forgotten.
+    A swarm that registers again before then finds its count of failures, its limit and what it
+    has spent: it cannot shed them. An open breaker stays until a person closes it. A record is
+    forgotten when it is overdue at two looks in a row, an hour apart: a system clock that is wrong
+    for less than that does no harm.
     """
 
     def __init__(

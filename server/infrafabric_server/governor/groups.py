@@ -1,4 +1,4 @@
-"""Members that are alike to the index share one row of it, and queue in it."""
+"""Members of the same kind share one row of the index, in which they queue."""
 
 from bisect import bisect_left, insort
 from collections.abc import Hashable, Iterable

@@ -1,4 +1,4 @@
-"""Lists of what a filter leaves of a view: looked through in turns, and told in parts."""
+"""Filtered pages of a view; the search gives way to other work of the event loop."""
 
 import asyncio
 from collections.abc import Callable

@@ -34,7 +34,7 @@ _MAX_TRIES = 16
 # Attempts whose credentials are looked at in one turn of the event loop: about a millisecond.
 _TURN = 256
 
-# What a token is compared with that names no credential: the hash of nothing.
+# The hash of no token: compared when the id of a token is unknown, to take the same time.
 _NOBODYS = "0" * 64
 
 

@@ -1,4 +1,4 @@
-"""What a worker says, read as the word of an enemy: every field is checked, none is missing."""
+"""Reads what a worker says and trusts none of it: each field must be there, and be valid."""
 
 import json
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ from infrafabric_server.store.protocol import Compare, absent, present, unchange
 from infrafabric_server.store.view import AnyView
 from infrafabric_server.witness.outbox import Outbox
 
-# Races in a row after which a decision is given up, as the coordinator does.
+# A decision that has lost this many races in a row is given up; the coordinator's limit, too.
 _MAX_TRIES = 32
 # A position in the list that sorts before the id of every swarm.
 _HOLD = " "
@@ -122,7 +122,7 @@ class Breakers:
     async def reset(
         self, scope: str, approver: str, reason: str, new_budget_micros: int | None = None
     ) -> Breaker:
-        """Close a breaker, in the name of a person; nothing else does.
+        """Close a breaker in the name of a person; no breaker closes by itself.
 
         Args:
             scope: whose.
@@ -155,7 +155,7 @@ class Breakers:
             )
             writes: list[Write] = [self.records.put(closed)]
             if not known:
-                # There is nobody left for whom it could be remembered.
+                # The swarm is deregistered, and a closed breaker tells nothing of it.
                 compares.append(absent(self._fleet.swarms.key(scope)))
                 writes = [self.records.breakers.delete(scope)]
             if budget is not None:
@@ -228,7 +228,7 @@ class Breakers:
         if approver in self._fleet.swarms:
             rule = f"must be a person; {approver} is a registered swarm"
             raise InvalidField(FieldViolation("approver", rule))
-        # A swarm that was deregistered is none the more a person.
+        # The id of a swarm that was deregistered is not the name of a person either.
         if approver == scope or any(id_ in view for view, id_ in self._traces(approver)):
             rule = f"must be a person; {approver} is or was a swarm"
             raise InvalidField(FieldViolation("approver", rule))
@@ -236,7 +236,7 @@ class Breakers:
             raise InvalidField(FieldViolation("reason", "must say why it is safe now"))
 
     def _traces(self, name: str) -> list[tuple[AnyView, str]]:
-        """Return where there is something of a swarm, if the name is, or was, that of one."""
+        """Return every place where the store has a record of a swarm of this name, if any has."""
         account = swarm_account(name)
         return [
             (self._fleet.swarms, name),

@@ -23,7 +23,7 @@ from infrafabric_server.governor.breaker.models import (
 from infrafabric_server.governor.money import usd
 from infrafabric_server.governor.policy.models import Breaking
 
-# Stretches of the window that are counted apart: what leaves it leaves it by a sixtieth.
+# The window is counted in this many slices, so that old attempts leave it little by little.
 _SLICES = 60
 
 

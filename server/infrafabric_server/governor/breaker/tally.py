@@ -1,11 +1,11 @@
-"""Attempts that ended well, which are not worth a write each, counted in memory."""
+"""Attempts that ended well, counted in memory: a write for each would be too many."""
 
 from collections import defaultdict, deque
 from datetime import datetime, timedelta
 
 from infrafabric_server.governor.breaker.models import Outcome
 
-# Of one swarm; older ones are forgotten. The most that a policy can want to see is as many.
+# Kept for one swarm; older ones are forgotten. No policy can ask for more attempts than that.
 _MOST = 1_000
 
 

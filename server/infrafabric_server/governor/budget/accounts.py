@@ -14,7 +14,7 @@ from infrafabric_server.optimise.models import FABRIC, Cost, swarm_account
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What a claim may still spend, and the replica out of whose share of the fabric's limit."""
+    """What a claim may still spend; `payer` is the replica whose share of the limit it is from."""
 
     swarm_id: str
     payer: str
@@ -38,10 +38,12 @@ class Pending:
 class Accounts:
     """The numbers of all accounts, over the ledger and the claims in the views.
 
-    The coordinator tells of each change of a task in its view, before anybody else hears of it:
-    so what a claim reserved and what it cost change together. A pending reservation ends when
-    its task shows a change, for the claim that it is for compares the task as it was; then the
-    claim counts itself, or will never be written.
+    The coordinator calls `count` with each change of a task before any other listener hears of
+    it, so that what a claim reserved and what it cost change in one step.
+
+    A pending reservation ends with the next change of its task. The transaction of its claim
+    compares the task as it was before: either that change is the claim, which is counted from
+    then on as a live one, or the transaction will fail.
     """
 
     def __init__(self, ledger: Ledger, clock: Clock) -> None:
@@ -79,10 +81,10 @@ class Accounts:
         return self._live.get(account, 0)
 
     def owed(self, payer: str) -> int:
-        """Return what a replica's share of the fabric's limit is used for.
+        """Return how much of a replica's share of the fabric's limit is in use.
 
-        That is what its claims in the views may still spend, and what the leader has not yet
-        taken off its share.
+        That is what its live claims may still spend, and what they have spent that the leader has
+        not yet taken off the share.
         """
         return self._payers.get(payer, 0) + self._unrolled.get(payer, 0)
 
@@ -91,12 +93,12 @@ class Accounts:
         return self._unrolled.get(payer, 0)
 
     def returned(self, payer: str) -> int:
-        """Return all that claims out of a replica's share were seen to need no more; it grows."""
+        """Return the total that a replica's claims have given back to its share; it only grows."""
         return self._returned.get(payer, 0)
 
     @property
     def payers(self) -> set[str]:
-        """The replicas whose claims owe something, and "" for claims of none."""
+        """The replicas whose shares are in use, and "" for claims that are of no replica."""
         return {*self._payers, *self._unrolled}
 
     @property
@@ -105,7 +107,7 @@ class Accounts:
         return self._pending.get(FABRIC, 0)
 
     def unsettled(self, account: str) -> int:
-        """Return what claims reserve that are being written, their outcome known soon."""
+        """Return what is reserved by claims whose transactions are under way and not in doubt."""
         return self._unsettled.get(account, 0)
 
     def may_cover(self, lacking: BudgetFacts, amount: int) -> bool:

@@ -19,7 +19,7 @@ from infrafabric_server.store.mirror import Mirror, View
 from infrafabric_server.store.protocol import present, unchanged
 from infrafabric_server.witness.outbox import Outbox
 
-# A budget that was changed so often while it was set is changed without end.
+# Setting a budget is given up after losing this many races to other changes of it.
 _MAX_TRIES = 32
 
 _SWARMS = swarm_account("")

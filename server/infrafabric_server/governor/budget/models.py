@@ -6,10 +6,10 @@ from pydantic import BaseModel, ConfigDict
 class Allotments(BaseModel):
     """Shares of the fabric's limit, by replica; stored under `allotments/fabric`.
 
-    A share is what the claims that a replica writes may have reserved together, less what they
-    spent since it was counted as spent by the leader. What was counted as spent and all shares
-    are at most the limit. `wanted` names replicas that lack some of it, and `passed` those that
-    have given back since what they do not need.
+    A share is the most that the claims of a replica may have reserved at once. The leader lowers
+    it when it counts as spent what was paid out of it: all shares and what is spent are together
+    at most the limit. `wanted` names replicas that need more than their share, and `passed` those
+    that have given back since then what they did not need.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -1,11 +1,14 @@
-"""The fabric's limit, divided among replicas: so that they need not ask each other per claim.
+"""The fabric's limit, divided among replicas so that no claim has to ask the other replicas.
 
-Each replica has a share. What its claims have reserved stays within it, by its own views, which
-may be behind for claims that have ended, and never for those that it wrote itself. Shares change
-in transactions of their own, as many claims at a time need; a replica that lacks money has the
-others give back what they do not need before it refuses a claim. The leader takes off a share what
-was spent out of it when it adds that to the fabric's account. The share of a replica that is gone
-is free but for what its claims still hold: a claim compares that its replica is still there.
+Each replica keeps what its claims have reserved within its share. It decides by its own views:
+these may still show claims that have ended, but never lack one that the replica has written.
+
+A share grows in a transaction of its own, for all claims that wait for it at that moment. A replica
+that lacks money asks the others to give back what they do not need before it refuses a claim. When
+the leader counts something as spent, it takes it off the share that it was paid from.
+
+When a replica is gone, its share is free except for what its claims still hold. So that none of its
+last claims comes too late, each compares that its replica is still there.
 """
 
 import asyncio
@@ -26,7 +29,7 @@ from infrafabric_server.store.view import Change, Write
 _PATIENCE_SECONDS = 1.0
 # How long others are not asked again for what they did not give.
 _PAUSE_SECONDS = 1.0
-# Lost races for the shares after which a claim is given up; each is lost to one who won.
+# A claim that loses this many races for the shares is given up; somebody wins each of them.
 _TRIES = 64
 
 Spawn = Callable[[str, Callable[[], Awaitable[object]]], None]
@@ -60,7 +63,7 @@ class Shares:
         self._lock = asyncio.Lock()
         self._demand = 0
         self._asked = 0
-        # What the others' claims had given back when they were last asked, and when to ask again.
+        # What the others' claims had given back when these were last asked, and when to ask again.
         self._heard = 0
         self._ask_time = 0.0
         # A lower share that is being written on this revision of the shares, or may have been.
@@ -106,7 +109,7 @@ class Shares:
             self._demand -= amount
 
     def settle(self, paid: Mapping[str, int]) -> tuple[Sequence[Compare], Sequence[Write]]:
-        """Return what the transaction compares and writes that counts as spent what was paid."""
+        """Return what takes paid money off the shares, for the write that counts it as spent."""
         entry = self._view.entry(FABRIC)
         if entry is None or not any(payer in entry.value.shares for payer in paid):
             return (), ()
@@ -171,10 +174,10 @@ class Shares:
         raise FabricError(Reason.CONTENTION, text, retry_after=0.1)
 
     def _promising(self, state: Allotments) -> bool:
-        """Tell whether to ask the others: for each claim that is refused, all would write.
+        """Tell whether it is worth asking the others, which costs a write of each of them.
 
-        What they did not give when they were asked last is for claims that show later, unless
-        their claims have given back more since.
+        Right after they were asked they have nothing more to give, unless claims of theirs have
+        given something back since then.
         """
         if not self._others(state):
             return False

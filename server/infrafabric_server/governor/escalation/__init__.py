@@ -1,1 +1,1 @@
-"""What wants a person: one record per incident, raised until somebody takes care of it."""
+"""What needs a person: one record per incident, raised until somebody takes care of it."""

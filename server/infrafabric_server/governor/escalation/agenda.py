@@ -1,4 +1,4 @@
-"""When to look at what again."""
+"""A schedule in memory: which name is due at what time."""
 
 import heapq
 from datetime import datetime
@@ -8,7 +8,7 @@ _SLACK = 64
 
 
 class Agenda:
-    """Names with one moment each; the earliest comes first."""
+    """Names with one time each; the earliest is taken first."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[datetime, str]] = []
@@ -18,7 +18,7 @@ class Agenda:
         return len(self._times)
 
     def set(self, name: str, time: datetime | None) -> None:
-        """Give `name` a moment instead of the one that it has; None takes it away."""
+        """Schedule `name` for a time instead of the one that it has; None takes it off."""
         if time is None:
             self._times.pop(name, None)
             return

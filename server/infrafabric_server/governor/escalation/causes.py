@@ -1,4 +1,4 @@
-"""What of the governor wants a person: breakers, holds, calls for help, budgets nearly used up."""
+"""What in the governor needs a person: open breakers, holds, calls for help, spent budgets."""
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def breaker_cause(breaker: Breaker) -> Cause | None:
-    """Return what an open breaker or hold wants a person for; None for a closed one."""
+    """Return why an open breaker or hold needs a person; None for a closed one."""
     if not breaker.open:
         return None
     swarm_id = breaker.swarm_id
@@ -39,7 +39,7 @@ def breaker_cause(breaker: Breaker) -> Cause | None:
 
 
 def help_cause(request: HelpRequest) -> Cause | None:
-    """Return what a request for help wants a person for: nobody fits, or it is critical."""
+    """Return why a request for help needs a person: nobody fits, or it is critical."""
     unqualified = request.state is HelpState.UNQUALIFIED
     if request.ended or not (unqualified or request.urgency is Urgency.CRITICAL):
         return None
@@ -92,7 +92,7 @@ class BudgetSource:
             kind=Kind.BUDGET,
             subject=account,
             since=begin,
-            # Nothing that changes with each cost: every other text is news for a person.
+            # No figure that changes with each cost: each new text is sent to people again.
             summary=f"the budget of {owner} is {used}: {usd(budget.limit_micros)}",
             swarm_id="" if account == FABRIC else account.partition("/")[2],
             until=end,

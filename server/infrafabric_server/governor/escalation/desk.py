@@ -19,10 +19,10 @@ from infrafabric_server.governor.persons import require_person
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.store.protocol import StoreError
 
-# When one that found no room is tried again.
+# When an escalation for which there was no room is tried again.
 _FULL = timedelta(minutes=1)
 _SOON = timedelta(seconds=1)
-# An escalation that changed this often while one step was written changes without end.
+# A step is given up after losing this many races to other changes of its escalation.
 _MAX_TRIES = 32
 # Looked at in one turn of the loop.
 _TOGETHER = 64
@@ -31,10 +31,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Desk:
-    """Has the escalations follow their causes; the leader alone writes, whoever acknowledges.
+    """Opens, raises and closes escalations as their causes come, last and go.
 
-    What is due is never kept beside the causes and the escalations themselves: a new leader looks
-    at all of them, so whatever a crash left undone is done then.
+    Only the leader does; acknowledgements are written by the replica that takes them. What is
+    left to do is stored nowhere: a new leader compares all causes with all escalations, which
+    shows whatever a crash has left undone.
     """
 
     def __init__(
@@ -136,7 +137,7 @@ class Desk:
         done = 0
         while self._waiting:
             id_ = next(iter(self._waiting))
-            # What changes from now on is looked at again, and what fails now.
+            # Before the look, so that a change during it has this one looked at again.
             del self._waiting[id_]
             try:
                 await self._bring_up_to_date(id_)
@@ -163,7 +164,7 @@ class Desk:
                 self._agenda.set(escalation_id, self._next_time(known, cause, now))
                 return
             if not looked and step.operation in (Operation.OPENED, Operation.CLOSED):
-                # News may show an escalation here before its cause: neither is decided on that.
+                # The views may show an escalation before its cause: they catch up first.
                 looked = True
                 if await self.records.mirror.catch_up():
                     continue
@@ -177,7 +178,7 @@ class Desk:
                 escalation_id, entry, step, compares=fence, details=details
             )
             if result.succeeded:
-                # The change itself has it looked at again, for what is to come.
+                # The change itself brings it here again, which schedules what comes next.
                 return
         raise FabricError(Reason.CONTENTION, "it changes too fast, or another replica leads")
 

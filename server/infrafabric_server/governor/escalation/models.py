@@ -52,7 +52,7 @@ class Operation(StrEnum):
 
 
 class Cause(BaseModel):
-    """Something that lasts and wants a person.
+    """A condition that lasts and needs a person.
 
     `subject` tells it from others of its kind; `since` tells it from an earlier one of the same
     subject. `until` is when it may be over without a further change; None: it does not say.

@@ -1,4 +1,4 @@
-"""Violations of the policy: events on any replica, made into something that lasts for a while."""
+"""Violations of the policy: single events, kept for a while so that one incident covers many."""
 
 import asyncio
 from datetime import timedelta
@@ -14,9 +14,9 @@ from infrafabric_server.store.protocol import StoreClosed, StoreError, unchanged
 
 PREFIX = f"{Kind.POLICY}:"
 
-# A rule that nothing broke for so long is kept again.
+# A violation is over when its rule has not been broken for so long.
 QUIET = timedelta(hours=1)
-# What a busy fleet breaks a thousand times a second is noted this often.
+# A rule may be broken a thousand times a second; it is written at most this often.
 _FRESH = timedelta(minutes=1)
 _SWEEP_SECONDS = 60.0
 _RETRY_SECONDS = 1.0
@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 
 
 def broken_cause(broken: Broken) -> Cause:
-    """Return what a broken rule wants a person for."""
+    """Return why a broken rule needs a person."""
     return Cause(
         kind=Kind.POLICY,
         subject=broken.rule,

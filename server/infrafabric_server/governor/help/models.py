@@ -60,11 +60,11 @@ class Helper(BaseModel):
 
 
 class HelpRequest(BaseModel):
-    """A blocked swarm's wish for help with a claim; stored under `help/<help_id>`.
+    """A blocked swarm's request for help with a claim; stored under `help/<help_id>`.
 
-    `helpers` are in the order in which they accepted. `passed` let an offer run out: they are not
-    asked again until everybody who fits has. `unqualified` tells that nobody was found when
-    somebody was last looked for. `spent_micros` is all that helpers have spent; of that,
+    `helpers` are in the order in which they accepted. `passed` are swarms that let an offer expire:
+    they are asked again only when all others that fit have been. `unqualified` tells that the last
+    search found nobody. `spent_micros` is all that helpers have spent; of that,
     `drawn_micros` was covered by the budget and charged to the claim. `end_cause` is for people.
     `request_id` is that of the last call, so that a repeat of it is recognised.
     """
