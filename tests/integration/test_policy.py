@@ -150,7 +150,7 @@ async def test_g8_a_task_that_costs_too_much_is_not_created_and_not_claimed(
         assert (field.endswith("max_cost_micros"), told) == (True, rule)
         denied = await client.claims.claim("q", "dear")
         assert denied.refusal == CLAIM_REFUSAL_POLICY
-        assert "max_task_cost_micros is 5" in denied.refusal_detail
+        assert "max_task_cost_micros is 0.000005 USD" in denied.refusal_detail
 
 
 async def test_g8_a_task_that_a_rule_kept_waiting_is_assigned_when_the_rule_goes(
