@@ -74,7 +74,7 @@ async def compete(clients: list[Client], read: ReadTasks, *, fabric: bool) -> No
     assert {outcome.refusal for outcome in lost} == {CLAIM_REFUSAL_BUDGET}
     name = "fabric" if fabric else f"swarm/{swarms[0]}"
     assert f"account {name} has" in lost[-1].refusal_detail
-    assert "available: limit 40000000, spent 0, reserved" in lost[-1].refusal_detail
+    assert "available: limit 40.00 USD, spent 0.00 USD, reserved" in lost[-1].refusal_detail
     assert await watching == LIMIT * DOLLAR
     report = await (first.budgets.of_fabric() if fabric else first.budgets.of_swarm(swarms[0]))
     assert report.reserved_micros == LIMIT * DOLLAR

@@ -84,7 +84,7 @@ async def test_g4_what_is_not_there_is_neither_claimed_nor_hidden(shared: Client
     await shared.tasks.create(second)
     refused = await shared.claims.claim("u", "u2")
     assert refused.refusal == CLAIM_REFUSAL_BUDGET
-    assert "1000000 available" in refused.refusal_detail
+    assert "1.00 USD available" in refused.refusal_detail
     report = (await shared.budgets.track("u", "rent", 2_500_000)).budget
     assert numbers(report) == (2_500_000, 2 * DOLLAR, -1_500_000)
     assert report.state == BUDGET_STATE_WARNING
