@@ -40,8 +40,8 @@ from infrafabric_server.chassis.sandbox.outcome import Outcome, Usage
 from infrafabric_server.chassis.scratch.scratch import Scratch
 from infrafabric_server.chassis.service.servicer import ChassisServicer
 from infrafabric_server.chassis.turns import Turns
-from infrafabric_server.clock import SystemClock
-from infrafabric_server.coordinator.models import Dispatch, RetryPolicy, Task, TaskSpec, TaskState
+from infrafabric_server.clock import Clock, SystemClock
+from infrafabric_server.coordinator.models import Dispatch, RetryPolicy, Task, TaskSpec
 from infrafabric_server.edge.grpc_server import GrpcServer, Service
 from infrafabric_server.governor.policy.book import PolicyBook
 from infrafabric_server.store.memory import MemoryStore
@@ -149,24 +149,19 @@ class Boxed:
         ]
 
 
-def completed(task: Task) -> bool:
-    """Tell whether a task was completed."""
-    return task.state is TaskState.COMPLETED
-
-
 @asynccontextmanager
 async def running_chassis(
     make: Callable[[PolicyBook], Box],
     *,
     store: MemoryStore,
     resolve: Resolve = nowhere,
-    ttl: timedelta = TTL,
+    clock: Clock | None = None,
     sleep: Sleep = asyncio.sleep,
 ) -> AsyncIterator[Boxed]:
     """Run a fabric with a chassis until the block ends, over a store."""
-    clock, policies = SystemClock(), PolicyBook()
+    clock, policies = clock or SystemClock(), PolicyBook()
     outbox, box = Outbox(clock, "test", ()), make(policies)
-    async with running_fabric(store, outbox=outbox, policies=policies) as fabric:
+    async with running_fabric(store, clock=clock, outbox=outbox, policies=policies) as fabric:
         mirror, tasks = fabric.mirror, fabric.coordinator.tasks
         modules = Modules(store, mirror, clock, policies)
         contracts = Contracts(mirror, fabric.fleet, modules, outbox, clock)
@@ -182,7 +177,7 @@ async def running_chassis(
         )
         runner = Runner(
             *(tasks, contracts, fabric.coordinator.claims, runs, turns, recorder),
-            *(Egress(credentials, resolve, Sender()), scratch, background, clock, ttl),
+            *(Egress(credentials, resolve, Sender()), scratch, background, clock, TTL),
             sleep=sleep,
         )
         async with asyncio.TaskGroup() as group:
