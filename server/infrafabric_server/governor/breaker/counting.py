@@ -22,7 +22,7 @@ _LONGEST = timedelta(days=1)
 
 
 class Counting:
-    """Decides on the breakers as they are seen; the transaction compares that they still are.
+    """Decides on breakers as the views show them; the transaction compares that they still are so.
 
     A success is written only where it ends a row of failures or took too long: others are
     counted in memory, from the views, until something is written.
@@ -46,14 +46,14 @@ class Counting:
         records.breakers.subscribe(lambda change: self._written(change.id, change.new))
 
     def turn(self, swarm_id: str) -> asyncio.Lock:
-        """Return what has the failures of a swarm counted one after the other.
+        """Return the lock under which the failures of a swarm are counted, one after the other.
 
-        Each compares the count before it, so that those of one moment would refuse each other.
+        Each transaction compares the count that it adds to: of two at once, one would be refused.
         """
         return self._turns.of(swarm_id)
 
     def profile_changed(self, change: Change[SwarmProfile]) -> None:
-        """Forget what a swarm did well that is in memory only, when it is deregistered."""
+        """Drop the successes of a swarm that are counted in memory, when it is deregistered."""
         if change.new is None:
             self._tally.drop(change.id)
 
@@ -103,7 +103,7 @@ class Counting:
         return self.overran(swarm_id, beyond) if beyond else Effect()
 
     def overran(self, swarm_id: str, detail: str) -> Effect:
-        """Return what a cost changes that nobody has covered: `detail` has the numbers."""
+        """Return what a cost beyond what may be spent changes: `detail` has the numbers."""
         breaker = self._records.of(swarm_id)
         if breaker.open:
             return Effect()

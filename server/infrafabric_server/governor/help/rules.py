@@ -37,10 +37,10 @@ MAX_ENDED = 10_000
 SETTLING = timedelta(seconds=1)
 """How long somebody is looked for before people are told that nobody fits.
 
-Who has just finished a task, or is back after a cut, is known to be idle some moments later.
+A swarm that has just finished a task, or is back after a cut, shows as idle some moments later.
 """
 
-# Those who let an offer run out and are remembered; beyond that the oldest are asked again.
+# Swarms that let an offer expire, of which so many are remembered; the oldest may be asked again.
 MAX_PASSED = 1_000
 
 
@@ -73,7 +73,7 @@ def updated(
 ) -> HelpRequest:
     """Return the request as it is asked for anew; helpers stay.
 
-    With other needs, others fit: who is asked, or let an offer run out, is chosen again.
+    With other needs other swarms fit: offers are taken back, and expired ones are forgotten.
     """
     anew: dict[str, object] = {}
     if wanted.needs != request.needs:
@@ -99,7 +99,7 @@ def _without_surplus(request: HelpRequest) -> HelpRequest:
 
 
 def repeats(request: HelpRequest, wanted: Wanted) -> bool:
-    """Tell whether a call is the last one of this request once more, by its request id."""
+    """Tell whether a call repeats the last one of this request, by its request id."""
     said = (wanted.attempt, wanted.reason, wanted.needs, wanted.urgency, wanted.request_id)
     known = (
         request.attempt,
@@ -157,17 +157,17 @@ def offered(request: HelpRequest, swarm_ids: Iterable[str], now: datetime) -> He
 
 
 def lapsed(request: HelpRequest, now: datetime, offer_for: timedelta) -> list[str]:
-    """Return who was asked so long ago that the offer has run out."""
+    """Return the swarms whose offers have expired."""
     return [each.swarm_id for each in request.asked if each.time + offer_for <= now]
 
 
 def next_lapse(request: HelpRequest, offer_for: timedelta) -> datetime | None:
-    """Return when the first offer runs out; None without offers."""
+    """Return when the first offer expires; None without offers."""
     return min((each.time + offer_for for each in request.asked), default=None)
 
 
 def passed(request: HelpRequest, swarm_ids: Iterable[str]) -> HelpRequest:
-    """Return the request without the offers to swarms that let them run out."""
+    """Return the request without offers that have expired; it remembers whose they were."""
     gone = [each for each in swarm_ids if each in request.asked_ids]
     if not gone:
         return request
@@ -186,7 +186,7 @@ def sought(
 ) -> HelpRequest:
     """Return the request offered to the best of the `idle` swarms, as many as there are places.
 
-    Who has let an offer run out comes again when nobody else is left and nobody is asked.
+    Swarms that let an offer expire are asked again when no other is left and no offer is open.
     """
     others = [each for each in idle if each.swarm_id not in request.passed]
     if not others and idle and not request.asked:
@@ -196,14 +196,14 @@ def sought(
 
 
 def unqualified(request: HelpRequest, now: datetime) -> HelpRequest:
-    """Return the request that nobody idle fits, unless it is new, or somebody helps or is asked."""
+    """Return the request as one that no idle swarm fits, unless it is new, helped or on offer."""
     if not _lacking(request) or _settles(request, now):
         return request
     return _next(request, unqualified=True, update_time=now)
 
 
 def next_unqualified(request: HelpRequest, now: datetime) -> datetime | None:
-    """Return when a new request that has found nobody is to be looked at again; None: never."""
+    """Return when a new request that found nobody is tried again; None when it need not be."""
     return request.create_time + SETTLING if _lacking(request) and _settles(request, now) else None
 
 
@@ -243,6 +243,6 @@ def spent(request: HelpRequest, micros: int) -> HelpRequest:
 
 
 def beyond(request: HelpRequest) -> str:
-    """Return what to say of a helper whose cost the budget did not cover."""
+    """Return why a helper's cost was not covered by the budget, with the numbers."""
     spent, budget = usd(request.spent_micros), usd(request.budget_micros)
     return f"helpers of {request.help_id} have spent {spent}, they had {budget} to spend"
