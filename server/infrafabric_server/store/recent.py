@@ -26,12 +26,14 @@ class Recent(Generic[ItemT]):
         self._weight = 0
         self._revisions: list[int] = []
         self._items: list[ItemT] = []
+        self._weights: list[int] = []
 
     def append(self, revision: int, item: ItemT) -> None:
         """Add the item of a revision newer than all before."""
         self._revisions.append(revision)
         self._items.append(item)
-        self._weight += self._weigh(item)
+        self._weights.append(self._weigh(item))
+        self._weight += self._weights[-1]
         if self._weight > self._capacity:
             self._trim()
 
@@ -48,11 +50,11 @@ class Recent(Generic[ItemT]):
         # Down to half, so that the cost of moving the lists is spread over many items.
         count, weight = 0, self._weight
         while weight > self._capacity // 2:
-            weight -= self._weigh(self._items[count])
+            weight -= self._weights[count]
             count += 1
         self.floor = self._revisions[count - 1]
         self._drop(count)
 
     def _drop(self, count: int) -> None:
-        self._weight -= sum(map(self._weigh, self._items[:count]))
-        del self._revisions[:count], self._items[:count]
+        self._weight -= sum(self._weights[:count])
+        del self._revisions[:count], self._items[:count], self._weights[:count]
