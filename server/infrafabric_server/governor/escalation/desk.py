@@ -169,7 +169,11 @@ class Desk:
                 if await self.records.mirror.catch_up():
                     continue
             fence = self._leadership.fence()
-            if entry is None and not await self.records.make_room(fence):
+            if (
+                entry is None
+                and step.escalation is not None
+                and not await self.records.make_room(step.escalation.kind, fence)
+            ):
                 _log.error("escalations_full", escalation_id=escalation_id)
                 self._agenda.set(escalation_id, now + _FULL)
                 return

@@ -10,6 +10,7 @@ from infrafabric_server.governor.escalation import rules
 from infrafabric_server.governor.escalation.models import (
     Delivery,
     Escalation,
+    Kind,
     Operation,
     State,
 )
@@ -22,6 +23,9 @@ from infrafabric_server.witness.outbox import PREFIX, Outbox
 MAX_KEPT = 10_000
 # Deliveries that wait, over all webhooks.
 MAX_WAITING = 10_000
+# One part of all room is for these alone, so that a flood of others does not hide them.
+_GRAVE = frozenset({Kind.HOLD, Kind.BREAKER, Kind.BUDGET})
+_PART = 4
 # Closed ones that are forgotten at once when there is no room.
 _MAKE_ROOM = 100
 
@@ -63,6 +67,11 @@ class EscalationRecords:
         self._hooks = tuple(hooks)
         self._limit = limit
         self._most_waiting = most_waiting
+        self._closed = 0
+        self.escalations.count(self._count)
+
+    def _count(self, old: Escalation | None, new: Escalation | None) -> None:
+        self._closed += _is_closed(new) - _is_closed(old)
 
     async def commit(
         self,
@@ -96,13 +105,16 @@ class EscalationRecords:
             _tell(step.escalation, step.operation)
         return result
 
-    async def make_room(self, fence: Sequence[Compare]) -> bool:
+    async def make_room(self, kind: Kind, fence: Sequence[Compare]) -> bool:
         """Forget closed escalations, the oldest first, if no more are kept than may be.
 
-        Returns whether there is room for another one. Raises the store's errors.
+        Returns whether there is room for another one of a kind; for the hold, of which there is
+        one, there always is. Raises the store's errors.
         """
-        if len(self.escalations) < self._limit:
+        if kind is Kind.HOLD or len(self.escalations) < _room(self._limit, kind):
             return True
+        if not self._closed:
+            return False
         values = (entry.value for entry in self.escalations.entries())
         entries = [
             entry
@@ -143,7 +155,7 @@ class EscalationRecords:
         self, escalation: Escalation, operation: Operation, entry_id: str
     ) -> tuple[Escalation, list[Write]]:
         """Return what webhooks are to be told; what finds no room is a dead letter at once."""
-        if len(self.deliveries) + len(self._hooks) > self._most_waiting:
+        if len(self.deliveries) + len(self._hooks) > _room(self._most_waiting, escalation.kind):
             _log.warning("webhooks_full", waiting=len(self.deliveries))
             letters = tuple(sorted({*escalation.dead_letters, *self._hooks}))
             return escalation.model_copy(update={"dead_letters": letters}), []
@@ -160,6 +172,14 @@ class EscalationRecords:
             for hook in self._hooks
         ]
         return escalation, [self.deliveries.put(each.delivery_id, each) for each in deliveries]
+
+
+def _room(most: int, kind: Kind) -> int:
+    return most if kind in _GRAVE else most - most // _PART
+
+
+def _is_closed(escalation: Escalation | None) -> bool:
+    return escalation is not None and escalation.close_time is not None
 
 
 def _tell(escalation: Escalation, operation: Operation) -> None:

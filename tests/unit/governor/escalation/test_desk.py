@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from infrafabric_server.errors import FabricError, InvalidField, Reason
-from infrafabric_server.governor.escalation.models import State
+from infrafabric_server.governor.escalation.models import Kind, State
 from infrafabric_server.governor.escalation.rules import KEPT
 from infrafabric_server.store.memory import MemoryData, MemoryStore
 from tests.harness.lines import Line
@@ -91,6 +91,21 @@ async def test_g7_there_is_a_bound_and_closed_ones_make_room() -> None:
         it.pass_time(timedelta(minutes=1))
         await it.until(lambda: it.get("d") is not None)
         assert (it.get("b"), len(it.desk.records.escalations)) == (None, 3)
+
+
+async def test_g7_a_flood_leaves_room_for_breakers_and_always_for_the_hold() -> None:
+    async with world(limit=4) as it:
+        for name in ("a", "b", "c"):
+            await it.opened(name, Kind.HELP)
+        await it.alarm("d", kind=Kind.HELP)
+        await it.opened("anna", Kind.BREAKER)
+        await it.alarm("bert", kind=Kind.BREAKER)
+        await it.opened("fabric", Kind.HOLD)
+        assert it.get("d", Kind.HELP) is None
+        assert it.get("bert", Kind.BREAKER) is None
+        await it.end("a")
+        it.pass_time(timedelta(minutes=1))
+        await it.until(lambda: it.get("bert", Kind.BREAKER) is not None)
 
 
 async def test_g7_an_escalation_that_is_heard_of_before_its_cause_is_not_closed() -> None:

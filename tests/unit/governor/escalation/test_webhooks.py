@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from infrafabric_server.clock import SystemClock
-from infrafabric_server.governor.escalation.models import Escalation
+from infrafabric_server.governor.escalation.models import Escalation, Kind
 from infrafabric_server.governor.escalation.sender import Retrying
 from infrafabric_server.governor.escalation.webhook import Webhook
 from infrafabric_server.store.memory import MemoryData
@@ -192,6 +192,16 @@ async def test_g7_what_finds_no_room_is_a_dead_letter_at_once() -> None:
         found = await it.opened("two")
         assert found.dead_letters == ("pager",)
         assert len(it.desk.records.deliveries) == 1
+
+
+async def test_g7_a_flood_leaves_room_for_what_is_told_of_breakers() -> None:
+    async with (
+        receiving(silence) as receiver,
+        world(clock=SystemClock(), hooks=[hook(receiver.url)], most_waiting=4) as it,
+    ):
+        flood = [await it.opened(name, Kind.HELP) for name in ("a", "b", "c", "d")]
+        assert [each.dead_letters for each in flood] == [(), (), (), ("pager",)]
+        assert (await it.opened("anna", Kind.BREAKER)).dead_letters == ()
 
 
 def test_g7_pauses_double_up_to_a_limit_and_half_of_each_is_chance() -> None:

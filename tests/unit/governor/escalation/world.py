@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from pydantic import BaseModel, ConfigDict
 
@@ -45,14 +46,16 @@ class World:
     store: Store
     clock: Clock
 
-    def get(self, subject: str) -> Escalation | None:
+    def get(self, subject: str, kind: Kind = Kind.POLICY) -> Escalation | None:
         """Return the escalation of a subject as it is."""
-        return self.desk.records.escalations.get(f"policy:{subject}")
+        return self.desk.records.escalations.get(f"{kind}:{subject}")
 
-    async def alarm(self, subject: str, summary: str = "it is wrong") -> None:
+    async def alarm(
+        self, subject: str, summary: str = "it is wrong", *, kind: Kind = Kind.POLICY
+    ) -> None:
         """Have something last that wants a person."""
         now = self.clock.now()
-        cause = Cause(kind=Kind.POLICY, subject=subject, since=now, summary=summary)
+        cause = Cause(kind=kind, subject=subject, since=now, summary=summary)
         put = self.alarms.put(f"{subject}", Alarm(cause=cause))
         await self.mirror.commit([], [put])
 
@@ -77,11 +80,11 @@ class World:
             for stop in stops:
                 stop()
 
-    async def opened(self, subject: str) -> Escalation:
+    async def opened(self, subject: str, kind: Kind = Kind.POLICY) -> Escalation:
         """Have something want a person, and return the escalation."""
-        await self.alarm(subject)
-        await self.until(lambda: self.get(subject) is not None)
-        found = self.get(subject)
+        await self.alarm(subject, kind=kind)
+        await self.until(lambda: self.get(subject, kind) is not None)
+        found = self.get(subject, kind)
         assert found is not None
         return found
 
@@ -96,6 +99,10 @@ class World:
         assert isinstance(self.clock, ManualClock)
         self.clock.advance(by)
         self.desk.wake()
+
+
+def _of_kind(kind: Kind, alarm: Alarm) -> Cause | None:
+    return alarm.cause if alarm.cause.kind is kind else None
 
 
 @asynccontextmanager
@@ -131,8 +138,8 @@ async def world(
             limit=limit,
             most_waiting=most_waiting,
         )
-        source = ViewSource("policy:", alarms, lambda alarm: alarm.cause)
-        desk = Desk(records, [source], PolicyBook(), leadership, retry_seconds=0.001)
+        sources = [ViewSource(f"{kind}:", alarms, partial(_of_kind, kind)) for kind in Kind]
+        desk = Desk(records, sources, PolicyBook(), leadership, retry_seconds=0.001)
         sender = Sender(
             records,
             hooks,
