@@ -158,7 +158,7 @@ class Keeper:
         swarm_ids: Sequence[str],
     ) -> None:
         view, now = self._reputations.standings, self._clock.now()
-        # Who hears of a later count before an earlier one sees outcomes that are counted.
+        # A replica that hears of a later count before an earlier one sees counted outcomes.
         compares = [unchanged(entry.key, entry.mod_revision) for entry in page]
         # First, as whoever sees a standing must not take what is in it for uncounted.
         writes: list[Write] = [self._reputations.outcomes.delete(entry.id) for entry in page]
@@ -225,7 +225,7 @@ class Keeper:
         return ""
 
     async def _tidy(self) -> None:
-        """Forget swarms that are gone and of which hardly anything is left to be said."""
+        """Forget the standings of swarms that are gone, once their evidence has nearly faded."""
         now = self._clock.now()
         if self._tidied is not None and now - self._tidied < _TIDY_EVERY:
             return

@@ -26,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Runs:
-    """Runs what its caller has a turn for."""
+    """Runs modules; callers have waited for their turn before."""
 
     def __init__(self, modules: Modules, box: Box, policies: PolicyBook, clock: Clock) -> None:
         self._modules = modules

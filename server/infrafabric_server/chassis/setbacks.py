@@ -1,13 +1,13 @@
-"""For how long a server lets a swarm wait that it claimed tasks for and could not run: pure."""
+"""How long a server leaves a swarm alone whose tasks it claimed and could not run: pure."""
 
-# As long as another try of what no view tells the end of.
+# As the runner waits before it tries any other refused claim again.
 FIRST_SECONDS = 1.0
-# By then whoever mended something does not wait for long.
+# Short enough for somebody who has repaired the server and waits for it to work again.
 MOST_SECONDS = 32.0
 
 
 class Setbacks:
-    """Twice as long after each time, until it works: each try is an attempt and three entries."""
+    """Doubles the wait of a swarm each time: a try costs an attempt and three witness entries."""
 
     def __init__(self) -> None:
         self._next: dict[str, float] = {}

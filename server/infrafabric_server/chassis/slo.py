@@ -123,7 +123,7 @@ def been_up(begin: datetime, end: datetime, settings: ServiceLevel) -> list[Slic
 def merged(slices: Iterable[Slice], now: datetime, settings: ServiceLevel) -> Window:
     """Return slices of any width, in any order, as a window, without what is over.
 
-    What a clock that was set back since has dated later counts as of now.
+    What is dated in the future, by a clock that was set back since, counts as of now.
     """
     width = settings.window / SLICES
     groups: defaultdict[datetime, list[Slice]] = defaultdict(list)

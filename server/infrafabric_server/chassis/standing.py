@@ -18,7 +18,7 @@ MAX_POINTS = 64
 """Points of the history of a reputation; they reach back two half-lives."""
 
 _POINTS_PER_HALF_LIFE = 32
-# Less than half an attempt is not worth to be kept of a swarm that is gone.
+# Evidence of a swarm that is gone is dropped when it weighs less than half an attempt.
 _LITTLE = 0.5
 
 
@@ -37,7 +37,7 @@ class Outcome(BaseModel):
 
     @property
     def latency(self) -> timedelta:
-        """How long it took; clocks that were set back make it no less than nothing."""
+        """How long it took; not below zero, even when a clock was set back meanwhile."""
         return max(timedelta(0), self.end_time - self.begin_time)
 
 

@@ -10,7 +10,7 @@ from infrafabric_server.governor.policy.book import PolicyBook
 
 _Waiter = asyncio.Future[None]
 
-# By then somebody may have had a turn.
+# When a refused caller should try again: by then a place may be free.
 _RETRY_SECONDS = 1.0
 
 
@@ -51,7 +51,7 @@ class Turns:
             await waiter
         except asyncio.CancelledError:
             if not self._queue.leave(swarm_id, waiter) and not waiter.cancelled():
-                # It was its turn at the moment that it was given up.
+                # Its turn came at the moment in which its caller gave up.
                 self._done(swarm_id)
             raise
 

@@ -55,7 +55,7 @@ class Screening:
         """Return what tells why swarms may not be given a task; `budget` is the task's account.
 
         It knows the policy and the fabric's account as they are now; ask again for the next
-        question. It is not the listeners of the policy's violations who hear of refusals here.
+        question. Refusals here are not reported to those who listen for violations of the policy.
         """
         policy = self._policies.current
         fabric = self._accounts.facts(FABRIC)

@@ -19,7 +19,7 @@ from infrafabric_server.governor.policy.models import Containing
 def claimed(held: TaskCredentials, task: Task | None, now: datetime) -> bool:
     """Tell whether the claim that credentials were issued for still lives.
 
-    One with a time to live ends for them when that is over, whoever notes it when.
+    A claim with a time to live ends for them when that is over, even before anybody notes it.
     """
     if task is None or task.claim is None or not holds(task, held.swarm_id, held.attempt):
         return False

@@ -57,7 +57,7 @@ class Channel:
     def close(self) -> None:
         """Close this end; whoever waits on it hears that at once."""
         self._closed = True
-        # The loop may still look at the socket: its number must not be another's yet.
+        # The loop may still watch the descriptor: no other socket may get its number yet.
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._let_go()

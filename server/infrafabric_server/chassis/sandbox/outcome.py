@@ -96,8 +96,8 @@ class Outcome:
 def full_memory(limits: Limits, memory_bytes: int) -> Violation | None:
     """Return the violation of a guest that failed with its memory full.
 
-    A guest is only told that it cannot have more, and nobody else is: what is seen is that it
-    failed afterwards. Full means that less than a sixteenth is left, or less than one page.
+    Only the guest learns that `memory.grow` was refused; the service sees no more than that the
+    guest failed afterwards. Full means that less than a sixteenth is left, or less than one page.
 
     Args:
         limits: what it may take.

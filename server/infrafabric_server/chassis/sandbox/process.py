@@ -55,7 +55,7 @@ class WorkerProcess:
         self._killed = False
         self._loop = asyncio.get_running_loop()
         self._exited: asyncio.Future[Exited] = self._loop.create_future()
-        # A number of a process may be used again; its descriptor is never another's.
+        # The pid of a process that has ended may be given to another; its pidfd never is.
         self._handle = os.pidfd_open(child.pid)
         self._loop.add_reader(self._handle, self._reap)
 

@@ -1,4 +1,4 @@
-"""How many callers may have the server hold a module of theirs in memory."""
+"""Bounds the memory that modules take while callers send them and wait."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -143,7 +143,7 @@ def told(path: Path, problems: tuple[Problem, ...]) -> str:
 def read(path: Path) -> bytes:
     """Return what a file has, up to a little more than a policy may have. Raises OSError."""
     with path.open("rb") as file:
-        # One more than is taken, so that it is refused; what does not end is not read to its end.
+        # One byte more than is allowed: enough to refuse a longer file, even one without an end.
         return file.read(MAX_BYTES + 1)
 
 

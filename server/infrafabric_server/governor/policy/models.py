@@ -117,7 +117,7 @@ class Budgets(BaseModel):
 class Breaking(BaseModel):
     """When a swarm's circuit breaker opens, and how long it has to stop then.
 
-    Failures in a row are of as many tasks: one that fails again counts once. The rates are over
+    Failures in a row are counted by task: one that fails again counts once. The rates are over
     the last `window` of attempts, and count from `min_calls` on. None is never.
     An attempt is slow when it took longer than `slow_after`.
     """

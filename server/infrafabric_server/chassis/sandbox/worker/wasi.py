@@ -1,4 +1,4 @@
-"""WASI preview 1, as much of it as a guest may have: three streams, a clock, chance, an exit.
+"""WASI preview 1, as much of it as a guest may have: streams, a clock, random numbers, an exit.
 
 It is not wasmtime's own. That one starts threads, opens what it is given, waits where nothing can
 interrupt it, and lets a guest write without end. Here a guest has no files to open, so that every

@@ -1,4 +1,4 @@
-"""Who the worker is: a user that nobody else is, with no privilege and nothing to gain one by."""
+"""The user of a worker: nobody else's, without privileges and without a way to gain any."""
 
 import os
 import signal
