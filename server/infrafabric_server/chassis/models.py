@@ -52,6 +52,17 @@ class StoredModule(BaseModel):
     use_time: datetime
 
 
+class LatestUpload(BaseModel):
+    """The module whose upload began last; stored under `module_uploads/latest`.
+
+    Who begins an upload compares that none began since it looked how much room there is.
+    """
+
+    model_config = _FROZEN
+
+    sha256: Digest
+
+
 class LoadedSwarm(BaseModel):
     """A swarm with a module; stored under `contracts/<swarm_id>`."""
 

@@ -7,7 +7,7 @@ import hashlib
 from contextlib import suppress
 from datetime import datetime
 
-from infrafabric_server.chassis.models import ModuleKind, ModuleState, StoredModule
+from infrafabric_server.chassis.models import LatestUpload, ModuleKind, ModuleState, StoredModule
 from infrafabric_server.clock import Clock
 from infrafabric_server.coordinator.records import MAX_TRIES
 from infrafabric_server.errors import FabricError, Reason
@@ -21,6 +21,8 @@ CHUNKS = "module_chunks/"
 # In base64 two thirds of a MiB, well within what etcd takes in one request (1.5 MiB).
 CHUNK_BYTES = 512 * 1024
 MIB = 1024 * 1024
+
+_LATEST = "latest"
 
 # Chunks that are read at once: about 4 MiB of text.
 _PAGE = 6
@@ -40,6 +42,7 @@ class Modules:
         self._clock = clock
         self._policies = policies
         self.view = mirror.view("modules/", StoredModule)
+        self._uploads = mirror.view("module_uploads/", LatestUpload)
 
     def check_size(self, size: int) -> None:
         """Raise LIMIT_REACHED for a module that is larger than the policy takes."""
@@ -156,8 +159,14 @@ class Modules:
         if entry is not None and entry.value.state is ModuleState.UPLOADING:
             return entry.mod_revision
         seen = 0 if entry is None else entry.mod_revision
-        same = unchanged(self.view.key(head.sha256), seen)
-        result = await self._mirror.commit([same], [self.view.put(head.sha256, head)])
+        latest = self._uploads.entry(_LATEST)
+        same = [
+            unchanged(self.view.key(head.sha256), seen),
+            # Two that find room at the same moment may have room for one only.
+            unchanged(self._uploads.key(_LATEST), 0 if latest is None else latest.mod_revision),
+        ]
+        noted = self._uploads.put(_LATEST, LatestUpload(sha256=head.sha256))
+        result = await self._mirror.commit(same, [self.view.put(head.sha256, head), noted])
         return result.revision if result.succeeded else 0
 
     async def _write(self, sha256: str, module: bytes, begun: int) -> bool:

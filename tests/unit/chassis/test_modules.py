@@ -58,6 +58,26 @@ async def replicas(
         yield found
 
 
+@pytest.mark.parametrize("seed", range(20))
+async def test_x1_replicas_that_upload_at_once_keep_within_the_room_of_the_policy(
+    store: MemoryStore, seed: int
+) -> None:
+    chance = random.Random(seed)
+    policy = Policy(chassis=Containing(max_modules_mb=2))
+    async with replicas(store, 3, SteppedClock(), policy) as servers:
+
+        async def upload(modules: Modules, module: bytes) -> None:
+            await _turns(chance)
+            await modules.put(module, ModuleKind.CORE)
+
+        # Each takes more than a third of what there is.
+        uploads = [upload(servers[n % 3], bytes([n]) * 800_000) for n in range(6)]
+        refused = [each for each in await asyncio.gather(*uploads, return_exceptions=True) if each]
+        reasons = [each.reason for each in refused if isinstance(each, FabricError)]
+        assert reasons == [Reason.LIMIT_REACHED] * 4
+        assert sum(each.size for _, each in servers[0].view.items()) == 1_600_000
+
+
 async def chunks(store: MemoryStore) -> list[str]:
     return [kv.key for kv in (await store.range(CHUNKS)).kvs]
 
