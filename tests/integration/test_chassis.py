@@ -128,10 +128,17 @@ def test_x1_u3_a_person_loads_runs_and_unloads_a_module(cli: Cli, tmp_path: Path
     assert document(cli("chassis", "execute", "p1", "r1", "--input", '{"do":"echo"}')) == {
         "do": "echo"
     }
+    unnamed = cli("chassis", "execute", "p1", "--input", '{"do":"echo"}')
+    assert document(unnamed) == {"do": "echo"}
+    name = unnamed.stderr.removeprefix("recorded as ").strip()
+    entries = document(cli("witness", "query", "--task", name, "--json"))["entries"]
+    assert [each["operation"] for each in entries] == ["task_executed"]
     stopped = cli("chassis", "execute", "p1", "r2", "--input", '{"do":"l"}', code=ExitCode.REFUSED)
     assert stopped.stderr == "r2: execution_time: did not end within 200 ms\n"
     assert "execution_time\t200" in cli("chassis", "violations", "p1").stdout
-    assert [row["swarm_id"] for row in document(cli("chassis", "list", "--json"))] == ["p1"]
+    assert [row["swarm_id"] for row in document(cli("chassis", "list", "--json"))["swarms"]] == [
+        "p1"
+    ]
     assert cli("chassis", "unload", "p1").stdout == "p1: unloaded\n"
     gone = cli("chassis", "execute", "p1", "r3", code=ExitCode.REFUSED)
     assert gone.stderr.startswith("swarm not loaded: swarm p1 has no module")

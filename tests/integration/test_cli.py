@@ -224,6 +224,23 @@ def test_w2_tampered_log_names_the_first_bad_entry(
     assert (told["verified"], told["first_bad"], told["sequence"]) == (False, 3, 2)
 
 
+def test_u3_what_is_named_and_is_not_there_is_no_empty_answer(cli: Cli) -> None:
+    cli("swarm", "register", "absent-w")
+    cli("tasks", "create", "x", "--id", "absent-t", "--dispatch", "manual")
+    ghost = cli("chassis", "violations", "ghost", code=ExitCode.REFUSED)
+    assert (ghost.stdout, ghost.stderr) == ("", "swarm not found: no swarm has the id ghost\n")
+    assert document(cli("chassis", "violations", "absent-w", "--json"))["violations"] == []
+    for name, value in (("operation", "clam_won"), ("component", "x"), ("task", "ghost")):
+        nothing = cli("witness", "query", f"--{name}", value, code=ExitCode.REFUSED)
+        assert nothing.stdout == ""
+        assert nothing.stderr.startswith(f"no entry has the {name} {value}")
+    never = ("witness", "query", "--task", "absent-t", "--operation", "swarm_registered")
+    assert (cli(*never).stderr, document(cli(*never, "--json"))) == (
+        "no entry fits\n",
+        {"entries": []},
+    )
+
+
 def test_g9_help_is_asked_for_given_and_over(cli: Cli) -> None:
     for swarm in ("help-a", "help-b", "help-c"):
         cli("swarm", "register", swarm)
@@ -232,7 +249,7 @@ def test_g9_help_is_asked_for_given_and_over(cli: Cli) -> None:
     mine = ("help-t", "no key", "--swarm", "help-a", "--attempt", "1")
     asking = ("help", "ask", *mine, "--needs", "vault")
     much = cli(*asking, "--budget", "2.01", code=ExitCode.USAGE)
-    assert "budget_micros: must be at most 2000000" in much.stderr
+    assert "budget_micros: must be at most 2.00 USD" in much.stderr
     asked = document(cli(*asking, "--budget", "1.50", "--urgency", "high", "--json"))
     assert (asked["state"], asked["urgency"]) == ("HELP_STATE_OPEN", "HELP_URGENCY_HIGH")
     assert (asked["needs"], asked["budget_micros"]) == (["vault"], 1_500_000)

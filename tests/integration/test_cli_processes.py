@@ -1,5 +1,6 @@
 """Commands as processes of their own: streams, terminals, pipes and the server itself."""
 
+import asyncio
 import json
 import os
 import pty
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from infrafabric import Client
+from infrafabric.v1.task_pb2 import Task
 from infrafabric_cli.exit_codes import ExitCode
 from tests.harness import setups
 from tests.harness.server import COMMAND, ServerProcess
@@ -83,6 +86,38 @@ def test_g7_a_watch_of_escalations_prints_a_line_for_each_change(
         assert event["cursor"]
         cli("escalations", "ack", "breaker:nineteen-w", "--by", "mary")
         assert json.loads(watch.stdout.readline())["changed"]["acknowledged_by"] == "mary"
+
+
+@pytest.mark.embedded
+async def test_n10_a_person_hears_that_a_watched_fabric_is_away_and_that_it_is_back(
+    server: ServerProcess,
+) -> None:
+    watch = await asyncio.create_subprocess_exec(
+        *(COMMAND, "tasks", "watch", "--json", "--server", server.grpc),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert watch.stdout is not None
+    assert watch.stderr is not None
+    try:
+        assert "snapshot_end" in json.loads(await watch.stdout.readline())
+        await server.kill()
+        away = await watch.stderr.readline()
+        assert away.decode().startswith(f"no answer from {server.grpc}: ")
+        assert (
+            await watch.stderr.readline()
+            == b"It is asked again until it answers; Ctrl-C ends this.\n"
+        )
+        await server.start()
+        assert (await watch.stderr.readline()).decode() == f"{server.grpc} answers again\n"
+        async with Client(server.grpc) as client:
+            await client.tasks.create(Task(task_id="after"))
+        changed = json.loads(await watch.stdout.readline())
+        assert changed["changed"]["task_id"] == "after"
+    finally:
+        watch.kill()
+        rest = await watch.communicate()
+    assert rest == (b"", b"")
 
 
 def test_u3_output_that_nobody_takes_ends_the_command_without_a_traceback(

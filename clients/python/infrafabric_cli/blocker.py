@@ -20,7 +20,8 @@ def report(
     swarm: Swarm,
     task: Annotated[str, typer.Option("--task", metavar="ID", help="Task that is blocked.")] = "",
     attempt: Annotated[
-        int, typer.Option("--attempt", min=0, metavar="N", help="Attempt of its claim.")
+        int,
+        typer.Option("--attempt", min=0, metavar="N", help="Attempt of its claim; 0 without one."),
     ] = 0,
     needs: Annotated[
         list[str] | None,

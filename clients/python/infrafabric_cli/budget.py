@@ -86,7 +86,7 @@ def set_budget(
             max=1,
             metavar="SHARE",
             show_default="as the policy says",
-            help="Share of the limit that warns.",
+            help="Share of the limit from which on it warns, 0 to 1.",
         ),
     ] = 0,
     server: Server = DEFAULT_SERVER,

@@ -54,7 +54,9 @@ def query(
     task: OfTask = "",
     after: After = None,
     before: Before = None,
-    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Most entries.")] = 100,
+    limit: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Show at most so many entries.")
+    ] = 100,
     server: Server = DEFAULT_SERVER,
     json_output: Json = False,
 ) -> None:

@@ -89,7 +89,10 @@ def export_board(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else standard output.")
     ] = None,
-    form: Annotated[Form | None, typer.Option("--form", help="Else by the name of FILE.")] = None,
+    form: Annotated[
+        Form | None,
+        typer.Option("--form", metavar="yaml|markdown", help="Else by the name of FILE."),
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also tasks that have ended.")] = False,
     server: Server = DEFAULT_SERVER,
     json_output: Json = False,

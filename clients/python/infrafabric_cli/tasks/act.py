@@ -134,7 +134,10 @@ def fail(
     ] = False,
     provider: Annotated[
         Provider | None,
-        typer.Option(help="Its provider refused the swarm: no quota is left, or the rate."),
+        typer.Option(
+            metavar="quota|rate",
+            help="Its provider refused the swarm: no quota is left, or the rate is too high.",
+        ),
     ] = None,
     retry_time: Annotated[
         datetime | None,
