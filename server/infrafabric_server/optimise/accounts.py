@@ -14,7 +14,8 @@ from infrafabric_server.optimise.models import (
 )
 from infrafabric_server.optimise.periods import period_at
 
-# What a fabric has of the last two periods suffices while clocks differ by less than a period.
+# What a fabric has of the last two periods suffices while clocks differ by less than a period. Those
+# that are ahead, as a clock was, have places of their own: they take none from the present one.
 _KEPT = 2
 
 
@@ -33,13 +34,16 @@ def by_account(costs: Iterable[Cost]) -> dict[str, list[Cost]]:
     return dict(charges)
 
 
-def charged(spending: Spending | None, costs: Iterable[Cost], where: tzinfo) -> Spending:
+def charged(
+    spending: Spending | None, costs: Iterable[Cost], where: tzinfo, now: datetime
+) -> Spending:
     """Return what an account has spent after costs were added, in any order.
 
     Args:
         spending: what it had spent; None for nothing.
         costs: what is charged to it.
         where: the time zone of its periods.
+        now: the time, by which a period has begun or is ahead.
     """
     spending = spending or Spending()
     added = list(costs)
@@ -49,7 +53,7 @@ def charged(spending: Spending | None, costs: Iterable[Cost], where: tzinfo) -> 
     return Spending(
         total_micros=spending.total_micros + sum(times.values()),
         periods={
-            period: _with(spending.periods.get(period, ()), _stretches(period, times, where))
+            period: _with(spending.periods.get(period, ()), _stretches(period, times, where), now)
             for period in Period
         },
     )
@@ -72,12 +76,14 @@ def _stretches(period: Period, times: dict[datetime, int], where: tzinfo) -> lis
     return found
 
 
-def _with(known: Iterable[Stretch], added: Iterable[Stretch]) -> tuple[Stretch, ...]:
+def _with(known: Iterable[Stretch], added: Iterable[Stretch], now: datetime) -> tuple[Stretch, ...]:
     stretches = {(each.begin_time, each.end_time): each for each in known}
     for each in added:
         span = (each.begin_time, each.end_time)
         stretches[span] = _grown(stretches[span], each.micros) if span in stretches else each
-    return tuple(stretches[span] for span in sorted(stretches)[-_KEPT:])
+    begun = sorted(span for span in stretches if span[0] <= now)
+    ahead = sorted(span for span in stretches if span[0] > now)
+    return tuple(stretches[span] for span in (*begun[-_KEPT:], *ahead[-_KEPT:]))
 
 
 def _grown(stretch: Stretch, micros: int) -> Stretch:

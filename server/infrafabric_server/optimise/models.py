@@ -95,7 +95,8 @@ class Spending(BaseModel):
 
     `total_micros` is all that was ever added up. `periods` has, for each kind of period, the last
     two in which there were costs, the earlier one first: so that a budget can change from one kind
-    to another, and clocks that differ do not lose the period that others still have.
+    to another, and clocks that differ do not lose the period that others still have. Then come at
+    most two that were ahead when costs were added last.
     """
 
     model_config = _FROZEN

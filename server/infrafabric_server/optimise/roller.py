@@ -160,7 +160,7 @@ class Roller:
             compares.append(
                 unchanged(ledger.spending.key(account), known.mod_revision if known else 0)
             )
-            spending = charged(spending, group, zone_of(ledger.budget(account)))
+            spending = charged(spending, group, zone_of(ledger.budget(account)), self._clock.now())
             writes.append(ledger.spending.put(account, spending))
         paid: Counter[str] = Counter()
         for cost in costs:

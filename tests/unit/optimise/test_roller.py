@@ -161,6 +161,26 @@ async def test_g4_a_period_that_others_clocks_still_have_is_kept() -> None:
         assert ledger.total("swarm/a") == 7
 
 
+async def test_g4_what_was_spent_while_a_clock_was_ahead_hides_nothing_later() -> None:
+    clock = MovedClock()
+    async with books(clock) as opened:
+        ledger = opened.ledger
+        hourly = Budget(limit_micros=9, period=Period.HOUR, update_time=START)
+        await opened.mirror.commit([], [ledger.budgets.put("swarm/a", hourly)])
+        for hours in (2, 3, 4):
+            clock.time_of_day = START + timedelta(hours=hours)
+            await opened.charge([cost("a", 1, clock.now())])
+            await opened.roll()
+        clock.time_of_day = START
+        before = ledger.spent("swarm/a", START)
+        for spent in (1, 2, 3):
+            await opened.charge([cost("a", 1, START)])
+            await opened.roll()
+            assert ledger.spent("swarm/a", START) == before + spent
+        # It counts until its own time is over, and not longer.
+        assert ledger.spent("swarm/a", START + timedelta(hours=5)) == 0
+
+
 async def test_g4_another_kind_of_period_counts_what_was_spent_in_it_before() -> None:
     async with books() as opened:
         ledger = opened.ledger
