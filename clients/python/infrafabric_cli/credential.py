@@ -137,7 +137,7 @@ def list_credentials(
     async def command(client: Client) -> None:
         found = [each async for each in client.credentials.list(swarm, state)]
         if json_output:
-            print_json([as_json(each) for each in found])
+            print_json({"credentials": [as_json(each) for each in found]})
             return
         print_rows(_COLUMNS, map(_row, found), _NONE if live_only else "there is no credential")
 
