@@ -14,8 +14,8 @@ from infrafabric_server.optimise.models import (
 )
 from infrafabric_server.optimise.periods import period_at
 
-# What a fabric has of the last two periods suffices while clocks differ by less than a period. Those
-# that are ahead, as a clock was, have places of their own: they take none from the present one.
+# What a fabric has of the last two periods suffices while clocks differ by less than a period.
+# Those that are ahead, as a clock was, take no place of the present one.
 _KEPT = 2
 
 
