@@ -89,14 +89,8 @@ def report(
     on the cheapest qualified swarm. To stay bounded, an hour keeps 500 rows and adds the others up
     under `(other)`.
     """
-    _one_form(as_document=json_output, as_csv=csv_output)
     question = _question(by, after, before, swarm, task)
-
-    async def command(client: Client) -> None:
-        rows, total = await _read(client, question)
-        _print(rows, total, as_document=json_output, as_csv=csv_output)
-
-    run(server, command)
+    _show(server, question, as_document=json_output, as_csv=csv_output)
 
 
 @app.command()
@@ -111,13 +105,25 @@ def history(
     csv_output: Csv = False,
 ) -> None:
     """Show what was spent in each hour, the latest last; after 30 days, in each day."""
-    _one_form(as_document=json_output, as_csv=csv_output)
     question = _question("hour", after, before, swarm, task)
+    _show(server, question, as_document=json_output, as_csv=csv_output, by_hour=True)
+
+
+def _show(
+    server: str,
+    question: GetCostReportRequest,
+    *,
+    as_document: bool,
+    as_csv: bool,
+    by_hour: bool = False,
+) -> None:
+    _one_form(as_document=as_document, as_csv=as_csv)
 
     async def command(client: Client) -> None:
         rows, total = await _read(client, question)
-        rows.sort(key=lambda row: row.hour_time.seconds)
-        _print(rows, total, as_document=json_output, as_csv=csv_output)
+        if by_hour:
+            rows.sort(key=lambda row: row.hour_time.seconds)
+        _print(rows, total, as_document=as_document, as_csv=as_csv)
 
     run(server, command)
 
