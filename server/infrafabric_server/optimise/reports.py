@@ -12,6 +12,7 @@ from infrafabric_server.store.protocol import Compacted, StoreUnavailable
 
 MAX_DIMENSIONS = 3
 _HOUR = timedelta(hours=1)
+_LAST = datetime.max.replace(tzinfo=UTC)
 # More than a fabric can have spent: so many micro-US-dollars less a cost sort the dearest first.
 _MOST = 10**24
 # All costs are read as they were at one moment, which may be forgotten meanwhile.
@@ -85,9 +86,7 @@ class CostReports:
 
     async def _report(self, question: Question) -> Report:
         after = None if question.after is None else _hour(question.after)
-        before = question.before
-        if before is not None and before != _hour(before):
-            before = _hour(before) + _HOUR
+        before = None if question.before is None else _hour_after(question.before)
         sums: dict[tuple[datetime | None, Key], Sums] = {}
         total = Sums()
         by = question.group_by
@@ -114,6 +113,14 @@ def _group(row: Row, by: frozenset[Dimension]) -> Key:
         row.model if Dimension.MODEL in by else "",
         row.task_id if Dimension.TASK in by else "",
     )
+
+
+def _hour_after(time: datetime) -> datetime | None:
+    """Return the time rounded up; None in the last hour that there is."""
+    hour = _hour(time)
+    if hour == time:
+        return time
+    return hour + _HOUR if hour <= _LAST - _HOUR else None
 
 
 def _hour(time: datetime) -> datetime:

@@ -1,6 +1,6 @@
 """What was spent on what, and what of it was in vain."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -134,3 +134,10 @@ async def test_g5_a_report_begins_anew_when_the_store_forgot_what_it_read() -> N
         with pytest.raises(StoreUnavailable, match="compacted faster"):
             await opened.reports.report(Question())
     await store.close()
+
+
+async def test_g5_a_report_may_be_of_all_the_time_that_there_is() -> None:
+    ever = Question(after=datetime.min.replace(tzinfo=UTC), before=datetime.max.replace(tzinfo=UTC))
+    async with books() as opened:
+        await opened.charge([cost("a", 3)])
+        assert (await opened.reports.report(ever)).total.micros == 3
