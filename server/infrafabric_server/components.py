@@ -21,7 +21,7 @@ from infrafabric_server.config import Settings
 from infrafabric_server.coordinator.attendance import Attendance
 from infrafabric_server.coordinator.build import Limits, Parts, build_coordinator
 from infrafabric_server.coordinator.coordinator import Coordinator
-from infrafabric_server.coordinator.ground import Governing
+from infrafabric_server.coordinator.core import Governing
 from infrafabric_server.coordinator.help.keeper import Keeper
 from infrafabric_server.fleet.fleet import Fleet
 from infrafabric_server.fleet.leadership import Leadership

@@ -13,7 +13,7 @@ from infrafabric_server.clock import Clock, SystemClock
 from infrafabric_server.coordinator.attendance import Attendance
 from infrafabric_server.coordinator.build import Limits, Parts, build_coordinator
 from infrafabric_server.coordinator.coordinator import Coordinator
-from infrafabric_server.coordinator.ground import Governing
+from infrafabric_server.coordinator.core import Governing
 from infrafabric_server.coordinator.link import SessionLink
 from infrafabric_server.coordinator.models import Dispatch, RetryPolicy, Task, TaskSpec
 from infrafabric_server.coordinator.registration import Joining

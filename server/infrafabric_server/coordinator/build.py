@@ -9,11 +9,11 @@ from infrafabric_server.coordinator.background import Background
 from infrafabric_server.coordinator.blockers import Blockers
 from infrafabric_server.coordinator.claims import Claims
 from infrafabric_server.coordinator.coordinator import Coordinator
+from infrafabric_server.coordinator.core import Core, Governing
 from infrafabric_server.coordinator.costs import Costs
 from infrafabric_server.coordinator.creation import Creation
 from infrafabric_server.coordinator.dispatcher import Dispatcher
 from infrafabric_server.coordinator.endings import Endings
-from infrafabric_server.coordinator.ground import Governing, Ground
 from infrafabric_server.coordinator.halting import Halting
 from infrafabric_server.coordinator.help.build import Help
 from infrafabric_server.coordinator.help.money import HelpMoney
@@ -83,23 +83,23 @@ def build_coordinator(
         attendance: Knows which sessions at other replicas take tasks.
         limits: The times that it keeps.
     """
-    ground = Ground.over(base, governing, roster, attendance, lease_seconds=limits.lease)
-    work = _work(ground, limits)
-    coordinator = _coordinator(ground, work, limits)
-    _connect(ground, work)
+    core = Core.over(base, governing, roster, attendance, lease_seconds=limits.lease)
+    work = _work(core, limits)
+    coordinator = _coordinator(core, work, limits)
+    _connect(core, work)
     return Parts(
         coordinator=coordinator,
-        background=ground.background,
+        background=core.background,
         dispatcher=work.dispatcher,
-        timers=ground.timers,
+        timers=core.timers,
         reactions=work.reactions,
-        scheduler=ground.scheduler,
-        links=ground.links,
-        slots=ground.slots,
-        accounts=ground.accounts,
-        shares=ground.shares,
-        screening=ground.screening,
-        help=ground.help,
+        scheduler=core.scheduler,
+        links=core.links,
+        slots=core.slots,
+        accounts=core.accounts,
+        shares=core.shares,
+        screening=core.screening,
+        help=core.help,
     )
 
 
@@ -116,32 +116,32 @@ class _Work:
     halting: Halting
 
 
-def _work(ground: Ground, limits: Limits) -> _Work:
-    records, links, timers = ground.records, ground.links, ground.timers
-    capacity, slots, scheduler = ground.capacity, ground.slots, ground.scheduler
+def _work(core: Core, limits: Limits) -> _Work:
+    records, links, timers = core.records, core.links, core.timers
+    capacity, slots, scheduler = core.capacity, core.slots, core.scheduler
     background, attendance, leadership = (
-        ground.background,
-        ground.attendance,
-        ground.base.leadership,
+        core.background,
+        core.attendance,
+        core.base.leadership,
     )
-    policies, breakers = ground.governing.controls.policies, ground.governing.controls.breakers
+    policies, breakers = core.governing.controls.policies, core.governing.controls.breakers
     claims = Claims(
         records,
         capacity,
         slots,
-        ground.settlement,
+        core.settlement,
         breakers.counting,
         policies,
-        ground.base.flood,
+        core.base.flood,
         timedelta(seconds=limits.claim_ttl),
     )
     dispatcher = Dispatcher(
         records, scheduler, links, timers, background, claims, slots, attendance, limits.ack
     )
     offers = Offers(
-        records, capacity, scheduler, dispatcher, links, timers, policies, ground.governing.gate
+        records, capacity, scheduler, dispatcher, links, timers, policies, core.governing.gate
     )
-    endings = Endings(records, claims, ground.settlement)
+    endings = Endings(records, claims, core.settlement)
     revocations = Revocations(links, timers)
     reactions = Reactions(
         records,
@@ -173,13 +173,13 @@ def _work(ground: Ground, limits: Limits) -> _Work:
     return _Work(claims, dispatcher, offers, endings, revocations, reactions, halting)
 
 
-def _coordinator(ground: Ground, work: _Work, limits: Limits) -> Coordinator:
-    records, capacity, slots = ground.records, ground.capacity, ground.slots
+def _coordinator(core: Core, work: _Work, limits: Limits) -> Coordinator:
+    records, capacity, slots = core.records, core.capacity, core.slots
     claims, dispatcher, offers, endings = work.claims, work.dispatcher, work.offers, work.endings
 
     def greet(link: SessionLink, resumed: bool) -> None:  # named by the callable
         work.halting.greet(link)
-        ground.help.frames.greet(link, resumed=resumed)
+        core.help.frames.greet(link, resumed=resumed)
 
     sessions = Sessions(
         records,
@@ -189,25 +189,25 @@ def _coordinator(ground: Ground, work: _Work, limits: Limits) -> Coordinator:
         offers,
         work.reactions,
         work.revocations,
-        ground.links,
+        core.links,
         slots,
         greet,
-        replica=ground.base.replica,
+        replica=core.base.replica,
         lease_seconds=limits.lease,
     )
     registration = Registration(records, capacity, claims, slots)
-    creation = Creation(records, dispatcher, slots, ground.governing.controls.policies)
+    creation = Creation(records, dispatcher, slots, core.governing.controls.policies)
     placing = Placing(
         records,
-        ground.scheduler,
+        core.scheduler,
         dispatcher,
         offers,
         endings,
         claims,
         registration,
         creation,
-        ground.unassigned,
-        ground.governing.gate,
+        core.unassigned,
+        core.governing.gate,
     )
     return Coordinator(
         records,
@@ -218,28 +218,28 @@ def _coordinator(ground: Ground, work: _Work, limits: Limits) -> Coordinator:
         Blockers(records),
         endings,
         sessions,
-        ground.background,
+        core.background,
         capacity,
-        _costs(ground, claims),
-        ground.help.requests,
+        _costs(core, claims),
+        core.help.requests,
     )
 
 
-def _costs(ground: Ground, claims: Claims) -> Costs:
-    settlement, counting = ground.settlement, ground.governing.controls.breakers.counting
-    money = HelpMoney(ground.records, settlement, counting, ground.help.liveness)
-    return Costs(ground.records, claims, settlement, counting, ground.accounts, money)
+def _costs(core: Core, claims: Claims) -> Costs:
+    settlement, counting = core.settlement, core.governing.controls.breakers.counting
+    money = HelpMoney(core.records, settlement, counting, core.help.liveness)
+    return Costs(core.records, claims, settlement, counting, core.accounts, money)
 
 
-def _connect(ground: Ground, work: _Work) -> None:
+def _connect(core: Core, work: _Work) -> None:
     """Have the parts hear of what concerns them, in an order on which they rely."""
-    links, refresh = ground.links, work.reactions.refresh
+    links, refresh = core.links, work.reactions.refresh
     work.reactions.connect()
     anew = JudgingAnew(
-        ground.scheduler, work.offers, work.dispatcher, links, ground.background, refresh
+        core.scheduler, work.offers, work.dispatcher, links, core.background, refresh
     )
-    ground.governing.controls.policies.follow(anew.policy_changed)
-    ground.shortages.connect(ground.records.tasks, work.reactions.admission_changed)
+    core.governing.controls.policies.follow(anew.policy_changed)
+    core.shortages.connect(core.records.tasks, work.reactions.admission_changed)
     work.halting.connect()
-    ground.help.connect(refresh)
-    Announcements(ground.records, links).connect()
+    core.help.connect(refresh)
+    Announcements(core.records, links).connect()

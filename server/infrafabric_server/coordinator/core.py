@@ -46,7 +46,7 @@ class Governing:
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class Core:
     """What the use cases of the coordinator share; made by `over`."""
 
     base: Foundation
@@ -76,7 +76,7 @@ class Ground:
         attendance: Attendance,
         *,
         lease_seconds: float,
-    ) -> "Ground":
+    ) -> "Core":
         """Connect the parts, before the mirror starts."""
         fleet, clock, gate = base.fleet, base.clock, governing.gate
         policies, ledger = governing.controls.policies, governing.controls.ledger
