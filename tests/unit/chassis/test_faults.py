@@ -23,18 +23,14 @@ from tests.unit.chassis.boxes import Boxed, running_chassis
 THERE = Endpoint(scheme="https", host="api.example.org", port=443, path="/", methods=("GET",))
 
 
-async def wrong(_host: str) -> Sequence[Address]:
-    """Fail as no resolver should."""
-    raise KeyError("a bug")
-
-
 class Wrong(MemoryStore):
-    """A store with an error in it, for some keys and texts; `lost` is for modules too."""
+    """A store and a resolver with an error in them, until it is mended."""
 
+    wrong = True
     lost = False
 
     async def get(self, key: str) -> KeyValue | None:
-        if key.startswith("scratch/"):
+        if key.startswith("scratch/") and self.wrong:
             raise KeyError("a bug")
         return await super().get(key)
 
@@ -48,9 +44,14 @@ class Wrong(MemoryStore):
     async def txn(
         self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()
     ) -> TxnResult:
-        if any(isinstance(op, Put) and '"half"' in op.value for op in success):
+        if self.wrong and any(isinstance(op, Put) and '"half"' in op.value for op in success):
             raise KeyError("a bug")
         return await super().txn(compares, success, failure)
+
+    async def resolve(self, _host: str) -> Sequence[Address]:
+        if self.wrong:
+            raise KeyError("a bug")
+        raise OSError("no such host")
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ async def boxed(store: Wrong, tmp_path: Path) -> AsyncIterator[Boxed]:
         workers.append(Workers.of(tmp_path / "modules", policies, SystemClock()))
         return workers[0]
 
-    async with running_chassis(make, store=store, resolve=wrong) as running:
+    async with running_chassis(make, store=store, resolve=store.resolve) as running:
         yield running
     # It ends them all when it is called off.
     resting = asyncio.create_task(workers[0].rest())
@@ -87,7 +88,7 @@ CALLS = [
 
 @pytest.mark.parametrize(("call", "module", "given"), CALLS)
 async def test_x7_an_error_in_a_host_call_fails_the_run_and_nothing_else(
-    boxed: Boxed, call: str, module: bytes, given: dict[str, Any]
+    boxed: Boxed, store: Wrong, call: str, module: bytes, given: dict[str, Any]
 ) -> None:
     granted = {"allowed_calls": {call}, "endpoints": (THERE,) if call == HTTP else ()}
     await boxed.load("bad", module, **granted)
@@ -102,10 +103,9 @@ async def test_x7_an_error_in_a_host_call_fails_the_run_and_nothing_else(
     for each in recorded:
         assert f"the server has an error in its call {call} (KeyError)" in each["reason"]
         assert each["api_calls"] == 1
-    # Of the same swarm, with a module that does not bring it about, and of another one.
-    await boxed.load("bad", OBEDIENT)
+    store.wrong = False
     for swarm_id in ("bad", "good"):
-        await boxed.ask(swarm_id, f"{swarm_id}-next", {"do": "e"})
+        await boxed.ask(swarm_id, f"{swarm_id}-next", given)
         assert (await boxed.ends(f"{swarm_id}-next")).state is TaskState.COMPLETED
         assert (await boxed.chassis.execute_task(swarm_id, "r", '{"do":"e"}')).succeeded
 

@@ -125,12 +125,12 @@ class Credentials:
         held = self.view.get(task_id)
         now = self._clock.now()
         ours = held is not None and (held.swarm_id, held.attempt) == (swarm_id, attempt)
-        if held is None or not ours:
+        if not self.allows_host(target.host):
+            denial = Denial.HOST
+        elif held is None or not ours:
             denial = Denial.NOT_ISSUED
         elif not rules.claimed(held, self._tasks.get(task_id), now):
             denial = Denial.CLAIM_ENDED
-        elif not self.allows_host(target.host):
-            denial = Denial.HOST
         else:
             found = rules.granted(held.credentials, method, target, now)
             if isinstance(found, Credential):
