@@ -1,5 +1,6 @@
 """What the coordinator keeps in the store, and how it changes it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
@@ -157,6 +158,8 @@ class Records:
                     waiting = await anext(archived, None)
                 yield entry.value
             position = page[-1].id
+            # Whoever takes only a few of them may go through all without waiting for anything.
+            await asyncio.sleep(0)
         while waiting is not None:
             yield waiting
             waiting = await anext(archived, None)

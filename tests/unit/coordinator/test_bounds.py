@@ -46,6 +46,24 @@ async def test_declined_tasks_are_forgotten_when_they_have_ended(fabric: Fabric)
     assert "lasting" in link.declined
 
 
+async def test_others_have_their_turn_while_all_tasks_are_looked_through(fabric: Fabric) -> None:
+    await fabric.create(*(new_task(f"t{n}", dispatch=Dispatch.MANUAL) for n in range(1_000)))
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(others())
+    await asyncio.sleep(0)
+    before = turns
+    assert len([task async for task in fabric.coordinator.records.all_tasks("")]) == 1_000
+    assert turns >= before + 3
+    beside.cancel()
+
+
 async def test_c9_a_swarm_that_parks_task_after_task_can_still_be_taken_over(
     fabric: Fabric, monkeypatch: pytest.MonkeyPatch
 ) -> None:
