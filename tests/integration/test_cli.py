@@ -230,6 +230,16 @@ def test_u3_what_is_named_and_is_not_there_is_no_empty_answer(cli: Cli) -> None:
     ghost = cli("chassis", "violations", "ghost", code=ExitCode.REFUSED)
     assert (ghost.stdout, ghost.stderr) == ("", "swarm not found: no swarm has the id ghost\n")
     assert document(cli("chassis", "violations", "absent-w", "--json"))["violations"] == []
+    for owned in (
+        ("tasks", "list", "--owner"),
+        ("credential", "list"),
+        ("cost", "report", "--swarm"),
+    ):
+        assert cli(*owned, "absent-w").stdout
+        unknown = cli(*owned, "ghost", code=ExitCode.REFUSED)
+        assert (unknown.stdout, unknown.stderr) == ("", ghost.stderr)
+    cost = cli("cost", "history", "--task", "ghost", code=ExitCode.REFUSED)
+    assert cost.stderr.startswith("task not found: ")
     for name, value in (("operation", "clam_won"), ("component", "x"), ("task", "ghost")):
         nothing = cli("witness", "query", f"--{name}", value, code=ExitCode.REFUSED)
         assert nothing.stdout == ""

@@ -88,6 +88,16 @@ def test_g7_a_watch_of_escalations_prints_a_line_for_each_change(
         assert json.loads(watch.stdout.readline())["changed"]["acknowledged_by"] == "mary"
 
 
+def test_u3_a_tail_says_that_nothing_of_the_kind_was_recorded_yet(
+    shared_server: ServerProcess,
+) -> None:
+    with started(shared_server, "witness", "tail", "--operation", "clam_won") as tail:
+        assert tail.stderr is not None
+        said = tail.stderr.readline()
+    assert said.startswith("no entry has the operation clam_won; ")
+    assert said.endswith("; waiting for the first one\n")
+
+
 @pytest.mark.embedded
 async def test_n10_a_person_hears_that_a_watched_fabric_is_away_and_that_it_is_back(
     server: ServerProcess,

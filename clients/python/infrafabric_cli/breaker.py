@@ -23,7 +23,7 @@ from infrafabric_cli.running import run
 app = typer.Typer(no_args_is_help=True)
 
 Scope = Annotated[
-    str | None, typer.Argument(metavar="[SWARM]", help="Id of the swarm; or give --fabric.")
+    str | None, typer.Argument(metavar="SWARM", help="Id of the swarm; or give --fabric.")
 ]
 Fabric = Annotated[bool, typer.Option("--fabric", help="The hold of the whole fabric.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why.")]

@@ -18,7 +18,7 @@ from infrafabric_cli.layout import Column, number, text
 from infrafabric_cli.names import moment, value_of
 from infrafabric_cli.options import DEFAULT_SERVER, TIMES, Json, Server, Swarm, instant, usd
 from infrafabric_cli.output import as_json, json_text, print_json, print_rows, print_text, say
-from infrafabric_cli.running import run
+from infrafabric_cli.running import must_exist, run
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -121,6 +121,8 @@ def _show(
 
     async def command(client: Client) -> None:
         rows, total = await _read(client, question)
+        if not rows:
+            await must_exist(client, swarm=question.swarm_id, task=question.task_id)
         if by_hour:
             rows.sort(key=lambda row: row.hour_time.seconds)
         _print(rows, total, as_document=as_document, as_csv=as_csv)

@@ -20,7 +20,7 @@ from infrafabric_cli.layout import Column, number, text
 from infrafabric_cli.names import moment, short
 from infrafabric_cli.options import DEFAULT_SERVER, Attempt, Json, Server, Swarm, endpoint
 from infrafabric_cli.output import as_json, complain, print_json, print_rows, say
-from infrafabric_cli.running import run
+from infrafabric_cli.running import must_exist, run
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -74,8 +74,8 @@ def issue(
 
 @app.command()
 def validate(
-    method: Annotated[str, typer.Argument(metavar="[METHOD", help="Of the request.")] = "",
-    url: Annotated[str, typer.Argument(metavar="URL]", help="Address of the request.")] = "",
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="Of the request.")] = "",
+    url: Annotated[str, typer.Argument(metavar="URL", help="Address of the request.")] = "",
     *,
     server: Server = DEFAULT_SERVER,
     json_output: Json = False,
@@ -125,7 +125,7 @@ def revoke(
 
 @app.command("list")
 def list_credentials(
-    swarm: Annotated[str, typer.Argument(metavar="[SWARM]", help="Only those of a swarm.")] = "",
+    swarm: Annotated[str, typer.Argument(metavar="SWARM", help="Only those of a swarm.")] = "",
     *,
     live_only: Annotated[bool, typer.Option("--live", help="Only those that are live.")] = False,
     server: Server = DEFAULT_SERVER,
@@ -136,6 +136,8 @@ def list_credentials(
 
     async def command(client: Client) -> None:
         found = [each async for each in client.credentials.list(swarm, state)]
+        if not found:
+            await must_exist(client, swarm=swarm)
         if json_output:
             print_json({"credentials": [as_json(each) for each in found]})
             return

@@ -33,7 +33,7 @@ from infrafabric_cli.options import (
     json_object,
 )
 from infrafabric_cli.output import as_json, complain, json_text, print_json, print_rows, say
-from infrafabric_cli.running import run
+from infrafabric_cli.running import must_exist, run
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LOADED = (
@@ -181,7 +181,7 @@ def execute(
     swarm: Swarm,
     task: Annotated[
         str,
-        typer.Argument(metavar="[RUN]", help="Id under which the run is recorded; else made up."),
+        typer.Argument(metavar="RUN", help="Id under which the run is recorded; else made up."),
     ] = "",
     *,
     task_input: Annotated[
@@ -222,8 +222,7 @@ def violations(swarm: Swarm, *, server: Server = DEFAULT_SERVER, json_output: Js
     async def command(client: Client) -> None:
         found = await client.chassis.violations(swarm)
         if not found.violations:
-            # Whether there is such a swarm: no violations is good news only of one.
-            await client.swarms.get(swarm)
+            await must_exist(client, swarm=swarm)
         if json_output:
             print_json(as_json(found))
         else:

@@ -67,7 +67,7 @@ def history(swarm: Swarm, *, server: Server = DEFAULT_SERVER, json_output: Json 
 
 def slo(
     swarm: Annotated[
-        str, typer.Argument(metavar="[SWARM]", help="Id of the swarm; all, without one.")
+        str, typer.Argument(metavar="SWARM", help="Id of the swarm; all, without one.")
     ] = "",
     *,
     server: Server = DEFAULT_SERVER,

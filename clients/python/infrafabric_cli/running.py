@@ -68,6 +68,18 @@ async def _with_client(server: str, command: Callable[[Client], Awaitable[None]]
         await command(client)
 
 
+async def must_exist(client: Client, *, swarm: str = "", task: str = "") -> None:
+    """Return if a swarm and a task are there: of others an empty list would tell nothing.
+
+    Raises:
+        FabricError: one of them is not, or there is no answer.
+    """
+    if swarm:
+        await client.swarms.get(swarm)
+    if task:
+        await client.tasks.get(task)
+
+
 async def first_answer(client: Client) -> None:
     """Return when the fabric has answered: a watch goes on over cuts, and would wait in silence.
 

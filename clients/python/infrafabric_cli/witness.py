@@ -74,13 +74,7 @@ def query(
     filters.page_size = min(limit, 1_000)
 
     async def command(client: Client) -> None:
-        entries: list[Entry] = []
-        async for entry in client.witness.query(filters):
-            entries.append(entry)
-            if len(entries) == limit:
-                break
-        if not entries:
-            await _explain(client, filters)
+        entries = await _read(client, filters, limit)
         if json_output:
             print_json({"entries": [as_json(entry) for entry in entries]})
         elif sys.stdout.isatty():
@@ -117,6 +111,8 @@ def tail(
 
     async def command(client: Client) -> None:
         await first_answer(client)
+        if unknown := await _unknown(client, filters):
+            complain(f"{unknown}; waiting for the first one")
         async for entry in client.witness.tail(filters):
             if json_output:
                 print_json(as_json(entry))
@@ -164,20 +160,29 @@ def verify(
         raise typer.Exit(ExitCode.TAMPERED)
 
 
-async def _explain(client: Client, filters: QueryEntriesRequest) -> None:
-    """Say why nothing fits; an operation that nobody recorded is likely misspelt."""
+async def _read(client: Client, filters: QueryEntriesRequest, limit: int) -> list[Entry]:
+    entries: list[Entry] = []
+    async for entry in client.witness.query(filters):
+        entries.append(entry)
+        if len(entries) == limit:
+            break
+    if not entries:
+        unknown = await _unknown(client, filters)
+        complain(unknown or "no entry fits")
+        if unknown:
+            raise typer.Exit(ExitCode.REFUSED)
+    return entries
+
+
+async def _unknown(client: Client, filters: QueryEntriesRequest | TailEntriesRequest) -> str:
+    """Return what the log has nothing at all about, such as a misspelt operation; else nothing."""
     for name in ("component", "operation", "swarm_id", "task_id"):
         wanted = getattr(filters, name)
-        if not wanted:
-            continue
         alone = QueryEntriesRequest(page_size=1, **{name: wanted})
-        async for _ in client.witness.query(alone):
-            break
-        else:
+        if wanted and await anext(client.witness.query(alone), None) is None:
             known = "" if name.endswith("_id") else "; docs/witness.md lists what is recorded"
-            complain(f"no entry has the {name.removesuffix('_id')} {wanted}{known}")
-            raise typer.Exit(ExitCode.REFUSED)
-    complain("no entry fits")
+            return f"no entry has the {name.removesuffix('_id')} {wanted}{known}"
+    return ""
 
 
 def _line(entry: Entry) -> str:

@@ -10,7 +10,7 @@ from infrafabric.v1.task_pb2 import TaskState
 from infrafabric_cli.names import short, value_of
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server
 from infrafabric_cli.output import as_json, print_json, print_pairs, print_rows, say
-from infrafabric_cli.running import first_answer, run
+from infrafabric_cli.running import first_answer, must_exist, run
 from infrafabric_cli.tasks.show import COLUMNS, details, row, state
 
 TaskId = Annotated[str, typer.Argument(metavar="TASK", help="Id of the task.")]
@@ -45,6 +45,8 @@ def list_tasks(
 
     async def command(client: Client) -> None:
         tasks = [task async for task in client.tasks.list(states=wanted, owner_swarm_id=owner)]
+        if not tasks:
+            await must_exist(client, swarm=owner)
         if json_output:
             print_json({"tasks": [as_json(task) for task in tasks]})
         else:
