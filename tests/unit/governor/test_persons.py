@@ -7,7 +7,16 @@ from infrafabric_server.governor.persons import require_person, seen_as
 
 
 @pytest.mark.parametrize(
-    "name", ["Ann Lee", "anna-2", "Zoë", "李雷", "Jean-Luc\u00a0P.", "\u0645\u06cc\u200c\u0631"]
+    "name",
+    [
+        "Ann Lee",
+        "anna-2",
+        "Zoë",
+        "李雷",
+        "Jean-Luc\u00a0P.",
+        "\u0645\u06cc\u200c\u0631",
+        "Ann \u041b\u0438",
+    ],
 )
 def test_people_have_names_of_any_script(name: str) -> None:
     assert require_person("approver", f" {name}\n") == name
@@ -26,6 +35,12 @@ def test_nothing_to_read_is_no_name(name: str) -> None:
 def test_controls_are_no_part_of_a_name(name: str) -> None:
     with pytest.raises(InvalidField, match="without control and format characters"):
         require_person("approver", f"{name}!")
+
+
+def test_no_word_is_in_two_alphabets_that_look_the_same() -> None:
+    for name in ("\u0455can-1", "Ann l\u03b5e"):
+        with pytest.raises(InvalidField, match="each word in one of LATIN, GREEK, CYRILLIC"):
+            require_person("approver", name)
 
 
 @pytest.mark.parametrize(
