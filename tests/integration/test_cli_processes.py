@@ -155,8 +155,9 @@ def test_u3_output_that_nobody_takes_ends_the_command_without_a_traceback(
     assert done.stderr == "the output cannot be written: No space left on device\n"
 
 
-def test_status_is_live_on_a_terminal(cli: Cli, shared_server: ServerProcess) -> None:
-    cli("notify", "busy", "first task", "--swarm", "fourteen-w")
+@contextmanager
+def live_status(server: ServerProcess) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """Run `infrafabric status` on a terminal, and end it with the block."""
     terminal, inside = pty.openpty()
     process = subprocess.Popen(
         [COMMAND, "status"],
@@ -165,7 +166,7 @@ def test_status_is_live_on_a_terminal(cli: Cli, shared_server: ServerProcess) ->
         stderr=inside,
         env={
             **os.environ,
-            "INFRAFABRIC_SERVER": shared_server.grpc,
+            "INFRAFABRIC_SERVER": server.grpc,
             "COLUMNS": "160",
             # Other tests have swarms on this server as well.
             "LINES": "200",
@@ -174,6 +175,16 @@ def test_status_is_live_on_a_terminal(cli: Cli, shared_server: ServerProcess) ->
     )
     os.close(inside)
     try:
+        yield terminal, process
+    finally:
+        process.kill()
+        process.wait()
+        os.close(terminal)
+
+
+def test_status_is_live_on_a_terminal(cli: Cli, shared_server: ServerProcess) -> None:
+    cli("notify", "busy", "first task", "--swarm", "fourteen-w")
+    with live_status(shared_server) as (terminal, process):
         _read_until(terminal, "first task")
         cli("notify", "busy", "\x1b[2Jsecond task", "--swarm", "fourteen-w")
         shown = _read_until(terminal, "second task")
@@ -185,10 +196,23 @@ def test_status_is_live_on_a_terminal(cli: Cli, shared_server: ServerProcess) ->
         assert ENTER_SCREEN not in last
         assert last.count("waiting for work") == 1
         assert process.wait(10) == ExitCode.INTERRUPTED
-    finally:
-        process.kill()
-        process.wait()
-        os.close(terminal)
+
+
+@pytest.mark.embedded
+async def test_n10_a_live_status_says_that_it_is_as_it_was(server: ServerProcess) -> None:
+    async with Client(server.grpc) as client:
+        await client.swarms.register("kept", [])
+    with live_status(server) as (terminal, _):
+        _read_until(terminal, "kept")
+        await server.kill()
+        away = _read_until(terminal, "as it was, no answer from")
+        assert "asked again" not in away, "nothing is written beside the screen"
+        await server.start()
+        async with Client(server.grpc) as client:
+            await client.swarms.register("later", [])
+        back = _read_until(terminal, "later")
+    # Each frame begins where the cursor is put home.
+    assert "no answer" not in back.split("\x1b[H")[-1]
 
 
 def _read_until(terminal: int, text: str, shown: str = "") -> str:

@@ -14,6 +14,7 @@ from infrafabric.v1.notify_service_pb2 import StatusEvent
 from infrafabric.v1.status_pb2 import AgentStatus, Status
 from infrafabric_cli.agents import COLUMNS, NO_SWARMS, row
 from infrafabric_cli.layout import arrange, fits, wrap
+from infrafabric_cli.outages import Outages
 from infrafabric_cli.output import plain, print_lines
 
 # What the table keeps where there is no room for all columns beside each other.
@@ -31,12 +32,14 @@ class StatusBoard:
         agents: statuses by swarm.
         complete: whether a snapshot is not under way.
         said: the last text for everyone.
+        outage: why nobody answers, so that this is how it was; empty when it is.
     """
 
     def __init__(self) -> None:
         self.agents: dict[str, AgentStatus] = {}
         self.complete = False
         self.said = ""
+        self.outage = ""
         self._snapshot: dict[str, AgentStatus] = {}
 
     def apply(self, event: StatusEvent) -> None:
@@ -69,6 +72,8 @@ class StatusBoard:
             agent.queue_position = place
         title = f"{len(agents)} swarms, {idle} idle, {len(waiting)} of them waiting for work"
         said = wrap(f"to everyone: {plain(self.said)}", width) if self.said else []
+        if self.outage:
+            said = [*wrap(f"as it was, {plain(self.outage)}", width), *said]
         if not agents:
             return [NO_SWARMS, *said]
         columns = COLUMNS
@@ -90,11 +95,12 @@ class StatusBoard:
         return [*lines[: height - 1], f"... and {hidden} more lines: status --once"[:width]]
 
 
-async def show_live(client: Client) -> None:
+async def show_live(client: Client, outages: Outages) -> None:
     """Show all swarms as they are now, without end; what was shown last stays on the terminal.
 
     Args:
         client: of the fabric.
+        outages: of that client, which are shown.
 
     Raises:
         FabricError: the fabric refuses to be watched.
@@ -105,7 +111,7 @@ async def show_live(client: Client) -> None:
         with Live(console=console, auto_refresh=False, screen=True) as live:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_follow(client, board, changed))
-                tasks.create_task(_draw(live, board, changed))
+                tasks.create_task(_draw(live, board, changed, outages))
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from None
     except asyncio.CancelledError:
@@ -121,11 +127,12 @@ async def _follow(client: Client, board: StatusBoard, changed: asyncio.Event) ->
             changed.set()
 
 
-async def _draw(live: Live, board: StatusBoard, changed: asyncio.Event) -> None:
+async def _draw(live: Live, board: StatusBoard, changed: asyncio.Event, outages: Outages) -> None:
     await changed.wait()
     while True:
         changed.clear()
         width, height = live.console.size
+        board.outage = outages.reason
         if board.complete:
             lines = board.view(datetime.now(UTC), width, height)
             live.update(Text("\n".join(lines), no_wrap=True), refresh=True)

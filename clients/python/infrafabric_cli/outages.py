@@ -16,14 +16,19 @@ class Outages:
     Args:
         server: the fabric, as the person named it.
         sleep: waits for some seconds.
+
+    Attributes:
+        reason: why there is no answer, for people; empty when there was one the last time.
+        aloud: whether standard error is told; a screen shows the reason itself.
     """
 
     def __init__(
         self, server: str, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
+        self.reason = ""
+        self.aloud = True
         self._server = server
         self._sleep = sleep
-        self._away = False
 
     async def wait(self, seconds: float, ask: Callable[[], Awaitable[None]]) -> None:
         """Wait, then tell a person if the fabric has gone away or come back since the last time.
@@ -33,14 +38,18 @@ class Outages:
             ask: asks the fabric for anything; raises FabricError when there is no answer.
         """
         await self._sleep(seconds)
+        before = self.reason
         try:
             await ask()
+            self.reason = ""
         except FabricError as error:
-            if not self._away:
-                complain(f"no answer from {self._server}: {error.message}")
-                complain("It is asked again until it answers; Ctrl-C ends this.")
-            self._away = True
+            self.reason = f"no answer from {self._server}: {error.message}"
+        if self.aloud and bool(before) is not bool(self.reason):
+            self._tell()
+
+    def _tell(self) -> None:
+        if self.reason:
+            complain(self.reason)
+            complain("It is asked again until it answers; Ctrl-C ends this.")
         else:
-            if self._away:
-                complain(f"{self._server} answers again")
-            self._away = False
+            complain(f"{self._server} answers again")

@@ -14,18 +14,23 @@ from infrafabric_cli.outages import Outages
 from infrafabric_cli.output import abandon, complain
 
 
-def run(server: str, command: Callable[[Client], Awaitable[None]]) -> None:
+def run(
+    server: str,
+    command: Callable[[Client], Awaitable[None]],
+    outages: Outages | None = None,
+) -> None:
     """Run a command with a client.
 
     Args:
         server: the fabric, as `host:port`.
         command: what to do; it raises FabricError when it cannot.
+        outages: hears when what goes on over cuts has no answer; they are told, unless given.
 
     Raises:
         typer.Exit: it failed; the reason is on standard error.
     """
     try:
-        asyncio.run(_with_client(server, command))
+        asyncio.run(_with_client(server, command, outages or Outages(server)))
         sys.stdout.flush()
     except BrokenPipeError:
         abandon(sys.stdout)
@@ -57,9 +62,9 @@ def describe(error: FabricError) -> str:
     return f"{reason or 'refused'}: {error.message}{again}"
 
 
-async def _with_client(server: str, command: Callable[[Client], Awaitable[None]]) -> None:
-    outages = Outages(server)
-
+async def _with_client(
+    server: str, command: Callable[[Client], Awaitable[None]], outages: Outages
+) -> None:
     async def wait(seconds: float) -> None:
         # Only what goes on over cuts waits.
         await outages.wait(seconds, lambda: first_answer(client))

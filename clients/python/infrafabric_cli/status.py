@@ -12,6 +12,7 @@ from infrafabric.v1.blocker_pb2 import Blocker
 from infrafabric.v1.status_pb2 import AgentStatus
 from infrafabric_cli.agents import COLUMNS, NO_SWARMS, blocked, line, row
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server
+from infrafabric_cli.outages import Outages
 from infrafabric_cli.output import as_json, print_json, print_rows, print_text, say
 from infrafabric_cli.running import first_answer, run
 
@@ -30,6 +31,7 @@ def status(
     `queue` is the place of a swarm that waits for work. `reported USD` is what its reports
     and its tasks add up to; what its account was charged is in `infrafabric budget show`.
     """
+    outages = Outages(server)
 
     async def command(client: Client) -> None:
         if follow:
@@ -44,9 +46,10 @@ def status(
             from infrafabric_cli.live import show_live
 
             await first_answer(client)
-            await show_live(client)
+            outages.aloud = False
+            await show_live(client, outages)
 
-    run(server, command)
+    run(server, command, outages)
 
 
 def _can_be_live() -> bool:

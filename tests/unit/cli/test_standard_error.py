@@ -36,6 +36,20 @@ async def test_n10_an_outage_is_told_once_and_its_end_once(
     assert told == [[], away, [], ["here:1 answers again"], [], away]
 
 
+async def test_n10_a_screen_is_given_the_reason_of_an_outage_instead(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    outages = Outages("here:1", sleep=_at_once)
+    outages.aloud = False
+    reasons = []
+    for ask in (_answer, _silence, _silence, _answer):
+        await outages.wait(0.25, ask)
+        reasons.append(outages.reason)
+    why = "no answer from here:1: UNAVAILABLE: connection refused"
+    assert reasons == ["", why, why, ""]
+    assert capsys.readouterr().err == ""
+
+
 def test_u3_lines_of_others_do_not_look_like_lines_of_ours(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
