@@ -8,7 +8,7 @@ import typer
 
 from infrafabric_cli import loading
 from infrafabric_cli.loading import CALLS_PER_SECOND, CPU_PERCENT, MEMORY_MB, SECONDS
-from infrafabric_cli.options import JSON_METAVAR, Json, json_text
+from infrafabric_cli.options import JSON_METAVAR, Json, json_given
 
 app = typer.Typer(no_args_is_help=True)
 app.command("load")(loading.load)
@@ -24,7 +24,7 @@ def run(
     task_input: Annotated[
         Any,
         typer.Option(
-            "--input", parser=json_text, metavar=JSON_METAVAR, help="What the module reads."
+            "--input", parser=json_given, metavar=JSON_METAVAR, help="What the module reads."
         ),
     ] = "{}",
     memory_mb: Annotated[int, MEMORY_MB] = 64,

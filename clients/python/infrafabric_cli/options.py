@@ -92,7 +92,7 @@ def instant(text: str) -> datetime:
         raise typer.BadParameter("must be a time such as 2026-01-31T12:00:00Z") from error
 
 
-def json_text(text: str) -> str:
+def json_given(text: str) -> str:
     """Return the text of a JSON object: the given one, that of `@FILE`, or for `-` of our input."""
     given = _read(text)
     try:
@@ -107,8 +107,8 @@ def json_text(text: str) -> str:
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """Return the JSON object that an option gives, in each of the ways of `json_text`."""
-    value: dict[str, Any] = json.loads(json_text(text))
+    """Return the JSON object that an option gives, in each of the ways of `json_given`."""
+    value: dict[str, Any] = json.loads(json_given(text))
     return value
 
 
