@@ -44,7 +44,9 @@ class Order:
                 _taken(self._ended, begin)
             if end is not None:
                 insort(self._ended, end)
-                news += [each[1] for each in self._ended[:1] if self._surplus > 0]
+                if self._surplus > 0:
+                    # The first ones are to make room already; this one is, too, by now.
+                    news.append(self._ended[self._surplus - 1][1])
         return news
 
     def on_offer(self, request: HelpRequest) -> bool:

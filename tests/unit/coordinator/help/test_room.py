@@ -1,6 +1,7 @@
 """G9: how many requests for help there may be, of a swarm and in all, live and ended ones."""
 
 import asyncio
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -128,3 +129,23 @@ def test_g9_whoever_leaves_the_first_has_the_next_looked_at() -> None:
     assert order.live
     order.clear()
     assert not order.live
+
+
+@pytest.mark.parametrize("order_of_ends", [range(6), range(5, -1, -1), (3, 0, 5, 1, 4, 2)])
+def test_g9_all_that_are_too_many_are_looked_at_however_many_end_at_once(
+    order_of_ends: Iterable[int],
+) -> None:
+    order = Order(most_on_offer=9, most_ended=2)
+    ended = [request(n, end=9 + n) for n in range(6)]
+    for n in range(6):
+        order.change(None, request(n))
+    leaving: set[str] = set()
+    for n in order_of_ends:
+        # Whatever changes is looked at itself, as it is then.
+        looked = [f"h{n}", *order.change(request(n), ended[n])]
+        leaving |= {each for each in looked if order.makes_room(ended[int(each[1:])])}
+    assert leaving == {"h0", "h1", "h2", "h3"}
+    for each in ended[:4]:
+        assert order.makes_room(each)
+        order.change(each, None)
+    assert not any(map(order.makes_room, ended[4:]))
