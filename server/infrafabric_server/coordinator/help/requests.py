@@ -133,12 +133,9 @@ class HelpRequests:
         """See IFHelp."""
         # One after the other, for the slots of a swarm are counted before it takes one more.
         async with self._accepting.of(swarm_id):
-            found = await self._accept(help_id, swarm_id)
-            # What was accepted was compared with the store: a view that is behind only refuses
-            # wrongly.
-            if not found.accepted and await self._records.mirror.catch_up():
-                found = await self._accept(help_id, swarm_id)
-            return found
+            # What it has accepted at other replicas takes slots, too.
+            await self._records.mirror.catch_up()
+            return await self._accept(help_id, swarm_id)
 
     async def _accept(self, help_id: str, swarm_id: str) -> Acceptance:
         for _ in range(MAX_TRIES):

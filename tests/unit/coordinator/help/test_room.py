@@ -16,7 +16,7 @@ from infrafabric_server.governor.help.models import HelpRequest, Urgency
 from infrafabric_server.governor.help.rules import MAX_LIVE_PER_SWARM
 from tests.harness.fabric import Fabric
 from tests.harness.replicas import Cluster, one_turn
-from tests.unit.coordinator.help.kit import NEEDS, asked, blocked, refused
+from tests.unit.coordinator.help.kit import NEEDS, accept, asked, blocked, refused
 from tests.unit.coordinator.money import priced
 
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
@@ -70,6 +70,23 @@ async def test_g9_what_is_being_written_counts(cluster: Cluster) -> None:
             room.place("third").__enter__()
     with room.place("third"):
         pass
+
+
+async def test_g9_what_a_swarm_accepted_at_another_replica_takes_its_slots(
+    cluster: Cluster,
+) -> None:
+    anna, bert = cluster["anna"].fabric, cluster["bert"].fabric
+    for n in range(2):
+        await blocked(anna, f"a{n}", f"t{n}")
+    made = [(await asked(anna, f"a{n}", task_id=f"t{n}")).help_id for n in range(2)]
+    await anna.coordinator.register_swarm("helper", NEEDS)
+    await cluster.settled()
+    cluster["bert"].fall_behind()
+    assert (await accept(anna, made[0], "helper")).accepted
+    second = asyncio.create_task(accept(bert, made[1], "helper"))
+    await one_turn(0)
+    cluster["bert"].come_along()
+    assert "as many requests as it has slots, 1" in (await second).refusal
 
 
 async def test_g9_those_that_ended_first_make_room(cluster: Cluster) -> None:
