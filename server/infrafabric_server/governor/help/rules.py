@@ -212,8 +212,9 @@ def _lacking(request: HelpRequest) -> bool:
 
 
 def _settles(request: HelpRequest, now: datetime) -> bool:
-    # A clock that was set back does not make it new.
-    return request.create_time <= now < request.create_time + SETTLING
+    # The clock of the replica that made it may be ahead by a moment. One that was set back does not
+    # make it new.
+    return abs(now - request.create_time) < SETTLING
 
 
 def ended(request: HelpRequest, cause: str, now: datetime) -> HelpRequest:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -194,6 +195,17 @@ def test_g9_the_best_are_asked_then_the_next_ones() -> None:
     assert rules.sought(request, idle("b", "c"), HALF, later) == request
     request = rules.sought(rules.passed(request, ["a"]), idle("b", "c"), HALF, later)
     assert (request.asked_ids, request.passed) == (("b", "c"), ())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "settles"), [(-3600, False), (-0.01, True), (0, True), (0.9, True), (1, False)]
+)
+def test_g9_a_request_is_new_for_a_second_also_by_a_clock_that_is_a_moment_behind(
+    seconds: float, settles: bool
+) -> None:
+    request, now = new(), NOW + timedelta(seconds=seconds)
+    assert (rules.unqualified(request, now) == request) is settles
+    assert (rules.next_unqualified(request, now) is not None) is settles
 
 
 def test_g9_too_many_are_refused_with_the_numbers() -> None:
