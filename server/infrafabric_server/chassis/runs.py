@@ -1,5 +1,6 @@
 """One run of a module: its turn, its process, its end."""
 
+import asyncio
 from datetime import datetime, timedelta
 
 import structlog
@@ -69,8 +70,12 @@ class Runs:
             outcome = await self._box.run(loaded, fetch, input_json.encode(), host)
         except (FabricError, StoreError):
             raise
-        except Exception as error:  # noqa: BLE001  # logged, and the run answers for it
+        except Exception as error:
             _log.exception("run_failed", swarm_id=loaded.swarm_id, task_id=task_id)
+            caller = asyncio.current_task()
+            if caller is not None and caller.cancelling():
+                # It came up while the run was being ended, which is what the caller waits for.
+                raise asyncio.CancelledError from error
             name = type(error).__name__
             why = f"the server has an error in this run ({name}), of which its log says more"
             return Execution(succeeded=False, reason=why)

@@ -30,6 +30,7 @@ class Guest:
         self.begun: asyncio.Queue[str] = asyncio.Queue()
         self.go_on = asyncio.Event()
         self.result = b"{}"
+        self.error: Exception | None = None
         self.cut = 0
 
     async def __call__(self, loaded: LoadedSwarm, _given: bytes, _host: HostCalls) -> Outcome:
@@ -38,6 +39,8 @@ class Guest:
             await self.go_on.wait()
         except asyncio.CancelledError:
             self.cut += 1
+            if self.error is not None:
+                raise self.error from None
             raise
         return outcome(self.result)
 
@@ -185,6 +188,25 @@ async def test_x1_c10_a_server_that_drains_gives_back_what_runs_and_what_waits(
     await boxed.fabric.settled()
     assert waits(boxed.fabric.task("v"))
     assert guest.begun.empty()
+
+
+async def test_x1_x7_an_error_while_a_run_is_ended_does_not_make_a_failure_of_it(
+    boxed: Boxed, guest: Guest
+) -> None:
+    guest.error = OSError("nothing of it can be removed")
+    await boxed.ask("s", "t")
+    await guest.begins()
+    await boxed.runner.drain()
+    assert await cuts(boxed) == [BACK]
+    task = boxed.fabric.task("t")
+    assert waits(task)
+    assert task.failures == 0
+    call = asyncio.create_task(boxed.chassis.execute_task("s", "r", "{}"))
+    await guest.begins()
+    call.cancel()
+    await asyncio.wait((call,))
+    assert call.cancelled()
+    assert await cuts(boxed, "r") == ["the call was cancelled, or its deadline passed"]
 
 
 async def test_x1_a_result_that_is_too_large_fails_the_task(boxed: Boxed, guest: Guest) -> None:
