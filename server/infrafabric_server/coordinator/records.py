@@ -146,10 +146,11 @@ class Records:
 
     async def all_tasks(self, after: str) -> AsyncIterator[Task]:
         """Yield live and archived tasks by id, from the first id after `after` on."""
-        archived = self._archived(after)
-        waiting = await anext(archived, None)
         position = after
         while page := self.tasks.page(position, _PAGE):
+            # Read after the page was: what is archived meanwhile is in one of them, if not in both.
+            archived = self._archived(position, page[-1].id)
+            waiting = await anext(archived, None)
             for entry in page:
                 while waiting is not None and waiting.task_id < entry.id:
                     yield waiting
@@ -160,16 +161,18 @@ class Records:
             position = page[-1].id
             # Whoever takes only a few of them may go through all without waiting for anything.
             await asyncio.sleep(0)
-        while waiting is not None:
-            yield waiting
-            waiting = await anext(archived, None)
+        async for task in self._archived(position):
+            yield task
 
-    async def _archived(self, after: str) -> AsyncIterator[Task]:
+    async def _archived(self, after: str, until: str = "") -> AsyncIterator[Task]:
+        """Yield archived tasks by id, after one id and until another; "" is the last of all."""
         position = ARCHIVE + after
         more = True
         while more:
             page = await self.store.range(ARCHIVE, limit=_PAGE, after=position)
             for kv in page.kvs:
+                if until and kv.key > ARCHIVE + until:
+                    return
                 yield self.tasks.decode(kv)
                 position = kv.key
             more = page.more

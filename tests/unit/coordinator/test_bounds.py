@@ -64,6 +64,27 @@ async def test_others_have_their_turn_while_all_tasks_are_looked_through(fabric:
     beside.cancel()
 
 
+async def test_a_task_that_is_archived_while_all_are_listed_is_not_missed(fabric: Fabric) -> None:
+    coordinator = fabric.coordinator
+    names = [f"t{n:03}" for n in range(600)]
+    await fabric.create(*(new_task(each, dispatch=Dispatch.MANUAL) for each in names))
+
+    async def archive(*task_ids: str) -> None:
+        for task_id in task_ids:
+            await coordinator.endings.cancel(task_id, "")
+            await coordinator.endings.archive(task_id)
+
+    await archive("t000", "t300", "t599")
+    listed = []
+    async for task in coordinator.records.all_tasks(""):
+        listed.append(task.task_id)
+        if task.task_id == "t001":
+            await archive("t002", "t299", "t598")
+        if task.task_id == "t597":
+            await archive("t596", "t597")
+    assert listed == names
+
+
 async def test_c9_a_swarm_that_parks_task_after_task_can_still_be_taken_over(
     fabric: Fabric, monkeypatch: pytest.MonkeyPatch
 ) -> None:
