@@ -27,13 +27,15 @@ class Fading:
 
     The replica that leads says which time it is, and goes on from there by its monotonic clock; the
     others follow. A time of day matters twice: where a new fabric begins, and for how long nobody
-    was there.
+    was there before this replica was.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._leading = False
-        self._told: FadingTime | None = None
+        # What was stored before this replica was there, and nobody has said anew since.
+        self._found: FadingTime | None = None
+        self._heard = False
         self._time, self._since = clock.now(), clock.monotonic()
 
     def now(self) -> datetime:
@@ -49,18 +51,18 @@ class Fading:
         if told is None or self._leading:
             return False
         moved = abs(told.time - self.now())
-        self._told = told
+        self._found, self._heard = None if self._heard else told, True
         self._set(told.time)
         return moved > _NOTICEABLE
 
     def lead(self, half_life: timedelta) -> None:
         """Go on from where the leader before was; what was missed counts within a bound."""
         reached = self.now()
-        if self._told is not None:
-            missed = self._clock.now() - self._told.clock_time
-            reached = max(reached, self._told.time + min(missed, half_life * _MOST_MISSED))
+        if self._found is not None:
+            missed = self._clock.now() - self._found.clock_time
+            reached = max(reached, self._found.time + min(missed, half_life * _MOST_MISSED))
         self._set(reached)
-        self._leading = True
+        self._found, self._heard, self._leading = None, True, True
 
     def follow(self) -> None:
         """Lead no more."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from infrafabric_server.chassis.fading import Fading
+from infrafabric_server.chassis.fading import Fading, FadingTime
 from infrafabric_server.chassis.reputation import Verdict, reputation
 from infrafabric_server.chassis.standing import Outcome, Standing, counted
 from infrafabric_server.clock import Clock
@@ -129,8 +129,8 @@ class Clocks(RuleBasedStateMachine):
         self.times[0].lead(BY.half_life)
         self.standing = Standing()
         self.seconds = 0.0
-        self.leads = 0
-        # Of each attempt: how it went, when it ended, and how often the leader has changed by then.
+        self.starts = 0
+        # Of each attempt: how it went, when it ended, and how often who leads was started by then.
         self.ended: list[tuple[Verdict, float, int]] = []
         self._tell()
 
@@ -149,9 +149,19 @@ class Clocks(RuleBasedStateMachine):
     def follows(self, replica: int) -> None:
         self._tell()
         self.times[self.leader].follow()
-        self.leader, self.leads = replica, self.leads + 1
+        self.leader = replica
         self.times[replica].lead(BY.half_life)
         self._tell()
+
+    @rule(replica=st.integers(0, 2))
+    def starts_anew(self, replica: int) -> None:
+        told = self._tell()
+        self.times[replica] = Fading(self.clocks[replica])
+        self.times[replica].hear(told)
+        if replica == self.leader:
+            self.starts += 1
+            self.times[replica].lead(BY.half_life)
+            self._tell()
 
     @precondition(lambda self: len(self.ended) < 40)
     @rule(verdict=st.sampled_from(Verdict))
@@ -159,7 +169,7 @@ class Clocks(RuleBasedStateMachine):
         now, faded = self.clocks[self.leader].now(), self.times[self.leader].now()
         outcome = Outcome(swarm_id="s", verdict=verdict, begin_time=now, end_time=now)
         self.standing = counted(self.standing, [outcome], now, faded, ServiceLevel(), BY)
-        self.ended.append((verdict, self.seconds, self.leads))
+        self.ended.append((verdict, self.seconds, self.starts))
 
     @invariant()
     def weighs_what_was_seen(self) -> None:
@@ -170,17 +180,18 @@ class Clocks(RuleBasedStateMachine):
             value = reputation(known, time.now(), BY)
             assert 0 <= value <= 1
             least = most = 0.0
-            for verdict, ended, leads in self.ended:
+            for verdict, ended, starts in self.ended:
                 halves = timedelta(seconds=self.seconds - ended) / BY.half_life
                 most += 2**-halves * verdict.credit
-                least += 2 ** -(halves + (self.leads - leads) / 8) * verdict.credit
+                least += 2 ** -(halves + (self.starts - starts) / 8) * verdict.credit
             weight = 2 ** -((time.now() - known.time) / BY.half_life)
             assert least * 0.999_999 <= known.good * weight <= most * 1.000_001
 
-    def _tell(self) -> None:
+    def _tell(self) -> FadingTime:
         told = self.times[self.leader].told()
         for time in self.times:
             time.hear(told)
+        return told
 
 
 TestClocks = Clocks.TestCase
