@@ -148,9 +148,10 @@ class Reputations:
         self._stale.update(swarm_ids)
 
     def _refresh(self) -> None:
-        stale, self._stale = self._stale, set()
-        for swarm_id in stale:
-            self._counted_anew(swarm_id)
+        for _ in range(min(_TURN, len(self._stale))):
+            self._counted_anew(self._stale.pop())
+        if self._stale:
+            asyncio.get_running_loop().call_soon(self._refresh)
 
     def _counted_anew(self, swarm_id: str) -> None:
         standing = self.standings.get(swarm_id)

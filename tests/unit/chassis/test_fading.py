@@ -1,6 +1,7 @@
 """X5: reputations fade as time goes by, whatever the clocks of the replicas show."""
 
 import asyncio
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from infrafabric_server.chassis.fading import Fading, FadingTime
-from infrafabric_server.chassis.reputation import Verdict, reputation
+from infrafabric_server.chassis.reputation import Evidence, Verdict, reputation
 from infrafabric_server.chassis.standing import Outcome, Standing, counted
 from infrafabric_server.clock import Clock
 from infrafabric_server.governor.policy.models import Policy, Reputing, ServiceLevel
@@ -101,6 +102,32 @@ async def test_x5_a_leader_with_another_clock_costs_an_eighth_of_a_half_life_at_
     async with judged(policy, store=store, clock=clock) as world:
         await world.clock.advance(WEEK)
         assert world.seen("s")[1] == pytest.approx(seen[-1] / 2, abs=0.01)
+    await store.close()
+
+
+async def test_x5_others_have_their_turn_while_all_swarms_are_weighed_anew() -> None:
+    clock = JumpingClock()
+    store = await MemoryStore.open(clock=clock, sleep=clock.sleep)
+    async with judged(store=store, clock=clock) as world:
+        found, now = world.fabric.reputations, clock.now()
+        known = Standing(evidence=Evidence(time=now, good=1000, seen=1000))
+        swarms = [f"s{n}" for n in range(600)]
+        await world.fabric.mirror.commit([], [found.standings.put(each, known) for each in swarms])
+        heard: dict[str, int] = {}
+        turns = 0
+
+        def hear(swarm_id: str) -> None:
+            heard[swarm_id] = turns
+
+        found.subscribe(hear)
+        told = FadingTime(time=now + timedelta(weeks=10), clock_time=now)
+        await world.fabric.mirror.commit([], [found.time.put("fabric", told)])
+        while len(heard) < len(swarms):
+            turns += 1
+            await asyncio.sleep(0)
+        most = max(Counter(heard.values()).values())
+        assert most < len(swarms) / 2
+        assert len({found.of(each) for each in swarms}) == 1
     await store.close()
 
 
