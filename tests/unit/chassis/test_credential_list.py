@@ -1,5 +1,7 @@
 """X6: who asks is shown all credentials, page by page, with their states and without secrets."""
 
+import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -12,7 +14,10 @@ from infrafabric_server.chassis.credentials.models import (
     MAX_CREDENTIALS,
     MAX_ENDPOINTS,
     METHODS,
+    Credential,
+    Denial,
     Endpoint,
+    TaskCredentials,
 )
 from infrafabric_server.coordinator.registration import Joining
 from infrafabric_server.limits import MAX_BOARD_BYTES
@@ -99,6 +104,32 @@ async def test_x6_a_page_is_no_larger_than_a_message(
     found = await pages(calls, request)
     assert len(found) > 1
     assert [id_ for page in found for id_, _ in page] == expected
+
+
+async def test_x6_others_have_their_turn_while_credentials_are_listed(
+    boxed: Boxed, calls: ChassisServiceStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(128):
+        await issue(boxed, "ab"[n % 2], f"t{n:03}")
+    turns, listed = 0, Counter[int]()
+    of_task = boxed.credentials.listed
+
+    def noted(held: TaskCredentials) -> list[tuple[Credential, Denial | None]]:
+        listed[turns] += 1
+        return of_task(held)
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(boxed.credentials, "listed", noted)
+    beside = asyncio.create_task(others())
+    answer = await calls.ListCredentials(pb.ListCredentialsRequest(page_size=1000))
+    beside.cancel()
+    assert len(answer.credentials) == listed.total() == 128
+    assert max(listed.values()) <= 64
 
 
 async def test_x6_a_list_refuses_what_it_does_not_know(calls: ChassisServiceStub) -> None:
