@@ -1,5 +1,6 @@
 """Whether a NATS server has what it acknowledged on its disk: asked of its monitoring pages."""
 
+import ssl
 from typing import Any
 
 import httpx
@@ -32,7 +33,10 @@ async def durability(monitor: str) -> Durability:
     """
     page = f"{monitor.rstrip('/')}/varz"
     try:
-        async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS) as client:
+        # As for webhooks: the authorities are those of the system, and no proxy is asked.
+        async with httpx.AsyncClient(
+            timeout=_TIMEOUT_SECONDS, trust_env=False, verify=ssl.create_default_context()
+        ) as client:
             answer = await client.get(page)
         facts: dict[str, Any] = answer.raise_for_status().json()
         config = facts.get("jetstream", {}).get("config", {})
