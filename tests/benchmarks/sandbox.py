@@ -25,6 +25,8 @@ _SWARMS = 8
 _ROUNDS = 4
 # How long a loop is to take, in seconds: shorter ones are a matter of the way there and back.
 _LOOPS = (0.012, 0.05)
+# For each kind of loop: the ratio of two medians is to be sure within a percent.
+_LOOPED_SECONDS = 2.4
 
 # The first byte of a request says what to do, the second word how often: a(rithmetic), m(emory),
 # c(alls); anything else comes back as it is.
@@ -93,7 +95,8 @@ async def sandbox(report: Report, scale: float) -> None:
             report.figure("compile", f"{(time.perf_counter() - before) * 1e3:.0f} ms")
             for seconds in _LOOPS:
                 for kind in _KINDS:
-                    await _loops(report, bare, warm, kind, seconds, times(40))
+                    rounds = times(int(_LOOPED_SECONDS / seconds))
+                    await _loops(report, bare, warm, kind, seconds, rounds)
             await _round_trip(report, bare, warm, times(1000))
         finally:
             bare.stop()

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
+from infrafabric_server.chassis.sandbox.accounts import Accounts
 from infrafabric_server.chassis.sandbox.channel import Channel
 from infrafabric_server.chassis.sandbox.frames import Kind, header
 
@@ -49,9 +49,7 @@ class WorkerProcess:
     def __init__(self, child: "subprocess.Popen[bytes]", ours: socket.socket) -> None:
         self.channel = Channel(ours)
         self._child = child
-        folder = Path(f"/proc/{child.pid}")
-        self._schedstat, self._status = folder / "schedstat", folder / "status"
-        self._clear_refs = folder / "clear_refs"
+        self.accounts = Accounts(child.pid)
         self._killed = False
         self._loop = asyncio.get_running_loop()
         self._exited: asyncio.Future[Exited] = self._loop.create_future()
@@ -111,28 +109,7 @@ class WorkerProcess:
         """Return what it has taken of the processor so far."""
         if self._exited.done():
             return self._exited.result().cpu_seconds
-        try:
-            return int(self._schedstat.read_bytes().split()[0]) / 1e9
-        except OSError:
-            return 0.0
-
-    def forget_peak(self) -> None:
-        """Begin anew to note the most that it has in memory, where that is allowed."""
-        with suppress(OSError):
-            # linux/proc: the highest resident size, and nothing else.
-            self._clear_refs.write_bytes(b"5")
-
-    def peak_rss_bytes(self) -> int:
-        """Return the most that it had in memory since `forget_peak`; 0 when it has ended.
-
-        What the kernel says of a process that has ended is no use: it begins with the memory of
-        the service, which the process shared before it became a worker.
-        """
-        with suppress(OSError), self._status.open("rb") as file:
-            for line in file:
-                if line.startswith(b"VmHWM:"):
-                    return int(line.split()[1]) << 10
-        return 0
+        return self.accounts.cpu_seconds()
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, if it is still there."""
@@ -152,6 +129,7 @@ class WorkerProcess:
     def _reap(self) -> None:
         self._loop.remove_reader(self._handle)
         os.close(self._handle)
+        self.accounts.close()
         _, status, used = os.wait4(self.pid, 0)
         code = os.waitstatus_to_exitcode(status)
         # So that it is not waited for again.

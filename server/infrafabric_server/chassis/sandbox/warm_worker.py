@@ -159,7 +159,7 @@ class WarmWorker:
         process, limits = self._process, self._limits
         seconds = limits.max_execution_time.total_seconds()
         start, cpu_before = loop.time(), process.cpu_seconds()
-        process.forget_peak()
+        process.accounts.forget_peak()
         exchange = Exchange(process.channel, limits, host, loop.time)
         violation: Violation | None = None
         exited: Exited | None = None
@@ -193,7 +193,7 @@ class WarmWorker:
         violation = violation or exchange.violation
         if violation is None and said is not None:
             violation = _of_end(said, limits)
-        wall, peak = loop.time() - start, process.peak_rss_bytes()
+        wall, peak = loop.time() - start, process.accounts.peak_rss_bytes()
         if violation is not None and exited is None:
             process.kill()
             exited = await process.exited()
