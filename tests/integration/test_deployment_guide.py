@@ -117,7 +117,7 @@ def test_d5_the_commands_of_the_guide_work_in_their_order(host: Host) -> None:
         "systemctl start infrafabric-nats"
     )
     assert f"verified: {before} entries" in host.run(put_back)
-    assert "ada" in host.run("infrafabric swarm list")
+    assert "lea" in host.run("infrafabric swarm list")
     host.run("infrafabric swarm register late")
     assert host.entries() == before + 1
     _lose_everything(host)
@@ -143,7 +143,7 @@ def _lose_everything(host: Host) -> None:
         "until curl -sf 127.0.0.1:8765/healthz; do sleep 0.2; done"
     )
     assert host.entries() == before
-    assert "ada" in host.run("infrafabric swarm list")
+    assert "lea" in host.run("infrafabric swarm list")
 
 
 def test_d5_the_containers_run_what_the_units_run() -> None:
