@@ -78,6 +78,7 @@ class Swarms:
         metric: MatchMetric.ValueType = MatchMetric.MATCH_METRIC_UNSPECIFIED,
         explain: bool = False,
         page_size: int = 0,
+        page_token: str = "",
     ) -> FindQualifiedSwarmResponse:
         """Find the best registered swarm for a set of capabilities.
 
@@ -90,6 +91,7 @@ class Swarms:
             metric: how capabilities are compared; as the policy says, if it is not given.
             explain: whether the answer lists candidates and the swarms that were left out.
             page_size: with explain, most exclusions, 1 to 1000; 0 means 20.
+            page_token: with explain, the `next_page_token` of the answer before.
         """
         request = FindQualifiedSwarmRequest(
             required_capabilities=required_capabilities,
@@ -98,5 +100,6 @@ class Swarms:
             metric=metric,
             explain=explain,
             page_size=page_size,
+            page_token=page_token,
         )
         return await self._calls.unary(lambda at: at.governor.FindQualifiedSwarm, request)

@@ -8,9 +8,15 @@ import typer
 from infrafabric import Client
 from infrafabric.failures import Provider
 from infrafabric.v1.coordinator_claim_pb2 import ClaimTaskResponse
-from infrafabric.v1.task_pb2 import ClaimRefusal
+from infrafabric.v1.task_pb2 import (
+    TASK_STATE_AVAILABLE,
+    TASK_STATE_FAILED,
+    ClaimRefusal,
+    Task,
+)
 from infrafabric_cli.exit_codes import ExitCode
-from infrafabric_cli.names import short
+from infrafabric_cli.halts import tell_halts
+from infrafabric_cli.names import moment, short
 from infrafabric_cli.options import (
     DEFAULT_SERVER,
     JSON_METAVAR,
@@ -26,7 +32,7 @@ from infrafabric_cli.options import (
 from infrafabric_cli.output import as_json, print_json, say
 from infrafabric_cli.running import run
 from infrafabric_cli.tasks.read import TaskId
-from infrafabric_cli.tasks.show import show
+from infrafabric_cli.tasks.show import show, state
 
 
 def claim(
@@ -160,7 +166,11 @@ def fail(
             provider=provider,
             retry_time=retry_time,
         )
-        show(failed, json_output=json_output)
+        if json_output:
+            print_json(as_json(failed))
+            return
+        say(f"{task}: failed, attempt {attempt}; {_fate(failed)}")
+        await tell_halts(client, swarm)
 
     run(server, command)
 
@@ -181,6 +191,16 @@ def release(
         show(released, json_output=json_output)
 
     run(server, command)
+
+
+def _fate(failed: Task) -> str:
+    """Return what became of a task of which an attempt failed."""
+    if failed.state == TASK_STATE_FAILED:
+        return "for good"
+    if failed.state != TASK_STATE_AVAILABLE:
+        return f"now {state(failed)}"
+    after = moment(failed.available_time)
+    return f"available again{f' from {after}' if after else ''}"
 
 
 def _outcome(task: str, answer: ClaimTaskResponse) -> str:

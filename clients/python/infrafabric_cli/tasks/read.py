@@ -12,6 +12,7 @@ from infrafabric_cli.options import DEFAULT_SERVER, Json, Server
 from infrafabric_cli.output import as_json, print_json, print_pairs, print_rows, say
 from infrafabric_cli.running import first_answer, must_exist, run
 from infrafabric_cli.tasks.show import COLUMNS, details, row, state
+from infrafabric_cli.tasks.waiting import waits_because
 
 TaskId = Annotated[str, typer.Argument(metavar="TASK", help="Id of the task.")]
 
@@ -63,7 +64,7 @@ def get(task: TaskId, server: Server = DEFAULT_SERVER, json_output: Json = False
         if json_output:
             print_json(as_json(found))
         else:
-            print_pairs(details(found))
+            print_pairs(details(found, await waits_because(client, found)))
 
     run(server, command)
 

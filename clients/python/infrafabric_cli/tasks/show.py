@@ -45,13 +45,19 @@ def show(task: Task, *, json_output: bool) -> None:
     say(f"{task.task_id}: {state(task)}{owner}")
 
 
-def details(task: Task) -> list[tuple[str, str]]:
-    """Return all that is known of a task, as pairs of name and value, without what is empty."""
+def details(task: Task, waits_because: str) -> list[tuple[str, str]]:
+    """Return all that is known of a task, as pairs of name and value, without what is empty.
+
+    Args:
+        task: the task.
+        waits_because: what keeps it from being assigned.
+    """
     limited = task.HasField("max_cost_micros")
     pairs = [
         ("task", task.task_id),
         ("title", task.title),
         ("state", state(task)),
+        ("waits because", waits_because),
         ("reason", task.reason),
         ("owner", task.owner_swarm_id),
         ("attempt", str(task.attempt or "")),
