@@ -1,11 +1,13 @@
 """How statuses of swarms are shown: as rows, and as lines."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from infrafabric.money import format_usd
 from infrafabric.v1.blocker_pb2 import Blocker
 from infrafabric.v1.notify_service_pb2 import StatusEvent
 from infrafabric.v1.status_pb2 import AgentStatus, Status
+from infrafabric_cli.halts import Halts
 from infrafabric_cli.layout import Column, number, text
 from infrafabric_cli.names import age, short
 
@@ -16,14 +18,30 @@ COLUMNS = (
 NO_SWARMS = "no swarms; register one: infrafabric swarm register ID"
 
 
-def row(agent: AgentStatus, now: datetime) -> tuple[str, ...]:
-    """Return the cells of one swarm, in the order of COLUMNS."""
+def places(agents: Iterable[AgentStatus], halts: Halts) -> dict[str, int]:
+    """Return the places, from 1, of the swarms that wait for work and may be given some.
+
+    Args:
+        agents: statuses of all swarms; places in them may be those of a while ago.
+        halts: what keeps work from swarms.
+    """
+    # An idle swarm without a place in the queue is given no work, such as one that is gone.
+    waiting = [
+        each for each in agents if each.queue_position and not halts.keep_from(each.swarm_id)
+    ]
+    # As the fabric orders them.
+    waiting.sort(key=lambda each: (each.waiting_since_time.ToNanoseconds(), each.swarm_id))
+    return {each.swarm_id: place for place, each in enumerate(waiting, 1)}
+
+
+def row(agent: AgentStatus, now: datetime, place: int) -> tuple[str, ...]:
+    """Return the cells of one swarm, in the order of COLUMNS; place 0 is none in the queue."""
     return (
         agent.swarm_id,
         short(Status.DESCRIPTOR, agent.status),
         age(agent.status_time, now),
         agent.last_task,
-        str(agent.queue_position or ""),
+        str(place or ""),
         str(agent.tasks_completed),
         format_usd(agent.cost_spent_micros),
         agent.message,

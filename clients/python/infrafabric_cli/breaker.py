@@ -14,6 +14,7 @@ from infrafabric.v1.breaker_pb2 import (
     CredentialPool,
 )
 from infrafabric.v1.governor_breaker_pb2 import ListCircuitBreakersResponse
+from infrafabric_cli.halts import read_halts
 from infrafabric_cli.layout import Column, number, text
 from infrafabric_cli.names import moment, short
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, usd
@@ -29,7 +30,7 @@ Fabric = Annotated[bool, typer.Option("--fabric", help="The hold of the whole fa
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why.")]
 
 _COLUMNS = (
-    *map(Column, ("breaker", "state", "cause", "opened", "fenced")),
+    *map(Column, ("breaker", "state", "cause", "opened", "claims end")),
     *(number("failures"), text("reset by"), text("detail")),
 )
 _NONE = "no breaker is open or counts failures, and no pool is paused"
@@ -74,7 +75,8 @@ def trip(
     scope = _scope(swarm, fabric=fabric)
 
     async def command(client: Client) -> None:
-        _show(await client.breakers.trip(scope, reason), json_output=json_output)
+        breaker = await client.breakers.trip(scope, reason)
+        _show(breaker, breaker.detail, json_output=json_output)
 
     run(server, command)
 
@@ -99,10 +101,15 @@ def reset(
     scope = _scope(swarm, fabric=fabric)
 
     async def command(client: Client) -> None:
+        # The answer is the same for one that was not open.
+        before = (await read_halts(client)).breakers
         breaker = await client.breakers.reset(
             scope, approver=approver, reason=reason, new_budget_micros=new_budget
         )
-        _show(breaker, json_output=json_output)
+        about = ""
+        if breaker.swarm_id not in before:
+            about = "it was not open" + ("; its counts begin anew" if scope else "")
+        _show(breaker, about, json_output=json_output)
 
     run(server, command)
 
@@ -113,14 +120,13 @@ def _scope(swarm: str | None, *, fabric: bool) -> str | None:
     return swarm
 
 
-def _show(breaker: CircuitBreaker, *, json_output: bool) -> None:
+def _show(breaker: CircuitBreaker, about: str, *, json_output: bool) -> None:
     if json_output:
         print_json(as_json(breaker))
         return
     whose = breaker.swarm_id or "the fabric"
     state = short(BreakerState.DESCRIPTOR, breaker.state)
-    why = f" ({breaker.detail})" if breaker.state == BREAKER_STATE_OPEN else ""
-    say(f"{state}: {whose}{why}")
+    say(f"{state}: {whose}{f' ({about})' if about else ''}")
 
 
 def _row(breaker: CircuitBreaker) -> tuple[str, ...]:

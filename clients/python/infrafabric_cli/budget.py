@@ -6,8 +6,15 @@ import typer
 
 from infrafabric import Client
 from infrafabric.money import format_usd
-from infrafabric.v1.budget_pb2 import BudgetPeriod, BudgetReport, BudgetState
+from infrafabric.v1.budget_pb2 import (
+    BUDGET_STATE_EXHAUSTED,
+    BUDGET_STATE_OPEN,
+    BudgetPeriod,
+    BudgetReport,
+    BudgetState,
+)
 from infrafabric.v1.governor_budget_pb2 import SetBudgetRequest
+from infrafabric_cli.halts import tell_halts
 from infrafabric_cli.layout import Column, number
 from infrafabric_cli.names import moment, short
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server, one_of, usd
@@ -108,7 +115,10 @@ def set_budget(
         terms.fabric = True
 
     async def command(client: Client) -> None:
-        _print([await client.budgets.limit(terms)], json_output=json_output)
+        report = await client.budgets.limit(terms)
+        _print([report], json_output=json_output)
+        if swarm and not json_output:
+            await tell_halts(client, swarm, exhausted=report.state == BUDGET_STATE_EXHAUSTED)
 
     run(server, command)
 
@@ -125,6 +135,13 @@ def _print(reports: list[BudgetReport], *, json_output: bool) -> None:
         print_rows(_COLUMNS, map(_row, reports))
 
 
+def _state(report: BudgetReport) -> str:
+    # What is open to spending would be taken for an open breaker, which is the contrary.
+    if report.state == BUDGET_STATE_OPEN:
+        return "ok"
+    return short(BudgetState.DESCRIPTOR, report.state)
+
+
 def _row(report: BudgetReport) -> tuple[str, ...]:
     limited = report.HasField("limit_micros")
     kind = report.WhichOneof("account") or ""
@@ -132,7 +149,7 @@ def _row(report: BudgetReport) -> tuple[str, ...]:
     period = short(BudgetPeriod.DESCRIPTOR, report.period) if report.period else ""
     return (
         names.get(kind, "fabric"),
-        short(BudgetState.DESCRIPTOR, report.state),
+        _state(report),
         format_usd(report.limit_micros) if limited else "",
         format_usd(report.spent_micros),
         format_usd(report.reserved_micros),

@@ -10,9 +10,11 @@ from rich.live import Live
 from rich.text import Text
 
 from infrafabric import Client
+from infrafabric.errors import FabricError
 from infrafabric.v1.notify_service_pb2 import StatusEvent
 from infrafabric.v1.status_pb2 import AgentStatus, Status
-from infrafabric_cli.agents import COLUMNS, NO_SWARMS, row
+from infrafabric_cli.agents import COLUMNS, NO_SWARMS, places, row
+from infrafabric_cli.halts import Halts, read_halts
 from infrafabric_cli.layout import arrange, fits, wrap
 from infrafabric_cli.outages import Outages
 from infrafabric_cli.output import plain, print_lines
@@ -23,6 +25,9 @@ _MOST_WANTED = frozenset({"swarm", "status", "task", "queue", "message"})
 # Ages are drawn anew each second, and changes at once, but not faster than they can be read.
 _REDRAW_SECONDS = 1.0
 _PAUSE_SECONDS = 0.1
+# Breakers have no events here: what is open is asked for each time, in one call.
+_HALTS_SECONDS = 3.0
+_HALTS_PAGES = 1
 
 
 class StatusBoard:
@@ -32,6 +37,7 @@ class StatusBoard:
         agents: statuses by swarm.
         complete: whether a snapshot is not under way.
         said: the last text for everyone.
+        halts: what keeps work from swarms.
         outage: why nobody answers, so that this is how it was; empty when it is.
     """
 
@@ -39,6 +45,7 @@ class StatusBoard:
         self.agents: dict[str, AgentStatus] = {}
         self.complete = False
         self.said = ""
+        self.halts = Halts()
         self.outage = ""
         self._snapshot: dict[str, AgentStatus] = {}
 
@@ -64,25 +71,28 @@ class StatusBoard:
         """Return how all swarms are, as lines of a terminal of so many columns."""
         agents = [self.agents[swarm_id] for swarm_id in sorted(self.agents)]
         idle = sum(agent.status == Status.STATUS_IDLE for agent in agents)
-        # An idle swarm without a place in the queue is given no work, such as one that is gone.
-        waiting = [agent for agent in agents if agent.queue_position]
         # Who moves up because another left is not told of as a change.
-        waiting.sort(key=lambda agent: agent.waiting_since_time.ToNanoseconds())
-        for place, agent in enumerate(waiting, 1):
-            agent.queue_position = place
-        title = f"{len(agents)} swarms, {idle} idle, {len(waiting)} of them waiting for work"
-        said = wrap(f"to everyone: {plain(self.said)}", width) if self.said else []
+        queue = places(agents, self.halts)
+        title = f"{len(agents)} swarms, {idle} idle, {len(queue)} of them waiting for work"
+        # The hold is of all of them, and stays in sight when the table does not fit.
+        notices = self.halts.of_fabric(now)
+        if self.said:
+            notices.append(f"to everyone: {self.said}")
         if self.outage:
-            said = [*wrap(f"as it was, {plain(self.outage)}", width), *said]
+            notices.insert(0, f"as it was, {self.outage}")
+        said = _wrapped(notices, width)
         if not agents:
             return [NO_SWARMS, *said]
         columns = COLUMNS
-        rows = [tuple(map(plain, row(agent, now))) for agent in agents]
+        rows = [
+            tuple(map(plain, row(agent, now, queue.get(agent.swarm_id, 0)))) for agent in agents
+        ]
         if not fits(columns, rows, width):
             kept = [at for at, column in enumerate(columns) if column.name in _MOST_WANTED]
             columns = tuple(columns[at] for at in kept)
             rows = [tuple(cells[at] for at in kept) for cells in rows]
-        return [title, *said, "", *arrange(columns, rows, width)]
+        below = _wrapped(self.halts.of_swarms(now), width)
+        return [title, *said, "", *arrange(columns, rows, width), *([""] if below else []), *below]
 
     def view(self, now: datetime, width: int, height: int) -> list[str]:
         """Return what a terminal of so many columns and lines shows while it is live."""
@@ -106,11 +116,13 @@ async def show_live(client: Client, outages: Outages) -> None:
         FabricError: the fabric refuses to be watched.
     """
     board, console, changed = StatusBoard(), Console(), asyncio.Event()
+    board.halts = await read_halts(client, _HALTS_PAGES)
     try:
         # A screen of its own: the other is found as it was left, whatever was typed meanwhile.
         with Live(console=console, auto_refresh=False, screen=True) as live:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_follow(client, board, changed))
+                tasks.create_task(_follow_halts(client, board))
                 tasks.create_task(_draw(live, board, changed, outages))
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from None
@@ -125,6 +137,18 @@ async def _follow(client: Client, board: StatusBoard, changed: asyncio.Event) ->
         board.apply(event)
         if board.complete:
             changed.set()
+
+
+async def _follow_halts(client: Client, board: StatusBoard) -> None:
+    while True:
+        await asyncio.sleep(_HALTS_SECONDS)
+        # Of an outage the watch tells.
+        with suppress(FabricError):
+            board.halts = await read_halts(client, _HALTS_PAGES)
+
+
+def _wrapped(lines: list[str], width: int) -> list[str]:
+    return [part for line in lines for part in wrap(plain(line), width)]
 
 
 async def _draw(live: Live, board: StatusBoard, changed: asyncio.Event, outages: Outages) -> None:

@@ -10,7 +10,8 @@ import typer
 from infrafabric import Client
 from infrafabric.v1.blocker_pb2 import Blocker
 from infrafabric.v1.status_pb2 import AgentStatus
-from infrafabric_cli.agents import COLUMNS, NO_SWARMS, blocked, line, row
+from infrafabric_cli.agents import COLUMNS, NO_SWARMS, blocked, line, places, row
+from infrafabric_cli.halts import read_halts
 from infrafabric_cli.options import DEFAULT_SERVER, Json, Server
 from infrafabric_cli.outages import Outages
 from infrafabric_cli.output import as_json, print_json, print_rows, print_text, say
@@ -28,8 +29,10 @@ def status(
 ) -> None:
     """Show what every swarm is doing: live on a terminal, else once, as plain lines.
 
-    `queue` is the place of a swarm that waits for work. `reported USD` is what its reports
-    and its tasks add up to; what its account was charged is in `infrafabric budget show`.
+    `queue` is the place of a swarm that waits for work and may be given some. `reported USD`
+    is what its reports and its tasks add up to; what its account was charged is in
+    `infrafabric budget show`. What keeps work from swarms is told as well; of that, --json
+    has nothing, but `infrafabric breaker list --json` has.
     """
     outages = Outages(server)
 
@@ -75,12 +78,17 @@ async def _once(client: Client) -> None:
     async for page in client.statuses.pages():
         agents.extend(page.agents)
         blockers.extend(page.blockers)
+    halts = await read_halts(client)
     now = datetime.now(UTC)
-    print_rows(COLUMNS, (row(agent, now) for agent in agents), NO_SWARMS)
-    if blockers and sys.stdout.isatty():
+    queue = places(agents, halts)
+    rows = (row(agent, now, queue.get(agent.swarm_id, 0)) for agent in agents)
+    print_rows(COLUMNS, rows, NO_SWARMS)
+    below = [*halts.of_fabric(now), *halts.of_swarms(now)]
+    below += [blocked(blocker, now) for blocker in blockers]
+    if below and sys.stdout.isatty():
         say("")
-    for blocker in blockers:
-        print_text(blocked(blocker, now))
+    for each in below:
+        print_text(each)
 
 
 async def _follow(client: Client, *, as_lines: bool) -> None:
