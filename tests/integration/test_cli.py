@@ -99,6 +99,12 @@ def test_g2_match_explains_itself(cli: Cli) -> None:
     best = cli("match", "six", "--explain").stdout.splitlines()
     assert best[0] == "six-cheap (match 100%, score 0.25)"
     assert "2\tsix-dear\t100%\t0.500\t0.025\t20.00" in best
+    cli("swarm", "register", "six-other")
+    cli("swarm", "register", "six-near", "--capability", "six", "--capability", "a")
+    told = cli("match", "six", "--explain").stdout
+    assert "six-near\tcapability\t" in told
+    assert "six-other" not in told
+    assert told.endswith(" of them are not listed: they share nothing\n")
     cheap = document(cli("match", "six", "--max-cost", "10", "--explain", "--json"))
     assert [each["swarm_id"] for each in cheap["candidates"]] == ["six-cheap"]
     rules = {each["swarm_id"]: each["rule"] for each in cheap["excluded"]}

@@ -1,5 +1,6 @@
 """`infrafabric match`: which swarm is right for a set of capabilities, and why."""
 
+import sys
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -20,6 +21,7 @@ _CANDIDATES = (
     *(number("rank"), Column("swarm")),
     *map(number, ("match", "reputation", "score", "USD/hour")),
 )
+_CAPABILITY = ExclusionRule.EXCLUSION_RULE_CAPABILITY
 _EXCLUDED = (Column("left out"), Column("rule"), text("why"))
 
 
@@ -57,7 +59,10 @@ def match(
         ),
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="List all candidates, and who was left out and why.")
+        bool,
+        typer.Option(
+            "--explain", help="List the candidates, and why others that come near were left out."
+        ),
     ] = False,
     server: Server = DEFAULT_SERVER,
     json_output: Json = False,
@@ -91,6 +96,7 @@ def _show(found: FindQualifiedSwarmResponse, *, explained: bool) -> None:
     if not explained:
         return
     if found.candidates:
+        _part()
         print_rows(
             _CANDIDATES,
             (
@@ -105,14 +111,31 @@ def _show(found: FindQualifiedSwarmResponse, *, explained: bool) -> None:
                 for each in found.candidates
             ),
         )
-    if not found.excluded:
-        return
-    rules = ExclusionRule.DESCRIPTOR
-    print_rows(
-        _EXCLUDED,
-        ((each.swarm_id, short(rules, each.rule), each.detail) for each in found.excluded),
-    )
+    if found.excluded:
+        _part()
+        _show_excluded(found)
+
+
+def _show_excluded(found: FindQualifiedSwarmResponse) -> None:
+    # What has nothing of what is required is most of a large fabric, and explains nothing.
+    near = [each for each in found.excluded if each.match or each.rule != _CAPABILITY]
+    if near:
+        rules = ExclusionRule.DESCRIPTOR
+        print_rows(
+            _EXCLUDED, ((each.swarm_id, short(rules, each.rule), each.detail) for each in near)
+        )
+    unlisted = sum(each.count for each in found.exclusion_counts) - len(near)
     say(f"left out in all: {by_rule(found.exclusion_counts)}")
+    if unlisted:
+        # One page is read, of the smallest ids.
+        later = f" or come after {found.excluded[-1].swarm_id}" if found.next_page_token else ""
+        say(f"{unlisted} of them are not listed: they share nothing{later}")
+
+
+def _part() -> None:
+    """Begin a part of what is shown to people."""
+    if sys.stdout.isatty():
+        say("")
 
 
 def by_rule(counts: Iterable[ExclusionCount]) -> str:
