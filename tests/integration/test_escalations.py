@@ -75,7 +75,7 @@ async def test_g7_a_blocker_that_lasts_is_listed_acknowledged_and_closed(
         opened = await blocked(client, "esc-a")
         assert opened.escalation_id == "blocker:esc-a/-"
         assert (opened.kind, opened.state) == (ESCALATION_KIND_BLOCKER, ESCALATION_STATE_OPEN)
-        assert (opened.level, opened.summary) == (1, "swarm esc-a is blocked: no key")
+        assert (opened.level, opened.summary) == (1, "swarm esc-a reported a blocker: no key")
         taken = await client.escalations.acknowledge(opened.escalation_id, "mary", note="I look")
         again = await client.escalations.acknowledge(opened.escalation_id, "mary", note="I look")
         assert taken == again
@@ -144,7 +144,7 @@ async def test_g7_an_open_breaker_and_a_hold_are_listed_until_they_are_reset(
         await client.breakers.trip("esc-f", "it writes nonsense")
         opened = await changed(client, lambda each: each.swarm_id == "esc-f")
         assert (opened.escalation_id, opened.kind) == ("breaker:esc-f", ESCALATION_KIND_BREAKER)
-        assert opened.summary.startswith("the circuit breaker of swarm esc-f is open: ")
+        assert opened.summary.startswith("the circuit breaker of swarm esc-f opened: ")
         assert "it writes nonsense" in opened.summary
         await client.escalations.acknowledge("breaker:esc-f", "mary")
         page = await anext(client.breakers.pages(BREAKER_STATE_OPEN))
@@ -154,7 +154,7 @@ async def test_g7_an_open_breaker_and_a_hold_are_listed_until_they_are_reset(
         await client.breakers.trip(None, "everybody out")
         hold = await changed(client, lambda each: each.escalation_id == "hold:fabric")
         assert (hold.kind, hold.swarm_id) == (ESCALATION_KIND_HOLD, "")
-        assert hold.summary.startswith("all work is held: ")
+        assert hold.summary.startswith("all work was put on hold: ")
         await client.breakers.reset(None, approver="mary", reason="all clear")
         await is_closed(client, "hold:fabric")
 
@@ -170,7 +170,7 @@ async def test_g7_a_budget_is_listed_when_its_soft_share_is_spent(server: Server
             "budget:swarm/esc-g",
             ESCALATION_KIND_BUDGET,
         )
-        assert opened.summary == "the budget of swarm esc-g is used to 50 %: 1.00 USD"
+        assert opened.summary == "the budget of swarm esc-g was used to 50 %: 1.00 USD"
         terms.limit_micros = 10_000_000
         await client.budgets.limit(terms)
         await is_closed(client, "budget:swarm/esc-g")
@@ -253,7 +253,7 @@ async def test_u3_the_command_line_lists_and_acknowledges(server: ServerProcess)
     assert listed[0].split("\t")[0] == "escalation"
     row = next(line.split("\t") for line in listed if line.startswith("blocker:esc-e/-"))
     assert (row[1], row[2]) == ("open", "1")
-    assert row[-1] == "swarm esc-e is blocked: no [red]key"
+    assert row[-1] == "swarm esc-e reported a blocker: no [red]key"
 
     def acknowledge() -> str:
         return cli("escalations", "ack", "blocker:esc-e/-", "--by", "mary").stdout

@@ -149,7 +149,7 @@ async def test_g9_help_that_nobody_fits_is_escalated_until_one_that_fits_is_idle
     wanted = f"help:{request.help_id}"
     opened = await escalated(calls, lambda it: it.escalation_id == wanted)
     assert (opened.state, opened.task_id) == (ESCALATION_STATE_OPEN, "rare")
-    assert "nobody idle covers rare: stuck" in opened.summary
+    assert "nobody idle covered rare: stuck" in opened.summary
     listed = [each.help_id async for each in calls.help.list(HELP_STATE_UNQUALIFIED)]
     assert request.help_id in listed
     async with worker(shared_server.grpc, "rare", swarm_id="late") as late:

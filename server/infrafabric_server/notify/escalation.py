@@ -31,7 +31,7 @@ def cause(alert: BlockerAlert) -> Cause | None:
         kind=Kind.BLOCKER,
         subject=alert.blocker_id,
         since=alert.create_time,
-        summary=f"swarm {alert.swarm_id} is blocked{about}: {alert.description}",
+        summary=f"swarm {alert.swarm_id} reported a blocker{about}: {alert.description}",
         swarm_id=alert.swarm_id,
         task_id=alert.task_id,
     )

@@ -24,11 +24,15 @@ _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def breaker_cause(breaker: Breaker) -> Cause | None:
-    """Return why an open breaker or hold needs a person; None for a closed one."""
+    """Return why an open breaker or hold needs a person; None for a closed one.
+
+    Summaries tell what happened, as an escalation keeps its own when it is over.
+    """
     if not breaker.open:
         return None
     swarm_id = breaker.swarm_id
-    what = f"the circuit breaker of swarm {swarm_id} is open" if swarm_id else "all work is held"
+    held = "all work was put on hold"
+    what = f"the circuit breaker of swarm {swarm_id} opened" if swarm_id else held
     return Cause(
         kind=Kind.BREAKER if swarm_id else Kind.HOLD,
         subject=swarm_id or FABRIC,
@@ -43,13 +47,13 @@ def help_cause(request: HelpRequest) -> Cause | None:
     unqualified = request.state is HelpState.UNQUALIFIED
     if request.ended or not (unqualified or request.urgency is Urgency.CRITICAL):
         return None
-    asks = f"swarm {request.swarm_id} asks for help on task {request.task_id}"
-    nobody = f"; nobody idle covers {', '.join(sorted(request.needs))}" if unqualified else ""
+    asked = f"swarm {request.swarm_id} asked for help on task {request.task_id}"
+    nobody = f"; nobody idle covered {', '.join(sorted(request.needs))}" if unqualified else ""
     return Cause(
         kind=Kind.HELP,
         subject=request.help_id,
         since=request.create_time,
-        summary=f"{asks} ({request.urgency}){nobody}: {request.reason}",
+        summary=f"{asked} ({request.urgency}){nobody}: {request.reason}",
         swarm_id=request.swarm_id,
         task_id=request.task_id,
     )
@@ -93,7 +97,7 @@ class BudgetSource:
             subject=account,
             since=begin,
             # No figure that changes with each cost: each new text is sent to people again.
-            summary=f"the budget of {owner} is {used}: {usd(budget.limit_micros)}",
+            summary=f"the budget of {owner} was {used}: {usd(budget.limit_micros)}",
             swarm_id="" if account == FABRIC else account.partition("/")[2],
             until=end,
         )

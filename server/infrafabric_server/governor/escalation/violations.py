@@ -32,7 +32,7 @@ def broken_cause(broken: Broken) -> Cause:
         kind=Kind.POLICY,
         subject=broken.rule,
         since=broken.since,
-        summary=f"rule {broken.rule} of the policy keeps tasks from swarms, such as"
+        summary=f"rule {broken.rule} of the policy kept tasks from swarms, such as"
         f" {broken.task_id} from {broken.swarm_id}: {broken.detail}",
         swarm_id=broken.swarm_id,
         task_id=broken.task_id,

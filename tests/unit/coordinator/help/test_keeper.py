@@ -143,7 +143,7 @@ async def test_g9_help_that_nobody_fits_asks_a_person_until_one_that_fits_is_idl
     cause = help_cause(found)
     assert cause is not None
     assert cause.escalation_id == f"help:{request.help_id}"
-    assert "nobody idle covers cuda, gpu" in cause.summary
+    assert "nobody idle covered cuda, gpu" in cause.summary
     await helpers(cluster, "h", at="bert")
     await cluster.settled()
     found = seen(bert, request.help_id)
@@ -208,7 +208,7 @@ async def test_g9_a_critical_request_asks_a_person_though_it_is_staffed(cluster:
     assert found.state is HelpState.STAFFED
     cause = help_cause(found)
     assert cause is not None
-    assert cause.summary == "swarm asker asks for help on task t (critical): no driver fits"
+    assert cause.summary == "swarm asker asked for help on task t (critical): no driver fits"
     await anna.coordinator.resolve_blocker("asker", "t", "")
     await cluster.settled()
     assert help_cause(seen(anna, request.help_id)) is None

@@ -29,10 +29,10 @@ def test_g7_an_open_breaker_and_a_hold_want_a_person() -> None:
     cause = breaker_cause(breaker)
     assert cause is not None
     assert cause.escalation_id == BREAKERS + "anna"
-    assert cause.summary == "the circuit breaker of swarm anna is open: 3 failures"
+    assert cause.summary == "the circuit breaker of swarm anna opened: 3 failures"
     hold = breaker_cause(Breaker(state=BreakerState.OPEN, open_time=NOW))
     assert hold is not None
-    assert (hold.escalation_id, hold.summary) == ("hold:fabric", "all work is held")
+    assert (hold.escalation_id, hold.summary) == ("hold:fabric", "all work was put on hold")
     assert hold.kind is Kind.HOLD
     assert hold.escalation_id.startswith(HOLDS)
     assert breaker_cause(Breaker(swarm_id="anna", consecutive_failures=2)) is None
@@ -80,12 +80,12 @@ async def test_g7_a_budget_wants_a_person_from_its_soft_share_on(books: Books) -
     await books.spend(7_999_999)
     assert (books.summary("swarm/anna"), list(books.source.ids())) == ("", [])
     await books.spend(1)
-    text = "the budget of swarm anna is used to 80 %: 10.00 USD"
+    text = "the budget of swarm anna was used to 80 %: 10.00 USD"
     assert books.summary("swarm/anna") == text
     await books.spend(1_000_000)
     assert books.summary("swarm/anna") == text, "not every cost is news"
     await books.spend(1_000_000)
-    assert books.summary("swarm/anna") == "the budget of swarm anna is used up: 10.00 USD"
+    assert books.summary("swarm/anna") == "the budget of swarm anna was used up: 10.00 USD"
     assert list(books.source.ids()) == ["budget:swarm/anna"]
     assert set(books.told) == {"budget:swarm/anna", "budget:fabric"}
     await books.limit("swarm/anna", None)
@@ -99,7 +99,7 @@ async def test_g7_with_the_next_period_it_is_over(books: Books) -> None:
     await books.spend(1_400_000)
     cause = books.source.cause(BUDGETS + "fabric")
     assert cause is not None
-    assert cause.summary == "the budget of the fabric is used to 80 %: 1.50 USD"
+    assert cause.summary == "the budget of the fabric was used to 80 %: 1.50 USD"
     assert cause.swarm_id == ""
     assert cause.until == datetime(2025, 11, 13, tzinfo=UTC)
     books.clock.advance(timedelta(days=1))

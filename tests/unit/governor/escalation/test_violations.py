@@ -31,7 +31,7 @@ async def test_g8_a_broken_rule_wants_a_person_until_nothing_breaks_it_for_an_ho
     cause = broken_cause(first)
     assert (cause.escalation_id, cause.since) == ("policy:night", begin)
     assert cause.summary == (
-        "rule night of the policy keeps tasks from swarms, such as t99 from anna: no work at night"
+        "rule night of the policy kept tasks from swarms, such as t99 from anna: no work at night"
     )
     clock.advance(timedelta(seconds=59))
     revision = await store.revision()
