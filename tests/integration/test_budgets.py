@@ -177,7 +177,7 @@ def test_g5_budgets_are_set_shown_and_charged_by_command(cli: Cli) -> None:
     assert (report["limit_micros"], report["available_micros"]) == (2_500_000, 1_750_000)
     lines = [line.split("\t") for line in cli("budget", "show").stdout.splitlines()]
     (line,) = [line for line in lines if line[0] == "swarm cli-b"]
-    assert line[1:7] == ["open", "2.50", "0.75", "0.00", "1.75", "0.75"]
+    assert line[1:7] == ["ok", "2.50", "0.75", "0.00", "1.75", "0.75"]
     assert line[7] == "day (UTC)"
     cli("budget", "set", "none", "--swarm", "cli-b")
     shown = json.loads(cli("budget", "show", "--swarm", "cli-b", "--json").stdout)

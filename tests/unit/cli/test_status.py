@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import chop_cells
 
+from infrafabric.v1.breaker_pb2 import CircuitBreaker, CredentialPool
 from infrafabric.v1.notify_service_pb2 import StatusEvent
 from infrafabric.v1.status_pb2 import STATUS_BUSY, STATUS_IDLE, AgentStatus, BroadcastMessage
 from infrafabric.v1.watch_pb2 import Gap, SnapshotEnd
-from infrafabric_cli.agents import COLUMNS, NO_SWARMS, line, row
+from infrafabric_cli.agents import COLUMNS, NO_SWARMS, line, places, row
+from infrafabric_cli.halts import Halts
 from infrafabric_cli.live import StatusBoard
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -98,6 +100,43 @@ def test_u3_places_in_the_queue_move_up_when_another_swarm_leaves_it() -> None:
     assert [(cells[0], cells[2]) for cells in shown] == [("a", "2"), ("b", "0"), ("c", "1")]
 
 
+ADA = CircuitBreaker(swarm_id="ada", detail="3 failures", open_time=at(timedelta(minutes=3)))
+HOLD = CircuitBreaker(detail="the bill\nis wrong", open_time=at(timedelta(minutes=4)))
+POOL = CredentialPool(pool_id="acme", reason="429", swarm_ids=["ben", "cy", "d", "e", "f"])
+POOL.paused_until_time.FromDatetime(NOW + timedelta(hours=1))
+
+
+def waiting(*names: str) -> list[AgentStatus]:
+    return [
+        AgentStatus(swarm_id=name, status=STATUS_IDLE, queue_position=place)
+        for place, name in enumerate(names, 1)
+    ]
+
+
+def test_u3_who_is_kept_from_work_has_no_place_in_the_queue() -> None:
+    agents = waiting("ada", "ben", "dan", "eve")
+    assert places(agents, Halts([ADA], [POOL])) == {"dan": 1, "eve": 2}
+    assert places(agents, Halts([HOLD])) == {}
+    assert places(agents, Halts()) == {"ada": 1, "ben": 2, "dan": 3, "eve": 4}
+
+
+def test_u3_what_keeps_work_from_swarms_is_told_about_the_live_table() -> None:
+    board = board_of(*waiting("ada", "ben", "dan"))
+    board.halts = Halts([HOLD, ADA], [POOL], more=True)
+    title, hold, *_ = shown = board.lines(NOW, 120)
+    assert title == "3 swarms, 3 idle, 0 of them waiting for work"
+    assert hold == "on hold: all swarms for 4 min: the bill\\nis wrong"
+    assert shown[-4:] == [
+        "",
+        "breaker open: ada for 3 min: 3 failures",
+        "paused: pool acme (ben, cy, d, e, ...) until 2026-01-31 13:00:00Z: 429",
+        "more breakers are open: infrafabric breaker list --open",
+    ]
+    assert hold in board.view(NOW, 120, 4), "it is of all of them"
+    board.halts = Halts()
+    assert board.lines(NOW, 120)[0] == "3 swarms, 3 idle, 3 of them waiting for work"
+
+
 def test_u3_a_live_table_without_swarms_says_what_to_do() -> None:
     board = board_of()
     board.apply(StatusEvent(broadcast=BroadcastMessage(message="all\x1b hands")))
@@ -135,10 +174,9 @@ def test_status_rows_and_lines() -> None:
         last_task="P0.1",
         tasks_completed=4,
         cost_spent_micros=2_500_000,
-        queue_position=2,
     )
-    assert row(agent, NOW) == ("s1", "idle", "3 h", "P0.1", "2", "4", "2.50", "")
-    assert len(row(agent, NOW)) == len(COLUMNS)
+    assert row(agent, NOW, 2) == ("s1", "idle", "3 h", "P0.1", "2", "4", "2.50", "")
+    assert len(row(agent, NOW, 0)) == len(COLUMNS)
     assert line(StatusEvent(changed=agent), NOW) == "s1: idle (P0.1), since 3 h"
     assert line(StatusEvent(removed_swarm_id="s1"), NOW) == "s1: deregistered"
     said = StatusEvent(broadcast=BroadcastMessage(message="all hands"))
