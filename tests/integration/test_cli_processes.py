@@ -280,6 +280,29 @@ def test_u3_a_person_at_a_terminal_reads_why_a_server_does_not_start(
 
 
 @pytest.mark.embedded
+def test_w2_a_person_at_a_terminal_reads_the_log_as_a_table(
+    cli: Cli, shared_server: ServerProcess
+) -> None:
+    cli("swarm", "register", "twenty-w")
+    cli("tasks", "create", "x", "--id", "twenty-t", "--dispatch", "manual")
+    cli("tasks", "claim", "twenty-t", "--swarm", "twenty-w")
+    terminal, inside = pty.openpty()
+    subprocess.run(
+        [COMMAND, "witness", "query", "--task", "twenty-t"],
+        stdout=inside,
+        env={**os.environ, "INFRAFABRIC_SERVER": shared_server.grpc, "COLUMNS": "120"},
+        check=True,
+        timeout=30,
+    )
+    os.close(inside)
+    names, rule, *entries = _read_until(terminal, "policy_hash").splitlines()
+    os.close(terminal)
+    assert names.split() == "sequence time operation swarm task attempt details".split()
+    assert set(rule) == {"-", " "}
+    assert any("claim_won" in each and "twenty-w" in each for each in entries)
+
+
+@pytest.mark.embedded
 def test_a_data_folder_in_use_is_refused(shared_server: ServerProcess) -> None:
     anywhere = ("--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0")
     assert "in use" in refused_to_start(*anywhere, "--data", shared_server.data)

@@ -1,5 +1,6 @@
 """`infrafabric witness`: reads and verifies the record of decisions."""
 
+import re
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -43,6 +44,12 @@ _COLUMNS = (
     *(number("sequence"), *map(Column, ("time", "component", "operation", "swarm", "task"))),
     *(number("attempt"), text("details")),
 )
+# For people: each operation has one component. The first of words names a row that is too wide.
+_SHOWN = (
+    *map(Column, ("sequence", "time", "operation", "swarm", "task", "attempt")),
+    text("details"),
+)
+_HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
 
 @app.command()
@@ -78,9 +85,7 @@ def query(
         if json_output:
             print_json({"entries": [as_json(entry) for entry in entries]})
         elif sys.stdout.isatty():
-            # Too wide for a table on a terminal.
-            for entry in entries:
-                say(_line(entry))
+            print_rows(_SHOWN, (_shown(entry) for entry in entries))
         else:
             print_rows(_COLUMNS, (_row(entry) for entry in entries))
 
@@ -187,6 +192,12 @@ async def _unknown(client: Client, filters: QueryEntriesRequest | TailEntriesReq
 
 def _line(entry: Entry) -> str:
     return "  ".join(cell for cell in _row(entry) if cell)
+
+
+def _shown(entry: Entry) -> tuple[str, ...]:
+    """Return the cells of an entry for people."""
+    sequence, time, _, *others, details = _row(entry)
+    return (sequence, time, *others, _HASH.sub(r"\1…", details))
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
