@@ -49,7 +49,10 @@ def test_c1_losing_a_claim_is_exit_code_1_and_names_the_owner(cli: Cli) -> None:
     for swarm in ("two-a", "two-b"):
         cli("swarm", "register", swarm)
     cli("tasks", "create", "x", "--id", "two-t", "--dispatch", "manual")
-    cli("tasks", "claim", "two-t", "--swarm", "two-a")
+    won = cli("tasks", "claim", "two-t", "--swarm", "two-a").stdout
+    assert won.startswith("two-t: claimed, attempt 1, until ")
+    end = won.rpartition(" until ")[2].strip()
+    assert f"claim ends\t{end}\n" in cli("tasks", "get", "two-t").stdout
     lost = cli("tasks", "claim", "two-t", "--swarm", "two-b", code=ExitCode.REFUSED)
     assert lost.stdout == "two-t: not claimed, already claimed (held by two-a)\n"
     unknown = cli("tasks", "claim", "nowhere", "--swarm", "two-b", "--json", code=ExitCode.REFUSED)
@@ -75,7 +78,8 @@ def test_c11_fail_and_cancel(cli: Cli) -> None:
     cli("tasks", "claim", "four-a", "--swarm", "four-w")
     mine = ("--swarm", "four-w", "--attempt", "1")
     failed = cli("tasks", "fail", "four-a", "no way", *mine, "--permanent")
-    assert failed.stdout == "four-a: failed by four-w, attempt 1\n"
+    assert failed.stdout == "four-a: failed, attempt 1; for good\n"
+    assert failed.stderr == ""
     assert cli("tasks", "cancel", "four-b", "--reason", "late").stdout == "four-b: cancelled\n"
     cli("tasks", "claim", "four-b", "--swarm", "four-w", code=ExitCode.REFUSED)
     cancelled = document(cli("tasks", "list", "--state", "cancelled", "--json"))["tasks"]
@@ -128,7 +132,8 @@ def test_n5_n8_notify_and_blockers(cli: Cli) -> None:
     assert "need the spec" in shown
     agents = {a["swarm_id"]: a for a in document(cli("status", "--json"))["agents"]}
     assert agents["seven-w"]["status"] == "STATUS_BLOCKED"
-    assert "resolved: " in cli("blocker", "resolve", "sent it", "--swarm", "seven-w").stdout
+    resolved = cli("blocker", "resolve", "sent it", "--swarm", "seven-w").stdout
+    assert resolved == "resolved: seven-w\n"
     again = cli("blocker", "resolve", "--swarm", "seven-w", code=ExitCode.REFUSED)
     assert again.stderr.startswith("blocker not found: ")
     assert "reported: " in cli("blocker", "report", "no disk", "--swarm", "seven-w").stdout

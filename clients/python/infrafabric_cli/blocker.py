@@ -64,4 +64,4 @@ def _show(blocker: Blocker, what: str, *, json_output: bool) -> None:
         print_json(as_json(blocker))
     else:
         task = f" on {blocker.task_id}" if blocker.task_id else ""
-        say(f"{what}: {blocker.blocker_id} of {blocker.swarm_id}{task}")
+        say(f"{what}: {blocker.swarm_id}{task}")

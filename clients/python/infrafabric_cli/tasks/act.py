@@ -205,7 +205,8 @@ def _fate(failed: Task) -> str:
 
 def _outcome(task: str, answer: ClaimTaskResponse) -> str:
     if answer.claimed:
-        return f"{task}: claimed, attempt {answer.task.attempt}"
+        end = moment(answer.task.claim_expire_time)
+        return f"{task}: claimed, attempt {answer.task.attempt}" + (f", until {end}" if end else "")
     refusal = short(ClaimRefusal.DESCRIPTOR, answer.refusal).replace("_", " ")
     owner = f" (held by {answer.owner_swarm_id})" if answer.owner_swarm_id else ""
     why = f": {answer.refusal_detail}" if answer.refusal_detail else ""
