@@ -9,7 +9,7 @@ from infrafabric import Client
 from infrafabric.money import format_usd
 from infrafabric.v1.help_pb2 import HelpRequest, HelpState, HelpUrgency
 from infrafabric_cli.exit_codes import ExitCode
-from infrafabric_cli.layout import Column, text
+from infrafabric_cli.layout import Column, number, text
 from infrafabric_cli.names import short
 from infrafabric_cli.options import DEFAULT_SERVER, Attempt, Json, Server, Swarm, one_of, usd
 from infrafabric_cli.output import as_json, print_json, print_rows, say
@@ -30,8 +30,11 @@ class _Help(TyperGroup):
 
 app = typer.Typer(cls=_Help, no_args_is_help=True)
 
-# Few and wide: who is blocked in what, and who helps, is to be read in a narrow terminal too.
-_COLUMNS = (Column("request"), Column("state"), text("helpers"), text("wanted"))
+_COLUMNS = (
+    *map(Column, ("request", "state")),
+    *map(text, ("helpers", "asked")),
+    *(number("spent/budget USD"), text("wanted")),
+)
 _NONE = "no requests for help; make one: infrafabric help ask TASK REASON"
 _NONE_SUCH = "no such requests for help; without --state, all are listed"
 
@@ -145,8 +148,9 @@ def list_requests(
 
 def line(request: HelpRequest) -> str:
     """Return a request on one line."""
-    name, state, helpers, wanted = row(request)
-    return f"{name}: {state}; helpers {helpers}; {wanted}"
+    name, state, helpers, asked, money, wanted = row(request)
+    asked = f"; asked: {asked}" if asked else ""
+    return f"{name}: {state}; helpers {helpers}{asked}; {money} USD; {wanted}"
 
 
 def row(request: HelpRequest) -> tuple[str, ...]:
@@ -157,13 +161,12 @@ def row(request: HelpRequest) -> tuple[str, ...]:
     helpers = f"{len(request.helper_swarm_ids)} of {request.max_helpers}"
     if request.helper_swarm_ids:
         helpers += f": {' '.join(request.helper_swarm_ids)}"
-    if request.asked_swarm_ids:
-        helpers += f"; asked: {' '.join(request.asked_swarm_ids)}"
-    helpers += f"; {format_usd(request.spent_micros)}/{format_usd(request.budget_micros)} USD"
     needs = " ".join(request.needs)
     return (
         request.help_id,
         state,
         helpers,
+        " ".join(request.asked_swarm_ids),
+        f"{format_usd(request.spent_micros)}/{format_usd(request.budget_micros)}",
         f"{request.swarm_id} in {request.task_id} needs {needs}: {request.reason}",
     )

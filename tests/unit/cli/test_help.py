@@ -34,8 +34,14 @@ def test_g9_a_row_tells_who_is_blocked_and_who_helps() -> None:
     assert row(HELPED) == (
         "h1",
         "open critical",
-        "2 of 3: ben cy; asked: dan; 0.25/0.60 USD",
+        "2 of 3: ben cy",
+        "dan",
+        "0.25/0.60",
         "ada in t1 needs vault security: no key",
+    )
+    assert line(HELPED) == (
+        "h1: open critical; helpers 2 of 3: ben cy; asked: dan; 0.25/0.60 USD; "
+        "ada in t1 needs vault security: no key"
     )
 
 
