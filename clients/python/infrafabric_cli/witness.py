@@ -44,12 +44,11 @@ _COLUMNS = (
     *(number("sequence"), *map(Column, ("time", "component", "operation", "swarm", "task"))),
     *(number("attempt"), text("details")),
 )
-# For people: each operation has one component. The first of words names a row that is too wide.
-_SHOWN = (
-    *map(Column, ("sequence", "time", "operation", "swarm", "task", "attempt")),
-    text("details"),
-)
+# For people, who need not see the component: an operation has one. What was decided in one second
+# stands below it where the terminal is narrow.
+_SHOWN = (_COLUMNS[0], _COLUMNS[1], *_COLUMNS[3:])
 _HASH = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
+_MICROSECONDS = re.compile(r"(T\d\d:\d\d:\d\d)\.\d+\+00:00")
 
 
 @app.command()
@@ -197,7 +196,7 @@ def _line(entry: Entry) -> str:
 def _shown(entry: Entry) -> tuple[str, ...]:
     """Return the cells of an entry for people."""
     sequence, time, _, *others, details = _row(entry)
-    return (sequence, time, *others, _HASH.sub(r"\1…", details))
+    return (sequence, time, *others, _MICROSECONDS.sub(r"\1Z", _HASH.sub(r"\1…", details)))
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
