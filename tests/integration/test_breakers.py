@@ -112,6 +112,60 @@ def test_g7_breakers_are_listed_tripped_and_reset_by_command(cli: Cli) -> None:
     cli("breaker", "trip", "nobody", "--reason", "who?", code=ExitCode.REFUSED)
 
 
+def test_g7_status_tells_what_keeps_work_from_swarms(cli: Cli) -> None:
+    for swarm in ("brk-b", "brk-c"):
+        cli("notify", "idle", "--swarm", swarm)
+    cli("breaker", "trip", "brk-b", "--reason", "odd answers")
+    shown = cli("status", "--once").stdout.splitlines()
+    (line,) = [line for line in shown if line.startswith("breaker open: brk-b for ")]
+    assert line.endswith(": odd answers")
+    assert not _place(shown, "brk-b")
+    assert _place(shown, "brk-c")
+    cli("breaker", "trip", "--fabric", "--reason", "the bill is wrong")
+    shown = cli("status", "--once").stdout.splitlines()
+    (line,) = [line for line in shown if line.startswith("on hold: all swarms for ")]
+    assert line.endswith(": the bill is wrong")
+    assert not _place(shown, "brk-c")
+    released = ("breaker", "reset", "--fabric", "--approver", "Ann", "--reason", "paid")
+    assert cli(*released).stdout == "closed: the fabric\n"
+    assert cli(*released).stdout == "closed: the fabric (it was not open)\n"
+    assert "on hold" not in cli("status", "--once").stdout
+
+
+def _place(shown: list[str], swarm_id: str) -> str:
+    (row,) = [line.split("\t") for line in shown if line.startswith(f"{swarm_id}\t")]
+    return row[shown[0].split("\t").index("queue")]
+
+
+def test_g7_whoever_opens_a_breaker_or_sets_a_budget_under_it_is_told(cli: Cli) -> None:
+    cli("swarm", "register", "brk-d", "--pool", "brk-pool")
+    reset = "breaker reset brk-d --approver NAME --reason TEXT"
+    for number in (1, 2, 3):
+        mine = (f"brk-{number}", "--swarm", "brk-d")
+        cli("tasks", "create", "x", "--id", mine[0], "--dispatch", "manual")
+        cli("tasks", "claim", *mine)
+        failed = cli("tasks", "fail", *mine, "--attempt", "1", "no image")
+        assert failed.stdout.startswith(f"brk-{number}: failed, attempt 1; available again from ")
+        why = "3 failures in a row, 3 open it"
+        told = f"brk-d: its circuit breaker is open ({why}); to close it: infrafabric {reset}\n"
+        assert failed.stderr == (told if number == 3 else "")
+    cli("cost", "track", "llm", "1.95", "--swarm", "brk-d")
+    told = cli("budget", "set", "5", "--swarm", "brk-d")
+    assert "swarm brk-d\tok\t5.00\t1.95" in told.stdout
+    assert told.stderr.endswith(f"infrafabric {reset}\n")
+    told = cli("budget", "set", "1", "--swarm", "brk-d")
+    assert told.stderr.endswith(f"infrafabric {reset} --new-budget USD\n")
+    again = ("breaker", "reset", "brk-d", "--approver", "Ann", "--reason", "checked")
+    assert cli(*again, "--new-budget", "5").stdout == "closed: brk-d\n"
+    assert cli(*again).stdout == "closed: brk-d (it was not open; its counts begin anew)\n"
+    assert cli("budget", "set", "6", "--swarm", "brk-d").stderr == ""
+    cli("tasks", "create", "x", "--id", "brk-4", "--dispatch", "manual")
+    cli("tasks", "claim", "brk-4", "--swarm", "brk-d")
+    refused = ("429", "--swarm", "brk-d", "--attempt", "1", "--provider", "rate")
+    paused = cli("tasks", "fail", "brk-4", *refused).stderr
+    assert paused.startswith("paused: pool brk-pool (brk-d) until ")
+
+
 async def test_g6_the_hold_stops_and_releases_the_fabric(
     server: ServerProcess, client: Client
 ) -> None:
