@@ -99,5 +99,7 @@ export function choose<K extends string>(
   choices: Readonly<Record<K, unknown>>,
 ): K {
   if (Object.hasOwn(choices, name)) return name as K;
-  throw new UsageError(`${what} is one of ${Object.keys(choices).join(", ")}: got ${name}`);
+  throw new UsageError(
+    `${what} is one of ${Object.keys(choices).join(", ")}: got ${name || "nothing"}`,
+  );
 }

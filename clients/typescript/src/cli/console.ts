@@ -97,8 +97,9 @@ export class Console {
 
   async #progress(taskId: string, rest: string): Promise<Told> {
     const [word = "", ...note] = rest.split(" ");
+    const { task } = this.#find(taskId);
     const percent = PERCENTS[choose("a milestone", word, PERCENTS)];
-    await this.#find(taskId).task.progress(percent, note.join(" "));
+    await task.progress(percent, note.join(" "));
     return [{ event: "progress", task_id: taskId, percent }, `${taskId} at ${percent} %`];
   }
 
@@ -138,7 +139,11 @@ export class Console {
   #find(taskId: string): Open {
     const open = this.#open.get(taskId);
     if (open !== undefined && this.session.tasks.includes(open.task)) return open;
-    throw new UsageError(`this session does not hold a task ${taskId}`);
+    throw new UsageError(
+      taskId === ""
+        ? `name a task after the word; a line is one of:\n${LINES}`
+        : `this session does not hold a task ${taskId}`,
+    );
   }
 }
 

@@ -69,6 +69,11 @@ export function words(...parts: readonly (string | false | undefined)[]): string
   return parts.filter((part) => part).join(" ");
 }
 
+/** Returns an amount of micro-US-dollars in US dollars, with the decimals that it needs, at least two. */
+export function usd(micros: bigint): string {
+  return (Number(micros) / 1e6).toFixed(6).replace(/(\.\d\d\d*?)0+$/, "$1");
+}
+
 /** Tells an error, with its reason and the fields that it names. */
 export function toldOf(error: Error): Told {
   const source = error instanceof SessionEndedError ? error.cause : error;

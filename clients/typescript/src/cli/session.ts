@@ -1,8 +1,7 @@
 import { createInterface } from "node:readline";
 import type { ConnectionOptions } from "../clients.js";
 import { FabricError, TaskLostError } from "../errors.js";
-import { type Blocker, BlockerSchema } from "../gen/infrafabric/v1/blocker_pb.js";
-import { type HelpRequest, HelpRequestSchema, HelpState } from "../gen/infrafabric/v1/help_pb.js";
+import { RevokeReason } from "../gen/infrafabric/v1/session_server_pb.js";
 import { TaskSchema } from "../gen/infrafabric/v1/task_pb.js";
 import { ROLE_BY_NAME } from "../names.js";
 import type { TaskHandle } from "../session/handle.js";
@@ -12,6 +11,7 @@ import type { Args } from "./args.js";
 import type { Command } from "./command.js";
 import { Console, LINES } from "./console.js";
 import { EXIT, type Io, record, words } from "./io.js";
+import { tellAlert, tellConnection, tellHalt, tellHelp } from "./tell.js";
 import { CommandWorker, type Outcome } from "./worker.js";
 
 export const session: Command = {
@@ -36,7 +36,9 @@ ${LINES.replaceAll(/^/gm, "        ")}`,
   async run(args, io, { governor }, connection) {
     const command = args.text("exec");
     const options = optionsOf(args, connection);
-    const open = await openSession(options, io);
+    const answer =
+      command === undefined ? "accept" : `infrafabric help accept --swarm ${options.swarmId}`;
+    const open = await openSession(options, io, answer);
     if (open === undefined) return EXIT.ok;
     const hands =
       command === undefined
@@ -74,7 +76,11 @@ function optionsOf(args: Args, connection: ConnectionOptions): SessionOptions {
 }
 
 /** Opens the session; undefined when the program is asked to stop before. */
-async function openSession(options: SessionOptions, io: Io): Promise<Session | undefined> {
+async function openSession(
+  options: SessionOptions,
+  io: Io,
+  answer: string,
+): Promise<Session | undefined> {
   // People are told of an outage once, not at every attempt to end it.
   let outage = "";
   const onConnection = (change: ConnectionChange) => {
@@ -90,7 +96,8 @@ async function openSession(options: SessionOptions, io: Io): Promise<Session | u
       onBroadcast: ({ message }) =>
         io.emit({ event: "broadcast", message }, `broadcast: ${message}`),
       onAlert: (blocker) => tellAlert(blocker, io),
-      onHelpWanted: (help) => tellHelp(help, options.swarmId, io),
+      onHelpWanted: (help) => tellHelp(help, options.swarmId, io, answer),
+      onHalt: (halt) => tellHalt(halt, io),
     });
   } catch (error) {
     if (io.signal.aborted) return undefined;
@@ -111,7 +118,7 @@ async function serve(
   for await (const task of session) {
     taken += 1;
     io.emit({ event: "task", task: record(TaskSchema, task.task) }, taskText(task));
-    const done = finish(worker, task, io).then((outcome) => {
+    const done = finish(session, worker, task, io).then((outcome) => {
       if (outcome !== "completed") bad += 1;
       running.delete(done);
     });
@@ -123,7 +130,12 @@ async function serve(
   return asked || bad === 0 ? EXIT.ok : EXIT.failed;
 }
 
-async function finish(worker: Worker, task: TaskHandle, io: Io): Promise<Outcome> {
+async function finish(
+  session: Session,
+  worker: Worker,
+  task: TaskHandle,
+  io: Io,
+): Promise<Outcome> {
   let outcome: Outcome;
   try {
     outcome = await worker.work(task);
@@ -132,7 +144,13 @@ async function finish(worker: Worker, task: TaskHandle, io: Io): Promise<Outcome
     io.error(error);
     outcome = "failed";
   }
-  const reason = task.signal.reason instanceof TaskLostError ? task.signal.reason.message : "";
+  const lost = task.signal.reason instanceof TaskLostError ? task.signal.reason : undefined;
+  let reason = lost?.message ?? "";
+  // Nobody took what went back because this program asked for its end.
+  if (outcome === "lost" && session.closing && lost?.reason === RevokeReason.ENDED_ELSEWHERE) {
+    outcome = "released";
+    reason = "the session was closed";
+  }
   io.emit(
     { event: outcome, task_id: task.taskId, attempt: `${task.attempt}`, reason },
     words(`${task.taskId} ${outcome}`, reason !== "" && `(${reason})`),
@@ -158,38 +176,4 @@ function direct(console: Console, io: Io): Worker {
 function taskText(task: TaskHandle): string {
   const { title } = task.task;
   return words(`task ${task.taskId}`, `(attempt ${task.attempt})`, title !== "" && `- ${title}`);
-}
-
-function tellConnection(change: ConnectionChange, swarmId: string, io: Io): void {
-  if (change.connected) {
-    io.emit(
-      { event: "connected", swarm_id: swarmId, epoch: `${change.epoch}`, resumed: change.resumed },
-      `${swarmId} is connected${change.resumed ? " again" : ""}`,
-    );
-  } else {
-    const error = change.error?.message ?? "";
-    io.emit(
-      { event: "disconnected", swarm_id: swarmId, error, retry_in_ms: Math.ceil(change.retryInMs) },
-      words("no connection; trying again", error !== "" && `(${error})`),
-    );
-  }
-}
-
-function tellAlert(blocker: Blocker, io: Io): void {
-  const state = blocker.resolveTime === undefined ? "is blocked" : "goes on";
-  io.emit(
-    { event: "blocker", blocker: record(BlockerSchema, blocker) },
-    words(`${blocker.swarmId} ${state}`, blocker.taskId, `- ${blocker.description}`),
-  );
-}
-
-function tellHelp(help: HelpRequest, swarmId: string, io: Io): void {
-  const { helpId, taskId, state, needs, askedSwarmIds, helperSwarmIds } = help;
-  const wanted = `${help.swarmId} needs ${needs.join(", ")} in ${taskId} - ${help.reason}`;
-  const role = askedSwarmIds.includes(swarmId) ? "(you are asked)" : "";
-  const helpers = helperSwarmIds.length > 0 && `(helped by ${helperSwarmIds.join(", ")})`;
-  io.emit(
-    { event: "help_wanted", help: record(HelpRequestSchema, help) },
-    words(`help ${helpId}`, `${HelpState[state]?.toLowerCase()}:`, wanted, helpers, role),
-  );
 }

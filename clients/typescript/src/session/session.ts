@@ -123,6 +123,11 @@ export class Session implements AsyncIterable<TaskHandle>, AsyncDisposable {
     return this.#outbox.online;
   }
 
+  /** Whether it was asked to close: what it holds is going back, or has gone. */
+  get closing(): boolean {
+    return this.#closing !== undefined;
+  }
+
   /** All claims that are held, oldest first, those included that no consumer took yet. */
   get tasks(): readonly TaskHandle[] {
     return this.#intake.held;

@@ -129,7 +129,7 @@ test("U2: SIGINT gives back what is held, at once, and ends well", async () => {
   const { taskId } = await createTask(clients, {});
   await run.line({ event: "task" });
   run.signal("SIGINT");
-  await run.line({ event: "lost", task_id: taskId });
+  await run.line({ event: "released", task_id: taskId, reason: "the session was closed" });
   expect((await run.end()).code).toBe(0);
   expect((await taskNow(clients, taskId)).ownerSwarmId).toBe("");
   await clients.coordinator.cancelTask({ taskId, reason: "test over" });
@@ -147,6 +147,7 @@ test("U2: without a command, lines on standard input direct the session", async 
     run.say(`claim ${id}`);
     await run.line({ event: "claim", task_id: id, claimed: true });
   }
+  run.say(`progress ${ids[0]}`);
   run.say(`progress ${ids[0]} 75 almost there`);
   await run.line({ event: "progress", percent: 75 });
   run.say(`complete ${ids[0]} {"answer": 42}`);
@@ -158,12 +159,15 @@ test("U2: without a command, lines on standard input direct the session", async 
   run.say("status busy on the roof");
   await run.line({ event: "status", status: "busy" });
   run.say("complete nothing");
+  run.say("complete");
   run.say("dance");
   run.say("close");
   await run.line({ event: "closed" });
   const { code, errors } = await run.end();
   expect(code).toBe(0);
   expect(errors).toContain("this session does not hold a task nothing");
+  expect(errors).toContain("name a task after the word");
+  expect(errors).toContain("a milestone is one of 0, 25, 50, 75, 100: got nothing");
   expect(errors).toContain("a line is one of");
   expect(await taskNow(clients, ids[0] ?? "")).toMatchObject({
     state: TaskState.COMPLETED,
@@ -197,6 +201,32 @@ test("G9: a session that is asked for help says so, and a line on standard input
   const { code, errors } = await run.end();
   expect(code).toBe(0);
   expect(errors).toContain("ERROR_REASON_HELP_NOT_FOUND");
+});
+
+test("G6: a session that must halt says so, whether it holds a claim or none", async () => {
+  const clients = clientsOf(server.url);
+  const swarmId = fresh("ts");
+  const scope = { case: "swarmId" as const, value: swarmId };
+  const reason = "the bill is wrong";
+  const run = new Run(["session", "--swarm", swarmId]);
+  await run.line({ event: "connected" });
+  await clients.governor.tripCircuitBreaker({ scope, reason });
+  const { halt } = await run.line({ event: "halt" });
+  expect(halt).toMatchObject({ breaker: { swarm_id: swarmId, detail: reason } });
+  await clients.governor.resetCircuitBreaker({
+    scope,
+    approver: "Ann Lee",
+    reason: "it was not",
+  });
+  const { taskId } = await createTask(clients, { dispatch: Dispatch.MANUAL });
+  run.say(`claim ${taskId}`);
+  await run.line({ event: "task" });
+  await clients.governor.tripCircuitBreaker({ scope, reason });
+  await run.line({ event: "halt" });
+  await run.line({ event: "lost", task_id: taskId });
+  await clients.coordinator.cancelTask({ taskId, reason: "test over" });
+  run.say("close");
+  expect((await run.end()).code).toBe(0);
 });
 
 test("notify reports a status, and watch shows it as it happens", async () => {
