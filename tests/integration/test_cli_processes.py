@@ -189,6 +189,8 @@ def test_status_is_live_on_a_terminal(cli: Cli, shared_server: ServerProcess) ->
         cli("notify", "busy", "\x1b[2Jsecond task", "--swarm", "fourteen-w")
         shown = _read_until(terminal, "second task")
         assert "\\x1b[2J" in shown
+        cli("breaker", "trip", "fourteen-w", "--reason", "it loops")
+        _read_until(terminal, "breaker open: fourteen-w for ")
         process.send_signal(signal.SIGINT)
         left = _read_until(terminal, LEAVE_SCREEN).partition(LEAVE_SCREEN)[2]
         # The screen is as it was before, and what was shown last is on it once.
