@@ -99,6 +99,9 @@ class Recorder:
     Args:
         path: of the file to write.
         clock: returns seconds that never go back.
+
+    Attributes:
+        unanswered: how many requests wait for their answer.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -106,6 +109,7 @@ class Recorder:
         self._clock = clock
         self._operations = 0
         self._tags = 0
+        self.unanswered = 0
 
     def close(self) -> None:
         """Close the file."""
@@ -155,6 +159,7 @@ class Recorder:
                 "at": self._clock(),
             }
         )
+        self.unanswered += 1
         try:
             result = await request()
         except (Unreachable, StoreUnavailable) as error:
@@ -163,6 +168,8 @@ class Recorder:
         except FabricError as error:
             self._end(number, Outcome.REFUSED, type(error).__name__, {"message": error.message})
             raise
+        finally:
+            self.unanswered -= 1
         self._end(number, Outcome.OK, "", answer(result))
         return result
 

@@ -130,11 +130,11 @@ class Dispatcher:
         claimed = self._slots.claimed(task, swarm_id, None)
         match = assignment.match
         details = {} if match is None else {"match": match.match, "score": match.score}
-        return Decision(
-            claimed,
-            [Fact("task_assigned", swarm_id, task.task_id, claimed.attempt, details)],
-            [unchanged(sessions.key(swarm_id), epoch)],
-        )
+        facts = [Fact("task_assigned", swarm_id, task.task_id, claimed.attempt, details)]
+        if task.offered_to not in ("", swarm_id):
+            # By hand: what a person says last holds.
+            facts.insert(0, Fact("offer_withdrawn", task.offered_to, task.task_id, task.attempt))
+        return Decision(claimed, facts, [unchanged(sessions.key(swarm_id), epoch)])
 
     async def make_ready(self, task_id: str) -> None:
         """Make a blocked task whose dependencies are completed available, or assign it at once."""

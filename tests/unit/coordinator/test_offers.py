@@ -1,11 +1,13 @@
 """Offers that nobody could see, that nobody could take, or that were in the way."""
 
 from infrafabric_server.coordinator.frames import Delivery
-from infrafabric_server.coordinator.models import BlockerReport, Dispatch, TaskState
+from infrafabric_server.coordinator.models import BlockerReport, Dispatch, Refusal, TaskState
 from infrafabric_server.fleet.models import SessionRole
 from infrafabric_server.store.memory import MemoryData, MemoryStore
+from infrafabric_server.witness.models import Draft
 from tests.harness.fabric import Fabric, new_task, running_fabric
 from tests.unit.coordinator.links import pushed, said
+from tests.unit.coordinator.money import stored
 
 
 async def test_c5_an_offer_to_a_session_that_ended_with_the_server_is_taken_back() -> None:
@@ -58,3 +60,25 @@ async def test_c5_an_offer_keeps_one_slot_free_and_no_more(fabric: Fabric) -> No
     states = [fabric.task(name).state for name in ("t0", "t1")]
     assert states == [TaskState.CLAIMED, TaskState.AVAILABLE]
     assert (await fabric.coordinator.claims.claim("s", "offered", link.epoch)).claimed
+
+
+async def test_c5_an_assignment_by_hand_takes_an_offer_back_and_the_log_says_so(
+    fabric: Fabric,
+) -> None:
+    wanted = await fabric.join("wanted", {"y"})
+    await fabric.join("best", {"x"})
+    await fabric.create(new_task("t", needs={"x"}, dispatch=Dispatch.MANUAL))
+    await fabric.coordinator.push_task_to_swarm("wanted", "t")
+    await fabric.coordinator.placing.assign("t")
+    await fabric.settled()
+    held = fabric.task("t").claim
+    assert held is not None
+    assert held.swarm_id == "best"
+    entries = [Draft.model_validate_json(kv.value) for kv in await stored(fabric.store, "outbox/")]
+    assert [(each.operation, each.swarm_id) for each in entries if each.task_id][-3:] == [
+        ("task_pushed", "wanted"),
+        ("offer_withdrawn", "wanted"),
+        ("task_assigned", "best"),
+    ]
+    lost = await fabric.coordinator.claims.claim("wanted", "t", wanted.epoch)
+    assert lost.refusal is Refusal.ALREADY_CLAIMED

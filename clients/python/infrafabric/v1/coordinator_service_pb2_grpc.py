@@ -332,7 +332,7 @@ class CoordinatorServiceServicer:
     def AssignTask(self, request, context):
         """AssignTask claims an available task for the best free swarm that has a session, and pushes it.
 
-        None fitting is an answer. Errors: TASK_NOT_FOUND, TASK_NOT_AVAILABLE, TASK_ENDED.
+        An offer of it to another swarm is taken back. None fitting is an answer. Errors: TASK_NOT_FOUND, TASK_NOT_AVAILABLE, TASK_ENDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -115,7 +115,7 @@ class CoordinatorServiceStub:
     AssignTask: aio.UnaryUnaryMultiCallable[coordinator_task_pb2.AssignTaskRequest, coordinator_task_pb2.AssignTaskResponse]
     """AssignTask claims an available task for the best free swarm that has a session, and pushes it.
 
-    None fitting is an answer. Errors: TASK_NOT_FOUND, TASK_NOT_AVAILABLE, TASK_ENDED.
+    An offer of it to another swarm is taken back. None fitting is an answer. Errors: TASK_NOT_FOUND, TASK_NOT_AVAILABLE, TASK_ENDED.
     """
     ReportBlocker: aio.UnaryUnaryMultiCallable[coordinator_claim_pb2.ReportBlockerRequest, coordinator_claim_pb2.ReportBlockerResponse]
     """ReportBlocker tells the orchestrator that a swarm cannot go on, and parks the task it names.
@@ -347,7 +347,7 @@ class CoordinatorServiceServicer(metaclass=abc_1.ABCMeta):
     ) -> abc.Awaitable[coordinator_task_pb2.AssignTaskResponse]:
         """AssignTask claims an available task for the best free swarm that has a session, and pushes it.
 
-        None fitting is an answer. Errors: TASK_NOT_FOUND, TASK_NOT_AVAILABLE, TASK_ENDED.
+        An offer of it to another swarm is taken back. None fitting is an answer. Errors: TASK_NOT_FOUND, TASK_NOT_AVAILABLE, TASK_ENDED.
         """
 
     @abc_1.abstractmethod

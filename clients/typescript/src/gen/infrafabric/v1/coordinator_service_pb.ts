@@ -309,7 +309,7 @@ export const CoordinatorService: GenService<{
   /**
    * AssignTask claims an available task for the best free swarm that has a session, and pushes it.
    *
-   * None fitting is an answer. Errors: TASK_NOT_FOUND, TASK_NOT_AVAILABLE, TASK_ENDED.
+   * An offer of it to another swarm is taken back. None fitting is an answer. Errors: TASK_NOT_FOUND, TASK_NOT_AVAILABLE, TASK_ENDED.
    *
    * @generated from rpc infrafabric.v1.CoordinatorService.AssignTask
    */
