@@ -1,7 +1,7 @@
 """Checks the file of a policy as a whole: it is in force with all of it, or not at all."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -13,6 +13,7 @@ from infrafabric_server.governor.policy.document import (
     DocumentError,
     Path,
     Problem,
+    dotted,
     read,
 )
 from infrafabric_server.governor.policy.expressions import (
@@ -41,36 +42,59 @@ class Checked:
 
 
 def check(text: bytes) -> Checked:
-    """Check the text of a policy, and run the cases in it."""
+    """Check the text of a policy, and run the cases in it.
+
+    All that is wrong is told at once. Rules and names are looked at whatever else is wrong; cases
+    are run with what can be in force, and otherwise it is said that they were not.
+    """
     digest = hashlib.sha256(text).hexdigest()
     try:
         document = read(text)
     except DocumentError as error:
         return Checked(digest, None, (error.problem,))
+    policy: Policy | None = None
+    problems: list[Problem] = []
     try:
         policy = Policy.model_validate(document.values)
     except ValidationError as error:
-        found = sorted(_invalid(document, error), key=lambda each: each.line)
-        return Checked(digest, None, tuple(found[:_MAX_PROBLEMS]))
-    problems: list[Problem] = []
-    conditions = _conditions(document, policy, problems)
-    problems += _names(document, policy)
-    effective = Effective(policy, digest, conditions)
+        problems += _invalid(document, error)
+    conditions = _conditions(document, problems)
+    problems += _names(document)
+    sound = None if policy is None or problems else Effective(policy, digest, conditions)
+    told = {each.path for each in problems}
+    unknown = [each for each in _expectations(document) if each.path not in told]
+    problems += unknown
     cases = 0
-    if not problems:
-        problems += _cases(document, effective)
-        cases = len(policy.cases)
+    if sound is not None:
+        cases = len(sound.policy.cases) - len(unknown)
+        problems += _cases(document, sound, unknown)
     problems.sort(key=lambda each: each.line)
-    shown = tuple(problems[:_MAX_PROBLEMS])
-    return Checked(digest, None if problems else effective, shown, cases)
+    del problems[_MAX_PROBLEMS:]
+    if sound is None and document.values.get("cases"):
+        problems.append(
+            document.problem(("cases",), "were not run, as the file has other problems")
+        )
+    return Checked(digest, None if problems else sound, tuple(problems), cases)
 
 
-def _conditions(document: Document, policy: Policy, problems: list[Problem]) -> list[Condition]:
-    conditions = []
-    for index, rule in enumerate(policy.rules):
-        path = ("rules", index, "when")
+def _texts(document: Document, part: str, name: str) -> Iterator[tuple[Path, str]]:
+    """Return the texts of a name in the entries of a part, and where they are."""
+    entries = document.values.get(part)
+    for index, each in enumerate(entries if isinstance(entries, list) else ()):
+        text = each.get(name) if isinstance(each, dict) else None
+        # An empty one was told as such.
+        if isinstance(text, str) and text:
+            yield (part, index, name), text
+
+
+def _conditions(document: Document, problems: list[Problem]) -> list[Condition]:
+    conditions: list[Condition] = []
+    # Of more rules than may be, whoever wrote them is told that alone: each takes time.
+    if any(each.path == "rules" for each in problems):
+        return conditions
+    for path, text in _texts(document, "rules", "when"):
         try:
-            conditions.append(compiled(rule.when))
+            conditions.append(compiled(text))
         except ExpressionError as error:
             problems.append(document.problem(path, str(error)))
     cost = sum(condition.cost for condition in conditions)
@@ -81,30 +105,35 @@ def _conditions(document: Document, policy: Policy, problems: list[Problem]) -> 
     return conditions
 
 
-def _names(document: Document, policy: Policy) -> Iterator[Problem]:
+def _names(document: Document) -> Iterator[Problem]:
     known: set[str] = set()
-    for index, rule in enumerate(policy.rules):
-        path = ("rules", index, "name")
-        if rule.name in _RESERVED:
+    for path, name in _texts(document, "rules", "name"):
+        if name in _RESERVED:
             yield document.problem(path, f"must not be {' or '.join(_RESERVED)}")
-        elif rule.name in known:
+        elif name in known:
             yield document.problem(path, "must be unique among the rules")
-        known.add(rule.name)
-    for index, case in enumerate(policy.cases):
-        if case.expect not in known | {*_RESERVED}:
+        known.add(name)
+
+
+def _expectations(document: Document) -> Iterator[Problem]:
+    known = {*_RESERVED, *(name for _, name in _texts(document, "rules", "name"))}
+    for path, expected in _texts(document, "cases", "expect"):
+        if expected not in known:
             told = f"must be {ALLOW}, {MAX_TASK_COST} or the name of a rule"
-            yield document.problem(("cases", index, "expect"), told)
+            yield document.problem(path, told)
 
 
-def _cases(document: Document, policy: Effective) -> Iterator[Problem]:
+def _cases(document: Document, policy: Effective, unknown: Sequence[Problem]) -> Iterator[Problem]:
+    wrong = {each.path for each in unknown}
     for index, case in enumerate(policy.policy.cases):
         found = outcome(policy, case)
         came = ALLOW if found is None else found.rule
-        if came != case.expect:
+        path = ("cases", index, "expect")
+        if came != case.expect and dotted(path) not in wrong:
             told = f"case {case.name!r} expects {case.expect}, and comes to {came}"
             if found is not None:
                 told += f": {found.detail}"
-            yield document.problem(("cases", index, "expect"), told)
+            yield document.problem(path, told)
 
 
 def _invalid(document: Document, error: ValidationError) -> Iterator[Problem]:

@@ -168,6 +168,41 @@ def test_g8_all_problems_are_told_at_once() -> None:
     ], "in the order of the file"
 
 
+def test_g8_rules_and_cases_are_looked_at_whatever_else_is_wrong() -> None:
+    """One of each kind, and what the cases come to is not known then."""
+    text = (
+        "budgets:\n  soft_share: 2\n"
+        "rules:\n- {name: r, when: task.nothing > 0, deny: x}\n"
+        "- {name: r, when: task.priority > 0, deny: 1}\n- {name: s, when: 1 > 0}\n"
+        "cases:\n- {name: a, expect: q}\n- {name: b, expect: s s}\n- {nome: c, expect: allow}\n"
+    )
+    found = problems(text)
+    assert [(path, line) for path, line, _ in found] == [
+        ("budgets.soft_share", 2),
+        ("rules[0].when", 4),
+        ("rules[1].deny", 5),
+        ("rules[1].name", 5),
+        ("rules[2].deny", 6),
+        ("cases[0].expect", 8),
+        ("cases[1].expect", 9),
+        ("cases[2].name", 10),
+        ("cases[2].nome", 10),
+        ("cases", 7),
+    ]
+    assert found[-1][2] == "were not run, as the file has other problems"
+
+
+def test_g8_one_wrong_case_keeps_no_other_from_being_run() -> None:
+    text = "cases:\n- {name: a, expect: q}\n- {name: b, expect: max_task_cost_micros}\n"
+    assert [path for path, _, _ in problems(text)] == ["cases[0].expect", "cases[1].expect"]
+
+
+def test_g8_more_rules_than_may_be_are_told_as_that_alone() -> None:
+    text = "rules:\n" + "- {name: r, when: nothing, deny: x}\n" * 101
+    assert ("rules", 1) in [(path, line) for path, line, _ in problems(text)]
+    assert not [path for path, _, _ in problems(text) if path.endswith("when")]
+
+
 def test_g8_a_case_holds_or_is_a_problem() -> None:
     text = with_rule('swarm.model == "m"') + (
         "cases:\n- {name: a, swarm: {model: m}, expect: r}\n- {name: b, expect: allow}\n"
