@@ -147,8 +147,8 @@ def test_g7_whoever_opens_a_breaker_or_sets_a_budget_under_it_is_told(cli: Cli) 
         failed = cli("tasks", "fail", *mine, "--attempt", "1", "no image")
         assert failed.stdout.startswith(f"brk-{number}: failed, attempt 1; available again from ")
         why = "3 failures in a row, 3 open it"
-        told = f"brk-d: its circuit breaker is open ({why}); to close it: infrafabric {reset}\n"
-        assert failed.stderr == (told if number == 3 else "")
+        said = f"brk-d: its circuit breaker is open ({why}); to close it: infrafabric {reset}\n"
+        assert failed.stderr == (said if number == 3 else "")
     cli("cost", "track", "llm", "1.95", "--swarm", "brk-d")
     told = cli("budget", "set", "5", "--swarm", "brk-d")
     assert "swarm brk-d\tok\t5.00\t1.95" in told.stdout

@@ -8,7 +8,7 @@ that come at the same time are written together, so that they do not race each o
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 
 from pydantic import BaseModel, ConfigDict
@@ -317,8 +317,9 @@ class Slots:
         self._admission.check(claimed, swarm_id, claim.reserved_micros, reserved=reserved)
         left.claims[mark] = (claimed.task_id, claimed.attempt)
         left.reserved[mark] = claim.reserved_micros
-        if not self._capacity.has_room(swarm_id, {task_id for task_id, _ in left.claims.values()}):
-            raise no_slot(swarm_id, claimed.task_id)
+        tasks = [task_id for task_id, _ in left.claims.values()]
+        if not self._capacity.has_room(swarm_id, set(tasks)):
+            raise no_slot(swarm_id, claimed.task_id, tasks)
         return left
 
     def _unshown(self, state: TakenSlots) -> int:
@@ -349,9 +350,11 @@ class Slots:
         return task.claim is None or task.claim.swarm_id != swarm_id or task.claim.parked
 
 
-def no_slot(swarm_id: str, task_id: str) -> ClaimRefused:
-    """Return the refusal of a claim for which there is no slot."""
-    detail = f"{swarm_id} works on as many tasks as it may"
+def no_slot(swarm_id: str, task_id: str, tasks: Iterable[str]) -> ClaimRefused:
+    """Return the refusal of a claim for which there is no slot; `tasks` are those that take one."""
+    others = [each for each in tasks if each != task_id]
+    such = f", such as {others[0]}" if others else ""
+    detail = f"{swarm_id} works on as many tasks as it may{such}"
     return ClaimRefused(swarm_id, task_id, Refusal.NO_SLOT, detail)
 
 

@@ -64,7 +64,10 @@ class Winning:
             won = self._slots.claimed(task, swarm_id, bid.ttl if bid.epoch is None else None)
             try:
                 if self._capacity.claimable_slots(swarm_id) <= 0:
-                    raise self._slots.refusal(task, swarm_id) or no_slot(swarm_id, task_id)
+                    held = self._capacity.holdings(swarm_id).items()
+                    working = [each for each, parked in held if not parked]
+                    why = self._slots.refusal(task, swarm_id)
+                    raise why or no_slot(swarm_id, task_id, working)
                 if await self._write(won, profile, entry.mod_revision, bid.epoch):
                     return ClaimOutcome(refusal=None, owner=swarm_id, task=won)
             except ClaimRefused as refused:

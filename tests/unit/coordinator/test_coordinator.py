@@ -54,7 +54,9 @@ async def test_c1_every_refusal_names_its_reason(fabric: Fabric) -> None:
     assert (await claim("s", "nothing")).refusal is Refusal.TASK_NOT_FOUND
     assert (await claim("s", "later")).refusal is Refusal.NOT_AVAILABLE
     assert (await claim("s", "first")).claimed
-    assert (await claim("s", "other")).refusal is Refusal.NO_SLOT
+    busy = await claim("s", "other")
+    assert busy.refusal is Refusal.NO_SLOT
+    assert busy.detail == "s works on as many tasks as it may, such as first"
 
 
 async def test_c4_a_task_goes_to_a_free_session_in_the_transaction_that_creates_it(
