@@ -49,12 +49,16 @@ class WorkerProcess:
     def __init__(self, child: "subprocess.Popen[bytes]", ours: socket.socket) -> None:
         self.channel = Channel(ours)
         self._child = child
-        self.accounts = Accounts(child.pid)
         self._killed = False
         self._loop = asyncio.get_running_loop()
         self._exited: asyncio.Future[Exited] = self._loop.create_future()
         # The pid of a process that has ended may be given to another; its pidfd never is.
         self._handle = os.pidfd_open(child.pid)
+        try:
+            self.accounts = Accounts(child.pid)
+        except OSError:
+            os.close(self._handle)
+            raise
         self._loop.add_reader(self._handle, self._reap)
 
     @classmethod
@@ -87,7 +91,13 @@ class WorkerProcess:
             except BaseException:
                 ours.close()
                 raise
-        process = cls(child, ours)
+        try:
+            process = cls(child, ours)
+        except OSError:
+            child.kill()
+            child.wait()
+            ours.close()
+            raise
         document = json.dumps({**settings, "parent": os.getpid()}).encode()
         # It fits into the socket's buffer, and nothing is in there yet. That a worker ended before
         # it read is heard by whoever waits for its report.
