@@ -58,25 +58,23 @@ class Halts:
         return lines
 
 
-async def read_halts(client: Client, most_pages: int | None = None) -> Halts:
+async def read_halts(client: Client, *, whole: bool = True) -> Halts:
     """Return what keeps work from swarms now.
 
     Args:
         client: of the fabric.
-        most_pages: pages that are read, of 1,000 breakers each; None reads all of them.
+        whole: whether all breakers are read; else at most 1,000, in one call.
 
     Raises:
         FabricError: it does not answer.
     """
     breakers: list[CircuitBreaker] = []
     pools: list[CredentialPool] = []
-    read = 0
     async for page in client.breakers.pages(BREAKER_STATE_OPEN):
         breakers += page.breakers
         pools += page.pools
-        read += 1
-        if read == most_pages and page.next_page_token:
-            return Halts(breakers, pools, more=True)
+        if not whole:
+            return Halts(breakers, pools, more=bool(page.next_page_token))
     return Halts(breakers, pools)
 
 

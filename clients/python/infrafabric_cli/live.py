@@ -25,9 +25,8 @@ _MOST_WANTED = frozenset({"swarm", "status", "task", "queue", "message"})
 # Ages are drawn anew each second, and changes at once, but not faster than they can be read.
 _REDRAW_SECONDS = 1.0
 _PAUSE_SECONDS = 0.1
-# Breakers have no events here: what is open is asked for each time, in one call.
+# Breakers have no events here: what is open is asked for each time.
 _HALTS_SECONDS = 3.0
-_HALTS_PAGES = 1
 
 
 class StatusBoard:
@@ -116,7 +115,7 @@ async def show_live(client: Client, outages: Outages) -> None:
         FabricError: the fabric refuses to be watched.
     """
     board, console, changed = StatusBoard(), Console(), asyncio.Event()
-    board.halts = await read_halts(client, _HALTS_PAGES)
+    board.halts = await read_halts(client, whole=False)
     try:
         # A screen of its own: the other is found as it was left, whatever was typed meanwhile.
         with Live(console=console, auto_refresh=False, screen=True) as live:
@@ -144,7 +143,7 @@ async def _follow_halts(client: Client, board: StatusBoard) -> None:
         await asyncio.sleep(_HALTS_SECONDS)
         # Of an outage the watch tells.
         with suppress(FabricError):
-            board.halts = await read_halts(client, _HALTS_PAGES)
+            board.halts = await read_halts(client, whole=False)
 
 
 def _wrapped(lines: list[str], width: int) -> list[str]:
