@@ -104,7 +104,7 @@ def test_x1_an_output_that_a_server_would_refuse_is_no_result(tmp_path: Path) ->
     run = ("run", str(path), "--cache", str(tmp_path / "cache"))
     done = _run(*run)
     assert (done.exit_code, done.stdout) == (1, "[1]")
-    assert done.stderr == "the output is a JSON list, and must be an object\n"
+    assert done.stderr == "the output is a JSON array, and must be an object\n"
     document = json.loads(_run(*run, "--json").stdout)
     assert (document["succeeded"], document["output"], document["exit_code"]) == (False, "[1]", 0)
 

@@ -36,7 +36,7 @@ def read_result(output: bytes) -> str:
     except ValueError as error:
         raise NoResultError(f"the output is no JSON: {error}") from None
     if not isinstance(value, dict):
-        raise NoResultError(f"the output is a JSON {type(value).__name__}, and must be an object")
+        raise NoResultError(f"the output is a JSON {_kind(value)}, and must be an object")
     if _wire_bytes(value, 1) > MAX_PAYLOAD_BYTES:
         raise NoResultError(f"the output takes more than {MAX_PAYLOAD_BYTES} bytes as a message")
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -45,6 +45,20 @@ def read_result(output: bytes) -> str:
     except UnicodeEncodeError:
         raise NoResultError("the output has text that is no Unicode") from None
     return text
+
+
+def _kind(value: object) -> str:
+    """Return how JSON calls what is no object."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case str():
+            return "string"
+        case list():
+            return "array"
+    return "number"
 
 
 def _wire_bytes(value: object, depth: int) -> int:

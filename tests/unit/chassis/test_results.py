@@ -41,7 +41,12 @@ def test_x7_any_output_is_a_result_or_a_reason(output: bytes) -> None:
 @pytest.mark.parametrize(
     ("output", "reason"),
     [
-        (b"[1]", "a JSON list, and must be an object"),
+        (b"[1]", "a JSON array, and must be an object"),
+        (b"1", "a JSON number, and must be an object"),
+        (b"1.5", "a JSON number, and must be an object"),
+        (b"true", "a JSON boolean, and must be an object"),
+        (b"null", "a JSON null, and must be an object"),
+        (b'"a"', "a JSON string, and must be an object"),
         (b"{", "no JSON"),
         (b'{"a": NaN}', "NaN"),
         (b'{"a": 1e999}', "too large"),

@@ -11,7 +11,7 @@ from typing import Any
 from wasmtime import Module, WasmtimeError
 
 from infrafabric_server.chassis.sandbox.frames import Kind
-from infrafabric_server.chassis.sandbox.worker.compiling import compile_module
+from infrafabric_server.chassis.sandbox.worker.compiling import NotAModule, compile_module
 from infrafabric_server.chassis.sandbox.worker.engine import engine
 from infrafabric_server.chassis.sandbox.worker.guest import Guest
 from infrafabric_server.chassis.sandbox.worker.layers.order import Amounts, enclose, seal
@@ -53,7 +53,7 @@ def _compile(wire: Wire, target: int, cpu_seconds: int, *, quick: bool) -> None:
     allow_cpu(cpu_seconds)
     try:
         described = compile_module(bytes(source), target, quick=quick)
-    except WasmtimeError as error:
+    except (WasmtimeError, NotAModule) as error:
         _refuse(wire, "invalid", str(error)[:_REASON_CHARACTERS])
     except MemoryError:
         _refuse(wire, "memory", "there is not enough memory to compile the module")
