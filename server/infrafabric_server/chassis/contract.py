@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from infrafabric_server.chassis.credentials.models import MAX_ENDPOINTS, Endpoint
 from infrafabric_server.errors import FieldViolation, InvalidField
 from infrafabric_server.governor.policy.models import Containing
+from infrafabric_server.governor.policy.naming import named
 from infrafabric_server.limits import MAX_MODEL, MAX_PAYLOAD_BYTES
 
 _FROZEN = ConfigDict(frozen=True)
@@ -60,21 +61,21 @@ class ResourceLimits(BaseModel):
             InvalidField: one is beyond the policy.
             pydantic.ValidationError: one is beyond its own bounds.
         """
-        named = cls.model_validate(dict(given))
+        limits = cls.model_validate(dict(given))
         beyond = [
             FieldViolation(
                 f"contract.limits.{name}",
-                f"must be at most {_shown(bound)}, chassis.{name} of policy {policy_hash}",
+                f"must be at most {_shown(bound)}, chassis.{name} of {named(policy_hash)}",
             )
             for name, bound in most.bounds.items()
-            if name in given and getattr(named, name) > bound
+            if name in given and getattr(limits, name) > bound
         ]
         if beyond:
             raise InvalidField(*beyond)
         lowered = {
-            name: bound for name, bound in most.bounds.items() if getattr(named, name) > bound
+            name: bound for name, bound in most.bounds.items() if getattr(limits, name) > bound
         }
-        return named.model_copy(update=lowered)
+        return limits.model_copy(update=lowered)
 
 
 class SLODefinition(BaseModel):

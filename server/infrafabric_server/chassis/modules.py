@@ -12,6 +12,7 @@ from infrafabric_server.clock import Clock
 from infrafabric_server.coordinator.records import MAX_TRIES
 from infrafabric_server.errors import FabricError, Reason
 from infrafabric_server.governor.policy.book import PolicyBook
+from infrafabric_server.governor.policy.naming import named
 from infrafabric_server.store.mirror import Entry, Mirror
 from infrafabric_server.store.protocol import Delete, Put, Store, StoreRefused, unchanged
 
@@ -51,7 +52,7 @@ class Modules:
         if size > most * MIB:
             raise FabricError(
                 Reason.LIMIT_REACHED,
-                f"a module has at most {most} MiB, chassis.max_module_mb of policy {current.hash};"
+                f"a module has at most {most} MiB, chassis.max_module_mb of {named(current.hash)};"
                 " strip it (-s), or ask for more",
             )
 
@@ -146,8 +147,8 @@ class Modules:
         if others + head.size > most * MIB:
             raise FabricError(
                 Reason.LIMIT_REACHED,
-                f"all modules together have at most {most} MiB, chassis.max_modules_mb of policy"
-                f" {current.hash}; unload swarms, whose modules are removed after an hour",
+                f"all modules together have at most {most} MiB, chassis.max_modules_mb of"
+                f" {named(current.hash)}; unload swarms, whose modules are removed after an hour",
             )
 
     async def _begin(self, head: StoredModule) -> int:

@@ -11,6 +11,7 @@ from infrafabric_server.governor.budget.accounts import Accounts, Reservation
 from infrafabric_server.governor.budget.rules import BudgetFacts, explain, short
 from infrafabric_server.governor.gate import Barrier, Gate, Judge, TaskFacts, Violation
 from infrafabric_server.governor.policy.book import PolicyBook
+from infrafabric_server.governor.policy.naming import named
 from infrafabric_server.optimise.ledger import Ledger
 from infrafabric_server.optimise.models import FABRIC, swarm_account
 from infrafabric_server.store.protocol import Compare, unchanged
@@ -73,8 +74,8 @@ class Admission:
         if task.spec.max_cost_micros is not None:
             return task.spec.max_cost_micros
         policy = self._policies.current.policy
-        named = policy.budgets_for(task.task_id, task.spec.required_capabilities)
-        return named.default_micros
+        budgets = policy.budgets_for(task.task_id, task.spec.required_capabilities)
+        return budgets.default_micros
 
     def facts(self, task: Task) -> TaskFacts:
         """Return what rules may know of a task, with what its next claim reserves."""
@@ -143,7 +144,7 @@ class Admission:
         if self._judge is not None and profile is not None:
             found = self._judge.violation(_facts(task, amount), profile, own, fabric)
             if found is not None:
-                detail = f"rule {found.rule} of policy {found.policy_hash}: {found.detail}"
+                detail = f"rule {found.rule} of {named(found.policy_hash)}: {found.detail}"
                 raise ClaimRefused(swarm_id, task.task_id, Refusal.POLICY, detail, found)
         limit, spent = task.budget_limit_micros, task.spent_micros
         accounts = [BudgetFacts(f"task/{task.task_id}", limit, spent, 0), own]

@@ -21,6 +21,7 @@ from infrafabric_server.coordinator.slots import Slots
 from infrafabric_server.errors import FabricError, FieldViolation, InvalidField, Reason
 from infrafabric_server.governor.money import usd
 from infrafabric_server.governor.policy.book import PolicyBook
+from infrafabric_server.governor.policy.naming import named
 from infrafabric_server.limits import MAX_BOARD_BYTES, MAX_BOARD_TASKS, MAX_LIVE_TASKS
 from infrafabric_server.store.mirror import Write
 from infrafabric_server.store.protocol import Compare, absent
@@ -106,7 +107,7 @@ class Creation:
                 spec.task_id, spec.required_capabilities
             ).max_task_cost_micros
             if limit is not None and (spec.max_cost_micros or 0) > limit:
-                most = f"{usd(limit)}, max_task_cost_micros of policy {current.hash}"
+                most = f"{usd(limit)}, max_task_cost_micros of {named(current.hash)}"
                 rule = f"must be at most {most}"
                 raise InvalidField(FieldViolation(f"tasks[{index}].max_cost_micros", rule))
 

@@ -14,6 +14,7 @@ from infrafabric_server.coordinator.models import Task
 from infrafabric_server.coordinator.rules import holds
 from infrafabric_server.errors import FieldViolation
 from infrafabric_server.governor.policy.models import Containing
+from infrafabric_server.governor.policy.naming import named
 
 
 def claimed(held: TaskCredentials, task: Task | None, now: datetime) -> bool:
@@ -81,7 +82,7 @@ def beyond(
         field: names the endpoints to the caller.
     """
     allowed = ", ".join(most.allowed_hosts or ()) or "none"
-    rule = f"must be on a host of chassis.allowed_hosts of policy {policy_hash}: {allowed}"
+    rule = f"must be on a host of chassis.allowed_hosts of {named(policy_hash)}: {allowed}"
     return [
         FieldViolation(f"{field}[{n}].url", rule)
         for n, each in enumerate(endpoints)

@@ -1,11 +1,11 @@
 """The policy in force."""
 
-import hashlib
 from collections.abc import Callable
 
 from infrafabric_server.fleet.models import SwarmProfile
 from infrafabric_server.governor.gate import BudgetFacts, TaskFacts, Violation
 from infrafabric_server.governor.policy.models import Policy
+from infrafabric_server.governor.policy.naming import DEFAULT_HASH
 from infrafabric_server.governor.policy.verdicts import Effective, effective
 
 __all__ = ["Effective", "PolicyBook", "ViolationListener"]
@@ -17,7 +17,7 @@ class PolicyBook:
     """Hands out the policy in force, ask again for each decision; it is the Judge of claims."""
 
     def __init__(self, policy: Policy | None = None) -> None:
-        self._current = effective(policy or Policy(), hashlib.sha256(b"").hexdigest())
+        self._current = effective(policy or Policy(), DEFAULT_HASH)
         self._followers: list[Callable[[], None]] = []
         self._listeners: list[ViolationListener] = []
 
