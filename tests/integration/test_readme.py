@@ -10,6 +10,7 @@ import pytest
 
 from infrafabric import Client
 from infrafabric.v1 import task_pb2
+from infrafabric.values import to_struct
 from tests.harness.documents import ROOT, blocks, shell, steps
 from tests.harness.server import ServerProcess
 
@@ -49,7 +50,7 @@ async def test_u2_the_python_session_works_as_shown(server: ServerProcess) -> No
 
 
 async def test_u2_the_python_guide_works_as_shown(server: ServerProcess) -> None:
-    """A worker and a supervisor, each as its block shows it."""
+    """A worker and a supervisor, each as its block shows it; a task without a text fails alone."""
     work, supervise = blocks(PYTHON, "python")
     async with (
         running(work, server),
@@ -60,6 +61,14 @@ async def test_u2_the_python_guide_works_as_shown(server: ServerProcess) -> None
         async with Client(server.grpc) as client:
             await completed(client)
             task = await client.tasks.get("greet")
+            shouting = task_pb2.Task(task_id="poison", required_capabilities=["text/shout"])
+            shouting.retry_policy.max_attempts = 1
+            await client.tasks.create(shouting)
+            assert (await ended(client, "poison")).reason == "KeyError('text')"
+            shouting.task_id = "next"
+            shouting.input.CopyFrom(to_struct({"text": "on"}))
+            await client.tasks.create(shouting)
+            assert (await ended(client, "next")).state == task_pb2.TASK_STATE_COMPLETED
     assert (task.result["text"], task.cost_micros) == ("HELLO", 2_000)
 
 
@@ -97,9 +106,22 @@ async def running(program: str, server: ServerProcess) -> AsyncIterator[asyncio.
 
 
 async def completed(client: Client) -> None:
-    """Return when the task is completed."""
+    """Return when a task is completed."""
     async with asyncio.timeout(30):
-        async for event in client.tasks.watch():
-            task = event.changed if event.HasField("changed") else event.snapshot
+        async for task in tasks(client):
             if task.state == task_pb2.TASK_STATE_COMPLETED:
                 return
+
+
+async def ended(client: Client, task_id: str) -> task_pb2.Task:
+    """Return a task when it is completed or has failed."""
+    async for task in tasks(client):
+        if task.task_id == task_id and task.HasField("end_time"):
+            return task
+    raise AssertionError("the watch ended")
+
+
+async def tasks(client: Client) -> AsyncIterator[task_pb2.Task]:
+    """Yield each task as it is, and at each change."""
+    async for event in client.tasks.watch():
+        yield event.changed if event.HasField("changed") else event.snapshot
