@@ -299,7 +299,7 @@ def test_w2_a_person_at_a_terminal_reads_the_log_as_a_table(
     os.close(inside)
     names, rule, *entries = _read_until(terminal, "policy_hash").splitlines()
     os.close(terminal)
-    assert names.split() == "sequence time operation swarm task attempt details".split()
+    assert names.split() == ["sequence", "time", "operation", "swarm", "task", "attempt", "details"]
     assert set(rule) == {"-", " "}
     assert any("claim_won" in each and "twenty-w" in each for each in entries)
 
