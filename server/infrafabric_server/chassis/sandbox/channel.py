@@ -5,7 +5,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from infrafabric_server.chassis.sandbox.frames import HEADER_BYTES, Kind, header, read_header
+from infrafabric_server.chassis.sandbox.frames import HEADER_BYTES, Kind, pieces, read_header
 
 _AS_THEY_ARE: Mapping[Kind, int] = {}
 
@@ -35,8 +35,8 @@ class Channel:
             Closed: the worker has ended.
         """
         with self._open():
-            await self._loop.sock_sendall(self._socket, header(kind, len(body)))
-            await self._loop.sock_sendall(self._socket, body)
+            for piece in pieces(kind, body):
+                await self._loop.sock_sendall(self._socket, piece)
 
     async def read(
         self, expected: frozenset[Kind], most: Mapping[Kind, int] = _AS_THEY_ARE

@@ -27,6 +27,10 @@ OUTPUT_BYTES = 64 * _MIB
 MODULE_BYTES = 64 * _MIB
 
 
+# Up to this size a body goes out with its header: whoever has read a frame may end at once.
+_TOGETHER_BYTES = 64 << 10
+
+
 class Broken(Exception):
     """What arrived is not what the other side may send."""
 
@@ -75,6 +79,16 @@ def header(kind: Kind, size: int) -> bytes:
     if size > _BOUNDS[kind]:
         raise Broken(f"{kind.name} has {size} bytes; at most {_BOUNDS[kind]} are allowed")
     return _HEADER.pack(size + 1, kind)
+
+
+def pieces(kind: Kind, body: bytes | bytearray) -> tuple[bytes | bytearray, ...]:
+    """Return what is to be sent for a frame, one after the other.
+
+    Raises:
+        Broken: the body is larger than its kind may be.
+    """
+    head = header(kind, len(body))
+    return (head + body,) if len(body) <= _TOGETHER_BYTES else (head, body)
 
 
 def read_header(

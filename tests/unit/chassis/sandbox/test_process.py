@@ -2,11 +2,14 @@
 
 import os
 import resource
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from infrafabric_server.chassis.sandbox.channel import Channel
+from infrafabric_server.chassis.sandbox.frames import HEADER_BYTES, Kind
 from infrafabric_server.chassis.sandbox.process import WorkerProcess
 
 # A start opens fewer files than that, all in all.
@@ -56,3 +59,36 @@ async def test_x1_whichever_file_cannot_be_opened_no_process_and_no_file_is_left
             assert process.accounts.peak_rss_bytes() == 0
         assert _left() == before, f"with room for {room} more files"
     assert 0 < started < _ENOUGH
+
+
+@pytest.mark.parametrize("module", [b"(module)", b"", b"nonsense"], ids=["good", "empty", "bad"])
+async def test_x1_a_worker_that_has_compiled_ends_by_itself(tmp_path: Path, module: bytes) -> None:
+    target = os.open(tmp_path / "compiled", os.O_RDWR | os.O_CREAT, 0o600)
+    settings = {
+        "compile": True,
+        "quick": True,
+        "cpu_seconds": 15,
+        "data_bytes": 1 << 30,
+        "file_bytes": 1 << 20,
+    }
+    try:
+        process = WorkerProcess.start(target, settings)
+    finally:
+        os.close(target)
+    await process.channel.read(frozenset({Kind.READY}))
+    await process.channel.write(Kind.MODULE, module)
+    await process.channel.read(frozenset({Kind.COMPILED, Kind.REFUSED}))
+    # Not killed by the filter of system calls, which the kernel would log.
+    assert (await process.exited()).code == 0
+    process.channel.close()
+
+
+async def test_x1_a_small_frame_goes_out_in_one_piece() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    channel = Channel(ours)
+    with theirs:
+        for body in (b"", b"x", b"x" * 1_000):
+            # Who has read it may be gone already.
+            await channel.write(Kind.INPUT, body)
+            assert len(theirs.recv(1 << 16)) == HEADER_BYTES + len(body)
+    channel.close()

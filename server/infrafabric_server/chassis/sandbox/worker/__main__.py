@@ -35,6 +35,7 @@ def main(socket_descriptor: int, file_descriptor: int) -> None:
         layers = enclose(settings["parent"], amounts)
         wire.write_document(Kind.READY, {"layers": layers})
         _compile(wire, file_descriptor, settings["cpu_seconds"], quick=settings["quick"])
+        wire.close()
         return
     own = engine()
     layers = enclose(settings["parent"], amounts, readable=file_descriptor)

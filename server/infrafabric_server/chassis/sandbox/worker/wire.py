@@ -5,7 +5,7 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from infrafabric_server.chassis.sandbox.frames import HEADER_BYTES, Kind, header, read_header
+from infrafabric_server.chassis.sandbox.frames import HEADER_BYTES, Kind, pieces, read_header
 
 
 class Gone(Exception):
@@ -48,12 +48,19 @@ class Wire:
             Broken: the body is too large.
             OSError: the service has closed its end.
         """
-        self._socket.sendall(header(kind, len(body)))
-        self._socket.sendall(body)
+        for piece in pieces(kind, body):
+            self._socket.sendall(piece)
 
     def write_document(self, kind: Kind, document: Mapping[str, Any]) -> None:
         """Send a frame with a JSON object."""
         self.write(kind, json.dumps(document).encode())
+
+    def close(self) -> None:
+        """Close this end.
+
+        One that is forgotten instead warns with its address, and asking for that kills a worker.
+        """
+        self._socket.close()
 
     def _exactly(self, size: int) -> bytearray:
         data = bytearray(size)
