@@ -36,6 +36,17 @@ def test_a_task_tells_which_rules_left_out_how_many_swarms(cli: Cli) -> None:
     assert "waits because" not in document(cli("tasks", "get", "waits-t", "--json"))
 
 
+def test_g6_a_hold_is_named_and_not_counted_as_breakers(cli: Cli) -> None:
+    cli("swarm", "register", "waits-held", "--capability", "holding")
+    # It sorts before any other breaker that is open.
+    cli("breaker", "trip", "waits-held", "--reason", "looks wrong")
+    cli("breaker", "trip", "--fabric", "--reason", "the bill is wrong")
+    cli("tasks", "create", "x", "--capability", "holding", "--id", "waits-hold")
+    assert why(cli, "waits-hold") == "the fabric is on hold: the bill is wrong"
+    cli("breaker", "reset", "--fabric", "--approver", "Ann Lee", "--reason", "it was right")
+    assert why(cli, "waits-hold").startswith("no swarm fits: ")
+
+
 def test_a_task_that_waits_for_something_else_does_not_ask_for_swarms(cli: Cli) -> None:
     cli("tasks", "create", "x", "--id", "waits-hand", "--dispatch", "manual")
     cli("tasks", "create", "x", "--id", "waits-first", "--depends", "waits-hand")

@@ -7,6 +7,7 @@ from infrafabric.errors import SwarmNotFound
 from infrafabric.money import format_usd
 from infrafabric.v1.match_pb2 import Exclusion
 from infrafabric.v1.task_pb2 import DISPATCH_AUTO, TASK_STATE_AVAILABLE, Task
+from infrafabric_cli.halts import read_halts
 from infrafabric_cli.match import by_rule
 
 _HOUR_MICROSECONDS = 3_600 * 10**6
@@ -28,6 +29,9 @@ async def waits_because(client: Client, task: Task) -> str:
         return ""
     if task.offered_swarm_id or task.available_time.ToDatetime(UTC) > datetime.now(UTC):
         return ""
+    hold = (await read_halts(client, whole=False)).breakers.get("")
+    if hold is not None:
+        return f"the fabric is on hold: {hold.detail}"
     account = await client.budgets.of_task(task.task_id)
     if account.HasField("available_micros") and account.available_micros < max(
         1, task.max_cost_micros
